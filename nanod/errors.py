@@ -1,0 +1,70 @@
+"""What can go wrong outside of a spec, and the exit codes of every command.
+
+    NanodError                     the host refused                       exit 1
+    ├── UsageError                 the command line was wrong             exit 2
+    ├── SpecError                  the spec was wrong (carries a Report)  exit 2
+    ├── BusyError                  another nanod holds the lock           exit 5
+    └── ApplyError                 applied, and not healthy               exit 4
+
+A wrong spec is data (`nanod.diagnostics`), collected and shown all at once; a refusing host is an exception. Text has the form
+"cannot X: cause", lower case and without a full stop; the hint, what to do next, is kept apart from it.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from nanod.diagnostics import Report
+
+
+class ExitCode(IntEnum):
+    """Exit codes of all commands; `docs/commands.md` repeats this table."""
+
+    OK = 0
+    REFUSED = 1
+    BAD_SPEC = 2
+    CHANGES_PENDING = 3
+    FAILED = 4
+    BUSY = 5
+    DEGRADED = 6
+    INTERRUPTED = 130
+
+
+class NanodError(Exception):
+    """The host refused; `message` says "cannot X: cause", `hint` what the reader can do about it."""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
+    kind: ClassVar[str] = "refused"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(NanodError):
+    exit_code = ExitCode.BAD_SPEC
+    kind = "usage"
+
+
+class SpecError(NanodError):
+    """The spec is wrong; every finding is in `report`."""
+
+    exit_code = ExitCode.BAD_SPEC
+    kind = "spec"
+
+    def __init__(self, report: Report) -> None:
+        super().__init__("the spec has errors")
+        self.report = report
+
+
+class BusyError(NanodError):
+    exit_code = ExitCode.BUSY
+    kind = "busy"
+
+
+class ApplyError(NanodError):
+    exit_code = ExitCode.FAILED
+    kind = "failed"
