@@ -1,0 +1,125 @@
+"""THE lifecycle table: the compiler, `nanod explain`, the documentation and the tests read it, and nothing else knows these facts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from nanod.values import TimeSpan
+
+
+class OnFailure(StrEnum):
+    """What a failed hook does: `fail` halts its service, `warn` shows in verdict, status and history, `ignore` in history only."""
+
+    FAIL = "fail"
+    WARN = "warn"
+    IGNORE = "ignore"
+
+
+class Context(StrEnum):
+    """Where a hook runs: `host` outside the service's sandbox and mount namespace, `service` inside; both as the service's user."""
+
+    HOST = "host"
+    SERVICE = "service"
+
+
+class Scope(StrEnum):
+    """How often a prestart hook runs: at every process start, or once per content of its service."""
+
+    START = "start"
+    DEPLOY = "deploy"
+
+
+class Listing(StrEnum):
+    """How the hooks of one phase follow one another."""
+
+    STOP_AT_ERROR = "in order, stop at first error"
+    IN_ORDER = "in order"
+    ALL = "in order, all"
+    ALL_REVERSED = "reversed, all"
+    ONE = "one script"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """One row. `timeout` bounds one hook; `shared` says that the hooks of the phase share it as one deadline.
+
+    `rerun` answers, in this order, whether the phase runs again after a crash restart, a stop and start, a reboot, and a redeploy.
+    """
+
+    name: str
+    when: str
+    default: OnFailure
+    allowed: tuple[OnFailure, ...]
+    context: Context
+    timeout: TimeSpan
+    listing: Listing
+    rerun: tuple[str, str, str, str]
+    directive: str
+    scope: Scope | None = None
+    shared: bool = False
+    is_list: bool = True
+    available: bool = True
+    """False for what this version answers with "not supported yet"."""
+
+
+FAIL, WARN, IGNORE = OnFailure.FAIL, OnFailure.WARN, OnFailure.IGNORE
+_span = TimeSpan.parse
+
+PHASES: tuple[Phase, ...] = (
+    Phase(
+        name="install", when="once per volume and content", default=FAIL, allowed=(FAIL,), context=Context.HOST, timeout=_span("30min"),
+        listing=Listing.ONE, rerun=("no", "no", "no", "if content changed"), directive="<app>-<service>-provision.service", is_list=False,
+    ),
+    Phase(
+        name="build", when="release inputs changed", default=FAIL, allowed=(FAIL,), context=Context.HOST, timeout=_span("1h"),
+        listing=Listing.ONE, rerun=("no", "no", "no", "if changed"), directive="transient unit", is_list=False, available=False,
+    ),
+    Phase(
+        name="prestart", when="before each start", default=FAIL, allowed=(FAIL, WARN, IGNORE), context=Context.HOST, timeout=_span("5min"),
+        listing=Listing.STOP_AT_ERROR, rerun=("yes", "yes", "yes", "if restarted"), directive="ExecStartPre=", scope=Scope.START,
+    ),
+    Phase(
+        name="prestart", when="once per content of the service", default=FAIL, allowed=(FAIL,), context=Context.HOST, timeout=_span("5min"),
+        listing=Listing.STOP_AT_ERROR, rerun=("no", "no", "no", "if changed"), directive="<app>-<service>-prestart.service", scope=Scope.DEPLOY,
+    ),
+    Phase(
+        name="poststart", when="process up and healthy", default=WARN, allowed=(FAIL, WARN, IGNORE), context=Context.HOST, timeout=_span("1min"),
+        listing=Listing.IN_ORDER, rerun=("yes", "yes", "yes", "if restarted"), directive="ExecStartPost=",
+    ),
+    Phase(
+        name="ready", when="after poststart, asynchronous", default=WARN, allowed=(WARN, IGNORE), context=Context.HOST, timeout=TimeSpan.FOREVER,
+        listing=Listing.IN_ORDER, rerun=("yes", "yes", "yes", "if restarted"), directive="<app>-<service>-ready.service",
+    ),
+    Phase(
+        name="deploy", when="new release, before it takes requests", default=WARN, allowed=(FAIL, WARN, IGNORE), context=Context.HOST,
+        timeout=TimeSpan.FOREVER, listing=Listing.ONE, rerun=("no", "no", "no", "if changed"), directive="unit before the switch",
+        is_list=False, available=False,
+    ),
+    Phase(
+        name="post_deploy", when="after the release takes requests", default=WARN, allowed=(WARN, IGNORE), context=Context.HOST,
+        timeout=TimeSpan.FOREVER, listing=Listing.ONE, rerun=("no", "no", "no", "every redeploy"), directive="unit beside the traffic",
+        is_list=False, available=False,
+    ),
+    Phase(
+        name="reload", when="SIGHUP, systemctl reload, reload_on", default=FAIL, allowed=(FAIL,), context=Context.SERVICE, timeout=_span("30s"),
+        listing=Listing.STOP_AT_ERROR, rerun=("–", "–", "–", "–"), directive="ExecReload=",
+    ),
+    Phase(
+        name="prestop", when="before the stop signal", default=WARN, allowed=(WARN, IGNORE), context=Context.SERVICE, timeout=_span("30s"),
+        listing=Listing.ALL_REVERSED, rerun=("no", "yes", "yes", "if restarted"), directive="ExecStop=", shared=True,
+    ),
+    Phase(
+        name="poststop", when="after the last process is gone", default=WARN, allowed=(WARN, IGNORE), context=Context.HOST, timeout=_span("90s"),
+        listing=Listing.ALL, rerun=("yes", "yes", "yes", "if restarted"), directive="ExecStopPost=",
+    ),
+)
+HOOK_PHASES: tuple[str, ...] = tuple(dict.fromkeys(phase.name for phase in PHASES if phase.name != "install"))
+
+
+def phase_of(name: str, scope: Scope = Scope.START) -> Phase:
+    """The row of a phase; `scope` matters to prestart alone. Raises KeyError for a word that is no phase."""
+    for phase in PHASES:
+        if phase.name == name and phase.scope in (None, scope):
+            return phase
+    raise KeyError(name)
