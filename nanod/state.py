@@ -1,0 +1,102 @@
+"""Plain values of the world as observed and as recorded; nothing here looks or acts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitState:
+    """What PID 1 says of a unit (org.freedesktop.systemd1(5)). `job` is 0 when none is queued."""
+
+    name: str
+    load: str = "not-found"
+    active: str = "inactive"
+    sub: str = "dead"
+    job: int = 0
+    job_type: str = ""
+
+    @property
+    def is_up(self) -> bool:
+        return self.active in ("active", "reloading")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitDetail:
+    """The properties that verdict and status need beyond the state; costs one D-Bus call a unit."""
+
+    name: str
+    result: str = "success"
+    """Service `Result`: success, exit-code, signal, timeout, start-limit-hit, dependency …"""
+    main_pid: int = 0
+    exec_main_code: int = 0
+    exec_main_status: int = 0
+    invocation: str = ""
+    fragment: str = ""
+    drop_ins: tuple[str, ...] = ()
+    need_daemon_reload: bool = False
+    restarts: int = 0
+    active_since: int = 0
+    """Microseconds since the epoch; 0 when never."""
+    condition_result: bool = True
+    status_text: str = ""
+    requires: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookResult:
+    """One record that a hook line wrote to the journal."""
+
+    unit: str
+    phase: str
+    name: str
+    status: int
+    """Exit status of the hook; 124 when its timeout cut it."""
+    invocation: str
+    duration_ms: int
+    at: int
+    """Microseconds since the epoch, when it ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a generation installed: which files with which content, and what they were made from."""
+
+    app: str
+    spec: str
+    """Absolute path of the spec that owns the app."""
+    env: str | None
+    generation: int
+    units: Mapping[str, str]
+    """Unit name to SHA-256 of the file."""
+    links: Mapping[str, str]
+    """Enablement links: path below the unit directory to link target."""
+    watched: Mapping[str, str]
+    """Files of reload_on and restart_on to SHA-256 ("" when missing) as of when the app last took them in."""
+    services: Mapping[str, tuple[str, ...]]
+    """Service name to its units, main first, in start order (reverse it to stop)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The host as plan sees it: only what concerns the units at hand."""
+
+    units: Mapping[str, UnitState]
+    """Every unit of the app, old and new, and the host units it requires."""
+    files: Mapping[str, str]
+    """Unit name to the text of its file in the unit directory; absent when there is no such regular file."""
+    links: Mapping[str, str]
+    """Existing enablement links below the unit directory."""
+    masked: frozenset[str] = frozenset()
+    foreign: Mapping[str, str] = field(default_factory=dict)
+    """Names that the app wants and something else has: name to where it comes from."""
+    drop_ins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The administrator's drop-ins, by unit."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Watched files to SHA-256, "" when missing."""
+    missing_directories: frozenset[str] = frozenset()
+    system_state: str = "running"

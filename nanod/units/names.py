@@ -1,0 +1,59 @@
+"""Every name an app takes on a host, from one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LIB = "/var/lib/nanod/lib/1"
+"""Where the programs that units run are kept. The number is the contract between units and programs: a new one leaves running units with the old."""
+ONCE = "/var/lib/nanod/once"
+"""Sentinels of services without a volume, and stamps of deploy-scoped hooks (root, 0700)."""
+STOPPING = "/run/nanod/stopping"
+"""When a unit began to stop, for the deadline that its prestop hooks share."""
+SENTINEL = ".nanod-installed-"
+ROOT_SLICE = "nanod.slice"
+
+SPECIAL_STEMS = frozenset(
+    "basic bluetooth boot-complete cryptsetup cryptsetup-pre ctrl-alt-del default emergency exit factory-reset final first-boot-complete getty getty-pre graphical"
+    " halt hibernate hybrid-sleep initrd initrd-fs initrd-root-device initrd-root-fs initrd-switch-root initrd-usr-fs integritysetup kbrequest kexec local-fs"
+    " local-fs-pre machine machines multi-user network network-online network-pre nss-lookup nss-user-lookup paths poweroff printer reboot remote-cryptsetup"
+    " remote-fs remote-fs-pre rescue rpcbind runlevel0 runlevel1 runlevel2 runlevel3 runlevel4 runlevel5 runlevel6 shutdown sigpwr sleep slices smartcard sockets"
+    " sound soft-reboot storage-target-mode suspend suspend-then-hibernate swap sysinit system system-update system-update-pre system-update-cleanup time-set"
+    " time-sync timers tpm2 umount usb-gadget user veritysetup veritysetup-pre dbus init".split()
+)
+"""Stems of systemd's own units (systemd.special(7), 252 to 257): an app of this name would shadow one."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppNames:
+    """Unit names of an app; an app `shop`, a service `web`."""
+
+    app: str
+
+    @property
+    def target(self) -> str:
+        return f"{self.app}.target"
+
+    @property
+    def slice(self) -> str:
+        """One level below nanod.slice: a dash in a slice name means nesting, so the app's own are escaped (systemd.slice(5))."""
+        return f"nanod-{self.app.replace('-', chr(92) + 'x2d')}.slice"
+
+    def service(self, service: str) -> str:
+        return f"{self.app}-{service}.service"
+
+    def provision(self, service: str) -> str:
+        return f"{self.app}-{service}-provision.service"
+
+    def prestart(self, service: str) -> str:
+        return f"{self.app}-{service}-prestart.service"
+
+    def ready(self, service: str) -> str:
+        return f"{self.app}-{service}-ready.service"
+
+    def failure(self, service: str) -> str:
+        return f"{self.app}-{service}-failure.service"
+
+    def of(self, service: str) -> tuple[str, ...]:
+        """All names that a service may take, now or with another key, for the collision check."""
+        return (self.service(service), self.provision(service), self.prestart(service), self.ready(service), self.failure(service))
