@@ -1,0 +1,16 @@
+"""What a compilation is for, as a value: the same spec, directory and Target yield the same bytes on every machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from nanod.units.directives import OLDEST
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """`version` is systemd's, 252 or newer. `inputs`: the files of every `provisioning.inputs`, path to SHA-256, "" for a missing one."""
+
+    version: int = OLDEST
+    inputs: Mapping[str, str] = field(default_factory=dict)
