@@ -1,0 +1,3 @@
+"""Machines to throw away."""
+
+from __future__ import annotations

@@ -1,0 +1,162 @@
+"""The machine's root: overlays over a tree, and what a rehearsal must not inherit from it.
+
+Runs inside the private mount namespace. All that is written lies on a tmpfs there and vanishes with the namespace.
+"""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nanod.errors import NanodError
+from nanod.host import process
+from nanod.rehearse import mountinfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SCRATCH = Path("/run/nanod-rehearse")
+ROOT = SCRATCH / "root"
+
+KERNEL = tuple(map(Path, ("/proc", "/sys", "/dev", "/run")))
+"""systemd-nspawn makes these itself."""
+
+UNIT_DIRECTORIES = ("etc/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
+
+VENDOR_WANTS = frozenset({"dbus.service", "dbus-broker.service"})
+"""Of what the distribution wants under the targets named in `_forget_enablement`, this stays."""
+
+MASKED = (
+    "console-getty.service",
+    "container-getty@.service",
+    "ldconfig.service",
+    "systemd-firstboot.service",
+    "systemd-hwdb-update.service",
+    "systemd-journal-catalog-update.service",
+    "systemd-machine-id-commit.service",
+    "systemd-tmpfiles-clean.timer",
+    "systemd-update-utmp.service",
+    "tmp.mount",
+)
+"""Slow at a first boot or in need of hardware; tmp.mount would hide the /tmp of the tree, where a spec may lie."""
+
+
+def submounts(mounts: Iterable[mountinfo.Mount]) -> tuple[Path, ...]:
+    """The mount points of the machine, outermost first, that an overlay of / alone would leave empty."""
+    points = {mount.point for mount in mounts}
+    return tuple(sorted(point for point in points if point != Path("/") and not any(map(point.is_relative_to, KERNEL))))
+
+
+def mount(tree: Path) -> None:
+    """Show `tree` at ROOT, writable; with all of this machine's file systems when it is the machine's own root."""
+    resolver = _bytes(Path("/etc/resolv.conf"))
+    points = submounts(mountinfo.read()) if tree == Path("/") else ()
+    # systemd-nspawn keeps locks and sockets below /run: none of that on the machine's own /run.
+    _mount("-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run")
+    ROOT.mkdir(parents=True)
+    _overlay(tree, ROOT, SCRATCH / "0")
+    for number, point in enumerate(points, 1):
+        target = ROOT / point.relative_to("/")
+        if point.is_dir() and target.is_dir():
+            _overlay(point, target, SCRATCH / str(number))
+        elif point.is_file() and target.is_file():  # containers mount single files, /etc/hosts for one
+            target.write_bytes(point.read_bytes())
+    if resolver is not None and tree == Path("/"):
+        # It may be a link below /run.
+        (ROOT / "etc/resolv.conf").unlink(missing_ok=True)
+        (ROOT / "etc/resolv.conf").write_bytes(resolver)
+
+
+def prepare(root: Path) -> None:
+    """Make a machine that has the tree's programs and files and none of its services, mounts, logs and earlier apps."""
+    for name in UNIT_DIRECTORIES:
+        if not (root / name).is_symlink() and not any(parent.is_symlink() for parent in (root / name).parents):
+            _forget_enablement(root / name, vendor=name != "etc/systemd/system")
+    _forget_apps(root)
+    for level in "0123456S":  # systemd-sysv-generator enables what is linked here
+        _empty(root / f"etc/rc{level}.d")
+    for name in ("var/log/journal", "var/lib/nanod", "var/lib/systemd/timers", "var/lib/systemd/rfkill"):
+        _empty(root / name)
+    (root / "var/log/journal").mkdir(parents=True, exist_ok=True)  # makes the journal persistent, so over a reboot
+    for name in ("etc/fstab", "etc/crypttab"):
+        (root / name).unlink(missing_ok=True)
+    for name in MASKED:
+        _link(root / "etc/systemd/system" / name, "/dev/null")
+    _link(root / "etc/systemd/system/default.target", "/usr/lib/systemd/system/multi-user.target")
+    _link(root / "etc/systemd/system-generators/cloud-init-generator", "/dev/null")
+    # An uninitialised machine-id means "first boot", which enables whatever the presets say (man 5 machine-id).
+    _write(root / "etc/machine-id", uuid.uuid4().hex + "\n")
+    # Newer than /usr, so that nothing with ConditionNeedsUpdate= runs (man 8 systemd-update-done).
+    _write(root / "etc/.updated", "")
+    _write(root / "var/.updated", "")
+    # The distribution's own empties /tmp at boot.
+    _write(root / "etc/tmpfiles.d/tmp.conf", "d /tmp 1777 root root -\nd /var/tmp 1777 root root -\n")
+
+
+def _forget_enablement(directory: Path, *, vendor: bool) -> None:
+    """Start nothing that an administrator or a package enabled; units stay, for those who require them by name."""
+    for wants in [*directory.glob("*.wants"), *directory.glob("*.requires")]:
+        if not vendor:
+            shutil.rmtree(wants)
+        elif wants.name in {"multi-user.target.wants", "graphical.target.wants", "timers.target.wants"}:
+            for link in wants.iterdir():
+                if link.name not in VENDOR_WANTS:
+                    link.unlink()
+
+
+def _forget_apps(root: Path) -> None:
+    """Remove the units that nanod made here earlier: their state below /var/lib/nanod is not there either."""
+    for unit in (root / "etc/systemd/system").glob("*.*"):
+        if not unit.is_symlink() and unit.is_file() and b"\nX-Nanod-" in unit.read_bytes():
+            unit.unlink()
+
+
+def _overlay(lower: Path, target: Path, scratch: Path) -> None:
+    """Neutral paths only: a blank, comma or colon in the options of an overlay would need escapes."""
+    for name in ("lower", "upper", "work"):
+        (scratch / name).mkdir(parents=True)
+    _mount("--bind", str(lower), str(scratch / "lower"))
+    # The root of the overlay takes the mode and owner of the upper directory.
+    shutil.copystat(lower, scratch / "upper")
+    status = lower.stat()
+    shutil.chown(scratch / "upper", status.st_uid, status.st_gid)
+    (scratch / "upper").chmod(stat.S_IMODE(status.st_mode))
+    options = f"lowerdir={scratch}/lower,upperdir={scratch}/upper,workdir={scratch}/work"
+    _mount("-t", "overlay", "-o", options, "nanod-rehearse", str(target))
+
+
+def _mount(*words: str) -> None:
+    done = process.run(["mount", *words])
+    if done.status:
+        raise NanodError(f"cannot rehearse: {done.err.strip()}", hint="it needs root with CAP_SYS_ADMIN, and overlayfs in the kernel")
+
+
+def _empty(directory: Path) -> None:
+    if directory.is_dir():
+        for entry in directory.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+
+
+def _link(path: Path, target: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
