@@ -1,3 +1,22 @@
-"""Machines to throw away."""
+"""Machines to throw away: a real systemd as PID 1 in namespaces, over overlays of this machine's root. Needs root and systemd-nspawn.
 
-from __future__ import annotations
+    from nanod.rehearse.machine import Machine
+
+    with Machine.boot() as machine:                       # 0.5 s; `tree=` for another root, `network="host"` for this one's network
+        machine.path("/etc/systemd/system/a.service").write_text("[Service]\\nExecStart=sleep 99\\n")
+        machine.run(["systemctl", "start", "a"])          # -> Completed(status, out, err); `input=, env=, cwd=, user=, timeout=`
+        machine.run(["nanod", "status"])                  # this very code, on this very interpreter
+        machine.popen(["journalctl", "-f"])               # its streams are yours
+        machine.reboot()                                  # in order: ExecStop= runs; the disk stays, /run does not
+        machine.kill()                                    # a power cut
+        machine.start()                                   # and on again; also after poweroff()
+    # Nothing is left: no mount, no process, no cgroup, no file; nor when you are killed with SIGKILL.
+
+What is written inside stays inside. Of this machine's services none starts by itself: no enabled unit, init script or fstab entry counts, but a
+unit that others require by name starts. Nothing of nanod's own apps on this machine is there: no state, no units. Journal,
+machine-id and /run are the machine's own, and so is the network with nothing but a loopback, unless `network="host"`.
+
+    cgroup       a cgroup of its own for each machine     overlay      its root, and what it does not inherit
+    first        the first process of its namespaces      keeper       cleans up, whatever happens to the caller
+    machine      what the caller sees                     mountinfo    what is mounted
+"""

@@ -1,7 +1,7 @@
 """The first process of a machine's namespaces (mounts and PIDs): makes its root, then runs systemd-nspawn.
 
 It is PID 1 of its PID namespace: when it ends, for whatever reason, the kernel kills everything in it, and the mounts go with the last
-process. It ends when its standard input does. A byte there switches on a machine that is off, or about to be.
+process. It ends when its standard input does, and obeys START and CUT there.
 """
 
 from __future__ import annotations
@@ -19,6 +19,12 @@ from nanod.rehearse import cgroup, overlay
 
 REBOOT = 133
 """How systemd-nspawn --keep-unit ends when the machine wants to be rebooted (RestartForceExitStatus= of systemd-nspawn@.service)."""
+
+START = b"s"
+"""Switch on a machine that is off, or about to be."""
+
+CUT = b"c"
+"""Cut the power."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,22 +79,33 @@ def serve(config: Config) -> None:
     wrapper = overlay.ROOT / "usr/local/bin/nanod"
     wrapper.write_text(f'#!/bin/sh\nPYTHONPATH="{config.source}" exec "{config.python}" -m nanod "$@"\n', encoding="utf-8")
     wrapper.chmod(0o755)
-    keep_running(config, cgroup.own().parent / "machine")
+    keep_running(config, cgroup.own().parent)
 
 
 def keep_running(config: Config, group: Path) -> None:
-    """Boot, and boot again after a reboot or when asked to; returns at the end of the standard input."""
+    """Boot, again after a reboot and after START; returns at the end of the standard input.
+
+    Raises NanodError when systemd-nspawn fails by itself.
+    """
     while True:
-        machine = start(config, group)
-        ended, asked = os.pidfd_open(machine.pid), False
-        while machine.returncode != REBOOT and not (asked and machine.returncode is not None):
-            ready, _, _ = select.select([sys.stdin] if machine.returncode is not None else [sys.stdin, ended], [], [])
-            if sys.stdin in ready:
-                if not os.read(sys.stdin.fileno(), 1):
-                    return
-                asked = True
-            machine.poll()
+        machine = start(config, group / "machine")
+        word = b""
+        ended = os.pidfd_open(machine.pid)
+        ready, _, _ = select.select([sys.stdin, ended], [], [])
         os.close(ended)
+        if sys.stdin in ready:
+            word = os.read(sys.stdin.fileno(), 1)
+            if not word:
+                return
+            if word == CUT:
+                cgroup.kill(group)
+        status = machine.wait()
+        if status == REBOOT:
+            continue
+        if status and word != CUT:
+            raise NanodError("cannot rehearse: systemd-nspawn failed", hint=f"its status was {status}")
+        if word != START and not os.read(sys.stdin.fileno(), 1):
+            return
 
 
 def main() -> None:

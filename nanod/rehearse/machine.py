@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Literal, Self
 from nanod.errors import NanodError
 from nanod.host.process import Completed
 from nanod.rehearse import cgroup, overlay
-from nanod.rehearse.first import Config
+from nanod.rehearse.first import CUT, START, Config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -97,9 +97,7 @@ class Machine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     # Commands inside
@@ -195,14 +193,12 @@ class Machine:
 
     def kill(self) -> None:
         """Cut the power: nothing gets to run, no process of the machine is left. What was written and not synced stays, unlike on a disk."""
-        os.kill(self.leader, signal.SIGKILL)
+        self._tell(CUT)
         self._wait(self._off, time.monotonic() + 10)
 
     def start(self, *, timeout: float = 60.0) -> None:
         """Switch on again after `poweroff` or `kill`."""
-        assert self._keeper.stdin is not None
-        self._keeper.stdin.write(b"\n")
-        self._keeper.stdin.flush()
+        self._tell(START)
         self.wait_running(timeout=timeout)
 
     def close(self) -> None:
@@ -216,6 +212,10 @@ class Machine:
         """The last lines of what the machine and the programs that boot it said."""
         self._console.seek(0)
         return "\n".join(self._console.read().decode(errors="replace").splitlines()[-20:])
+
+    def _tell(self, word: bytes) -> None:
+        assert self._keeper.stdin is not None
+        os.write(self._keeper.stdin.fileno(), word)
 
     def _off(self) -> bool:
         return cgroup.leader(self._group) is None

@@ -26,7 +26,7 @@ KERNEL = tuple(map(Path, ("/proc", "/sys", "/dev", "/run")))
 
 UNIT_DIRECTORIES = ("etc/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
 
-VENDOR_WANTS = frozenset({"dbus.service", "dbus-broker.service"})
+VENDOR_WANTS = frozenset({"dbus.service", "dbus-broker.service", "systemd-user-sessions.service"})
 """Of what the distribution wants under the targets named in `_forget_enablement`, this stays."""
 
 MASKED = (
@@ -131,7 +131,9 @@ def _overlay(lower: Path, target: Path, scratch: Path) -> None:
 def _mount(*words: str) -> None:
     done = process.run(["mount", *words])
     if done.status:
-        raise NanodError(f"cannot rehearse: {done.err.strip()}", hint="it needs root with CAP_SYS_ADMIN, and overlayfs in the kernel")
+        raise NanodError(
+            f"cannot rehearse: {done.err.strip()}", hint="it needs root with CAP_SYS_ADMIN, and overlayfs in the kernel"
+        )
 
 
 def _empty(directory: Path) -> None:
