@@ -1,0 +1,54 @@
+"""How text looks: colours when the reader has a terminal that shows them, and never a control character that came from outside."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+# C0, DEL, C1 (a terminal obeys them), and the bidirectional overrides that make a line read as another.
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """What the reader's terminal can show; the command line makes one, views take it. `width` is in columns."""
+
+    colour: bool = False
+    width: int = 80
+
+    def good(self, text: str) -> str:
+        return self._paint("32", text)
+
+    def bad(self, text: str) -> str:
+        return self._paint("1;31", text)
+
+    def warn(self, text: str) -> str:
+        return self._paint("33", text)
+
+    def strong(self, text: str) -> str:
+        return self._paint("1", text)
+
+    def faint(self, text: str) -> str:
+        return self._paint("2", text)
+
+    def _paint(self, code: str, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour and text else text
+
+
+PLAIN = Style()
+
+
+def clean(text: str) -> str:
+    """Text from outside (specs, journals, unit files), safe on a terminal: newlines and tabs stay, other control characters become `\\x1b`."""
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def columns(rows: Iterable[Sequence[str]], *, gap: int = 2) -> list[str]:
+    """Rows of cells as aligned lines; cells hold no colour."""
+    table = [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [(" " * gap).join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
