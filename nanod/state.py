@@ -72,13 +72,15 @@ class Manifest:
     env: str | None
     generation: int
     units: Mapping[str, str]
-    """Unit name to SHA-256 of the file."""
+    """Unit name to SHA-256 of the file as its processes took it in; "" for one that was installed and never got that far."""
     links: Mapping[str, str]
     """Enablement links: path below the unit directory to link target."""
     watched: Mapping[str, str]
     """Files of reload_on and restart_on to SHA-256 ("" when missing) as of when the app last took them in."""
     services: Mapping[str, tuple[str, ...]]
     """Service name to its units, main first, in start order (reverse it to stop)."""
+    made: tuple[str, ...] = ()
+    """Volumes that nanod created; `remove --purge` deletes these and no others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

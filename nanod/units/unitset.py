@@ -54,7 +54,9 @@ class ServiceUnits:
     ready: str | None = None
     failure: str | None = None
     requires: tuple[str, ...] = ()
-    """Services of this app, and host units, that it waits for at start."""
+    """Services of this app, and host units, that it waits for at start and does not start without."""
+    restarts_with: tuple[str, ...] = ()
+    """Services of this app whose restart by `apply` restarts this one too (`requires: {db: {restart: true}}`)."""
     is_script: bool = False
     """Runs to its end: apply waits for it, and its exit code is the result."""
     stays: bool = False
@@ -90,6 +92,16 @@ class UnitSet:
     """Files that must exist on the host when applied (credentials, environment files), with the place that names them."""
     host_units: tuple[tuple[str, Mark], ...]
     """Units of the host that must exist."""
+
+    @property
+    def links(self) -> dict[str, str]:
+        """Enablement links that the [Install] sections ask for: path below the unit directory to a link target that holds in any `--root`."""
+        return {
+            f"{wanting}.wants/{unit.name}": f"../{unit.name}"
+            for unit in self.units
+            for text in unit.values("Install", "WantedBy")
+            for wanting in text.split()
+        }
 
     def unit(self, name: str) -> UnitFile:
         """Raises KeyError for a name that is not of this app."""
