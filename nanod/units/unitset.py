@@ -55,6 +55,8 @@ class ServiceUnits:
     failure: str | None = None
     requires: tuple[str, ...] = ()
     """Services of this app, and host units, that it waits for at start and does not start without."""
+    restarts_with: tuple[str, ...] = ()
+    """Services of this app whose restart by `apply` restarts this one too (`requires: {db: {restart: true}}`)."""
     is_script: bool = False
     """Runs to its end: apply waits for it, and its exit code is the result."""
     stays: bool = False
