@@ -64,6 +64,8 @@ class ServiceUnits:
     health: str = ""
     """The probe in words (`tcp 127.0.0.1:6379`), "" without a gate."""
     settle: TimeSpan
+    restart_limit: int = 5
+    """After so many failed starts apply gives up on it, as systemd does within the window."""
     reload_on: tuple[str, ...] = ()
     restart_on: tuple[str, ...] = ()
     can_reload: bool = False
