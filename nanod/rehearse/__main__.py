@@ -15,7 +15,7 @@ def main() -> int:
         with Machine.boot() as machine:
             return machine.popen(command or ["/bin/bash"], cwd=Path.cwd()).wait()
     except NanodError as refused:
-        print(f"nanod: {refused.message}\n  {refused.hint}", file=sys.stderr)
+        sys.stderr.write(f"nanod: {refused.message}\n  {refused.hint}\n")
         return int(refused.exit_code)
 
 

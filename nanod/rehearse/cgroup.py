@@ -1,7 +1,7 @@
 """A cgroup of its own for each machine.
 
-systemd-nspawn --keep-unit shares its caller's cgroup: of two machines in one cgroup, the PID 1 of each kills the services of the other.
-So each machine lives below a directory `nanod-rehearse-PID-START` named after its keeper; a directory whose keeper is gone is stale.
+systemd-nspawn --keep-unit shares its caller's cgroup: of two machines in one cgroup, each kills the other's services.
+So each machine lives below a directory `nanod-rehearse-PID-START` named after its keeper; one whose keeper is gone is stale.
 Below it, as cgroup v2 forbids processes in inner nodes (man 7 cgroups, "no internal processes"):
 
     first/      the first process of the machine's namespaces
@@ -27,7 +27,7 @@ PREFIX = "nanod-rehearse-"
 def locate(mounts: Iterable[mountinfo.Mount], membership: str) -> Path:
     """The directory of the cgroup v2 that a process with this /proc/PID/cgroup text is in.
 
-    On a hybrid layout the v2 tree is mounted beside the v1 controllers. In a container, the mount may show only a part of the tree.
+    On a hybrid layout the v2 tree is mounted beside the v1 controllers. In a container, the mount may show a part of the tree.
     """
     shown = [mount for mount in mounts if mount.kind == "cgroup2"]
     if not shown:
@@ -112,7 +112,7 @@ def _remove_once(path: Path) -> bool:
     gone = True
     for directory, _, _ in os.walk(path, topdown=False):
         try:
-            os.rmdir(directory)
+            Path(directory).rmdir()
         except FileNotFoundError:
             continue
         except OSError:
@@ -121,7 +121,7 @@ def _remove_once(path: Path) -> bool:
 
 
 def _delegate(node: Path) -> None:
-    """Pass on what controllers there are; a node with processes of its own (not the root) cannot, and the machine then has none."""
+    """Pass on what controllers there are. A node with processes of its own, other than the root, cannot: then there are none."""
     for controller in _lines(node / "cgroup.controllers"):
         try:
             (node / "cgroup.subtree_control").write_text(f"+{controller}", encoding="ascii")

@@ -1,7 +1,7 @@
 """The first process of a machine's namespaces (mounts and PIDs): makes its root, then runs systemd-nspawn.
 
-It is PID 1 of its PID namespace: when it ends, for whatever reason, the kernel kills everything in it, and the mounts go with the last
-process. It ends when its standard input does, and obeys START and CUT there.
+It is PID 1 of its PID namespace: when it ends, for whatever reason, the kernel kills everything in it, and the mounts go with the
+last process. It ends when its standard input does, and obeys START and CUT there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nanod.errors import NanodError
 from nanod.rehearse import cgroup, overlay
 
 REBOOT = 133
-"""How systemd-nspawn --keep-unit ends when the machine wants to be rebooted (RestartForceExitStatus= of systemd-nspawn@.service)."""
+"""How systemd-nspawn --keep-unit ends when the machine reboots (RestartForceExitStatus= of systemd-nspawn@.service)."""
 
 START = b"s"
 """Switch on a machine that is off, or about to be."""

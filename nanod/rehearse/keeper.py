@@ -2,8 +2,8 @@
 
     caller ── keeper ── unshare ── first ── systemd-nspawn ── systemd
 
-Each is killed with the one before it (PR_SET_PDEATHSIG), and the kernel kills all that is in the PID namespace of `first` with it. Only
-directories in the cgroup file system can be left, when the keeper itself was killed: the next machine sweeps them.
+Each is killed with the one before it (PR_SET_PDEATHSIG), and with `first` the kernel kills all in its PID namespace.
+Only directories in the cgroup file system can be left, when the keeper itself was killed: the next machine sweeps them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def main() -> None:
     child = None
     try:
         child = spawn(group, config)
-        print(group, flush=True)
+        sys.stdout.write(f"{group}\n")
+        sys.stdout.flush()
         select.select([gone, os.pidfd_open(child.pid)], [], [])
     finally:
         if child is not None:

@@ -62,7 +62,9 @@ class Machine:
         python: str = sys.executable,
         timeout: float = 60.0,
     ) -> Self:
-        """Boot over `tree`, which stays as it is. `binds` show read-only inside; `python` is what the command `nanod` runs on there.
+        """Boot over `tree`, which stays as it is.
+
+        `binds` show read-only inside; `python` is what the command `nanod` runs on there.
 
         `timeout` is in seconds, until everything wanted at boot has started. Raises NanodError when this machine cannot do it.
         """
@@ -74,7 +76,7 @@ class Machine:
             python=python,
             source=str(SOURCE),
         )
-        console = tempfile.TemporaryFile()
+        console = tempfile.TemporaryFile()  # noqa: SIM115  # close() closes it
         keeper = subprocess.Popen(
             [sys.executable, "-m", "nanod.rehearse.keeper", str(os.getpid()), config.text()],
             stdin=subprocess.PIPE,
@@ -114,7 +116,7 @@ class Machine:
         stderr: int | IO[bytes] | None = None,
         new_session: bool = False,
     ) -> subprocess.Popen[bytes]:
-        """Start a command inside, as root or as `user`, in / or `cwd`, with ENVIRONMENT and `env` alone. The streams are the caller's."""
+        """Start a command inside, as root or as `user`, in / or `cwd`, with no environment but ENVIRONMENT and `env`."""
         variables = [f"{name}={value}" for name, value in {**ENVIRONMENT, **(env or {})}.items()]
         # In the cgroup of PID 1, as what PID 1 itself runs: journald and systemctl look there.
         enter = ["/bin/sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec "$@"', str(self._group / "machine/payload/init.scope")]
@@ -138,7 +140,7 @@ class Machine:
         user: str = "",
         timeout: float = 60.0,
     ) -> Completed:
-        """Run a command inside to its end, see `popen`. Raises NanodError when `timeout` seconds pass; the status is the caller's to judge."""
+        """Run a command inside to its end, see `popen`. Raises NanodError after `timeout` seconds, never for a status."""
         pipe = subprocess.PIPE
         command = self.popen(argv, env=env, cwd=cwd, user=user, stdin=pipe, stdout=pipe, stderr=pipe, new_session=True)
         try:
@@ -149,17 +151,27 @@ class Machine:
             if command.returncode is None:
                 os.killpg(command.pid, signal.SIGKILL)  # nsenter and the command, which is its child
                 command.communicate()
-        return Completed(
-            argv=tuple(argv), status=command.returncode, out=out.decode(errors="replace"), err=err.decode(errors="replace")
-        )
+        return Completed(argv=tuple(argv), status=command.returncode, out=out.decode(errors="replace"), err=err.decode(errors="replace"))
 
     def path(self, path: str | Path) -> Path:
-        """Where a file of the machine is reached from outside; while it is off, on its disk. Links with absolute targets lead outside."""
+        """A file of the machine as reached from outside; while it is off, on its disk. Absolute links lead outside."""
         inner = Path(path).relative_to("/")
         leader = cgroup.leader(self._group)
         if leader is not None:
             return Path(f"/proc/{leader}/root") / inner
         return Path(f"/proc/{cgroup.first(self._group)}/root") / overlay.ROOT.relative_to("/") / inner
+
+    def write(self, path: str | Path, text: str, *, mode: int = 0o644) -> Path:
+        """Write a file of the machine, with the directories above it; hands back where it is reached from outside."""
+        outside = self.path(path)
+        outside.parent.mkdir(parents=True, exist_ok=True)
+        outside.write_text(text, encoding="utf-8")
+        outside.chmod(mode)
+        return outside
+
+    def nanod(self, *words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, timeout: float = 120.0) -> Completed:
+        """Run nanod inside."""
+        return self.run(["nanod", *words], env=env, cwd=cwd, timeout=timeout)
 
     # Power
 
@@ -192,7 +204,7 @@ class Machine:
         self._wait(self._off, time.monotonic() + timeout)
 
     def kill(self) -> None:
-        """Cut the power: nothing gets to run, no process of the machine is left. What was written and not synced stays, unlike on a disk."""
+        """Cut the power: nothing more gets to run. What was written and not synced stays, unlike on a real disk."""
         self._tell(CUT)
         self._wait(self._off, time.monotonic() + 10)
 

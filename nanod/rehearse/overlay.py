@@ -131,9 +131,7 @@ def _overlay(lower: Path, target: Path, scratch: Path) -> None:
 def _mount(*words: str) -> None:
     done = process.run(["mount", *words])
     if done.status:
-        raise NanodError(
-            f"cannot rehearse: {done.err.strip()}", hint="it needs root with CAP_SYS_ADMIN, and overlayfs in the kernel"
-        )
+        raise NanodError(f"cannot rehearse: {done.err.strip()}", hint="it needs root with CAP_SYS_ADMIN, and overlayfs in the kernel")
 
 
 def _empty(directory: Path) -> None:
