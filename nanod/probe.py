@@ -8,14 +8,13 @@ the reason stands on stderr. systemd does not cut an ExecStartPost= line when th
 
 import os
 import socket
-import subprocess
 import sys
 import time
 
 
-def main(arguments):
-    kind, interval, timeout, start_timeout = arguments[0], *map(float, arguments[1:4])
-    attempt = PROBES[kind]
+def main(arguments: list[str]) -> int:
+    attempt = PROBES[arguments[0]]
+    interval, timeout, start_timeout = map(float, arguments[1:4])
     deadline = time.monotonic() + start_timeout
     while True:
         began = time.monotonic()
@@ -29,12 +28,12 @@ def main(arguments):
         time.sleep(min(interval, max(0.0, deadline - time.monotonic())))
 
 
-def give_up(arguments, reason):
-    print(f"<3>nanod: health {arguments[0]} {' '.join(arguments[4:])}: {reason}", file=sys.stderr)
+def give_up(arguments: list[str], reason: str) -> int:
+    sys.stderr.write(f"<3>nanod: health {arguments[0]} {' '.join(arguments[4:])}: {reason}\n")
     return 1
 
 
-def main_process_lives():
+def main_process_lives() -> bool:
     pid = os.environ.get("MAINPID", "")
     if not pid:
         return False
@@ -47,13 +46,13 @@ def main_process_lives():
     return True
 
 
-def endpoint(address):
+def endpoint(address: str) -> tuple[str, int]:
     """`host:port` or `[v6]:port` to what socket.create_connection takes."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
 
 
-def probe_tcp(words, timeout):
+def probe_tcp(words: list[str], timeout: float) -> str | None:
     try:
         socket.create_connection(endpoint(words[0]), timeout).close()
     except OSError as refused:
@@ -61,7 +60,7 @@ def probe_tcp(words, timeout):
     return None
 
 
-def probe_unix(words, timeout):
+def probe_unix(words: list[str], timeout: float) -> str | None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
         try:
@@ -71,11 +70,11 @@ def probe_unix(words, timeout):
     return None
 
 
-def probe_file(words, _timeout):
-    return None if os.path.exists(words[0]) else "no such file"
+def probe_file(words: list[str], _timeout: float) -> str | None:
+    return None if os.access(words[0], os.F_OK) else "no such file"
 
 
-def probe_http(words, timeout):
+def probe_http(words: list[str], timeout: float) -> str | None:
     """Healthy is a status of 200 to 399. Written out, because importing http.client costs five times what a probe does."""
     scheme, _, rest = words[0].partition("://")
     authority, slash, path = rest.partition("/")
@@ -102,9 +101,9 @@ def probe_http(words, timeout):
     return None if 200 <= int(words_of_status[1]) < 400 else f"status {words_of_status[1]}"
 
 
-def encrypted(connection):
+def encrypted(connection: socket.socket) -> socket.socket:
     """The probe asks whether the service answers, of its own host, so certificates are not judged."""
-    import ssl
+    import ssl  # noqa: PLC0415 only a probe of https pays for it
 
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -112,7 +111,9 @@ def encrypted(connection):
     return context.wrap_socket(connection)
 
 
-def probe_exec(words, timeout):
+def probe_exec(words: list[str], timeout: float) -> str | None:
+    import subprocess  # noqa: PLC0415 only this kind of probe pays for it
+
     try:
         done = subprocess.run(words, timeout=timeout, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
     except subprocess.TimeoutExpired:

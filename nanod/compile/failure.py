@@ -1,0 +1,29 @@
+"""`on_failure`: a unit that PID 1 starts when the service has given up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nanod.compile.part import ENV, App, as_user, environment, helper, identity, lib
+from nanod.units.unitset import Role
+
+if TYPE_CHECKING:
+    from nanod.spec.model import Service
+    from nanod.units.unitfile import UnitFile
+
+
+def failure_unit(app: App, service: Service) -> UnitFile | None:
+    """Runs as the service's user; the program that starts it is root's, because it reads the journal for the last lines."""
+    if service.on_failure is None:
+        return None
+    origin = service.on_failure.at()
+    main = app.names.service(service.name)
+    unit = app.builder(app.names.failure(service.name), Role.FAILURE, service)
+    helper(unit, f"What to do when {service.name} of {app.names.app} has given up", origin)
+    unit.raw("Service", "Type", "oneshot", origin)
+    identity(unit, app, service)
+    environment(unit, app, service)
+    words = [*as_user(app, service), ENV, "LIFECYCLE_PHASE=on_failure", f"NANOD_FAILED_UNIT={main}", *service.on_failure.argv]
+    unit.exec("ExecStart", [lib("failure"), main, *words], origin, prefix="+")
+    unit.raw("Service", "TimeoutStartSec", "6min", origin)
+    return unit.finish()

@@ -1,0 +1,30 @@
+"""The app's own units: a target that wants its members and that they are part of, and a slice.
+
+The target only Wants=: with Requires= a crash of one member restarted all (tried), and one bad service would keep the others down.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nanod.units.unitset import Role
+
+if TYPE_CHECKING:
+    from nanod.compile.part import App
+    from nanod.units.unitfile import UnitFile
+
+
+def target_unit(app: App) -> UnitFile:
+    spec = app.spec
+    unit = app.builder(app.names.target, Role.TARGET)
+    unit.raw("Unit", "Description", f"App {app.names.app}", spec.at("project"))
+    for name, service in spec.services.items():
+        unit.words("Unit", "Wants", [app.names.service(name)], service.at())
+    unit.words("Install", "WantedBy", ["multi-user.target"], spec.at())
+    return unit.finish()
+
+
+def slice_unit(app: App) -> UnitFile:
+    unit = app.builder(app.names.slice, Role.SLICE)
+    unit.raw("Unit", "Description", f"Slice of app {app.names.app}", app.spec.at("project"))
+    return unit.finish()

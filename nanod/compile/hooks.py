@@ -1,0 +1,167 @@
+"""Hooks to lines: each hook is one line, bounded by its own timeout, that leaves a record of its result.
+
+systemd bounds each command and not the phase (TimeoutStartSec= is per command), looks at `-` per line, and forgets a line's status at the next
+daemon-reload;
+so the line itself carries the timeout and the record (`nanod/lib/hook`).
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from nanod.compile.part import ENV, SLACK, App, as_user, credentials, environment, helper, identity, lib, user_name
+from nanod.compile.sandbox import has_namespace, sandbox
+from nanod.phases import Context, Listing, OnFailure, Scope, phase_of
+from nanod.units.names import ONCE, STOPPING
+from nanod.units.unitset import HookName, Role
+from nanod.values import TimeSpan, digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nanod.spec.model import Hook, Service
+    from nanod.units.unitfile import UnitBuilder, UnitFile
+
+_LINES = {"prestart": "ExecStartPre", "poststart": "ExecStartPost", "reload": "ExecReload", "prestop": "ExecStop", "poststop": "ExecStopPost"}
+
+
+def hooks_of(service: Service, phase: str, scope: Scope = Scope.START) -> tuple[Hook, ...]:
+    return tuple(hook for hook in service.hooks.get(phase, ()) if hook.scope is scope)
+
+
+def hook_lines(unit: UnitBuilder, app: App, service: Service, phase: str) -> TimeSpan:
+    """Add the lines of a phase to the main unit; returns the longest time that one of them may take."""
+    hooks = hooks_of(service, phase)
+    row = phase_of(phase)
+    if row.listing is Listing.ALL_REVERSED:
+        hooks = hooks[::-1]
+    until: tuple[str, ...] = ()
+    longest = max((hook.timeout for hook in hooks), default=TimeSpan(0))
+    if row.shared and len(hooks) > 1:
+        note = f"{STOPPING}/{unit.name}"
+        unit.exec(_LINES[phase], [lib("stopping"), note], hooks[-1].at(), prefix="-+")
+        until = ("--until", note, max(longest, row.timeout).in_seconds)
+    for hook in hooks:
+        prefix, argv = hook_line(app, service, hook, until)
+        ignore = "" if hook.on_failure is OnFailure.FAIL else "-"
+        unit.exec(_LINES[phase], argv, hook.at(), prefix=ignore + prefix)
+    return longest + SLACK if hooks else TimeSpan(0)
+
+
+def hook_line(app: App, service: Service, hook: Hook, until: tuple[str, ...] = ()) -> tuple[str, list[str]]:
+    """The prefix that puts the hook into its context and user, and its words.
+
+    `+` starts it as root outside sandbox and mount namespace, where `as` drops to the user; `!` lifts only the user, and keeps the sandbox
+    (systemd.service(5)).
+    """
+    run = [
+        ENV,
+        f"LIFECYCLE_PHASE={hook.phase}",
+        f"NANOD_HOOK={hook.name}",
+        *(f"{name}={value}" for name, value in hook.environment.items()),
+        lib("hook"),
+        hook.on_failure.value,
+        hook.timeout.in_seconds,
+        *until,
+        *hook.run.argv,
+    ]
+    if hook.context is Context.HOST:
+        return "+", [*as_user(app, service, hook.user), *run]
+    if hook.user is None or hook.user == user_name(app, service):
+        return "", run
+    return "!", [*as_user(app, service, hook.user), *run]
+
+
+def prestart_unit(app: App, service: Service, needs: Iterable[str], gates: Iterable[list[str]], content: str) -> UnitFile | None:
+    """Deploy-scoped prestart hooks: a oneshot that a stamp keeps from running twice for the same content of the service.
+
+    apply starts it alone, after the reload and before it touches the service: when a hook fails, the old processes still serve.
+    """
+    hooks = hooks_of(service, "prestart", Scope.DEPLOY)
+    if not hooks:
+        return None
+    origin = hooks[0].at()
+    unit = app.builder(app.names.prestart(service.name), Role.PRESTART, service)
+    stamp = f"{ONCE}/{unit.name.removesuffix('.service')}-{digest(content)[:16]}"
+    helper(unit, f"Prestart hooks, once per content, of {service.name} of {app.names.app}", origin)
+    if service.provisioning:
+        unit.words("Unit", "Requires", [app.names.provision(service.name)], origin)
+        unit.words("Unit", "After", [app.names.provision(service.name)], origin)
+    for need in needs:
+        unit.words("Unit", "Wants", [need], origin)
+        unit.words("Unit", "After", [need], origin)
+    unit.raw("Unit", "ConditionPathExists", f"!{stamp}", origin)
+    unit.raw("Service", "Type", "oneshot", origin)
+    identity(unit, app, service)
+    environment(unit, app, service)
+    credentials(unit, service)
+    for gate in gates:
+        unit.exec("ExecStartPre", gate, origin, prefix="+")
+    for hook in hooks:
+        prefix, argv = hook_line(app, service, hook)
+        unit.exec("ExecStart", argv, hook.at(), prefix=prefix)
+    unit.exec("ExecStartPost", [lib("stamp"), stamp], origin, prefix="+")
+    unit.raw("Service", "TimeoutStartSec", max(hook.timeout for hook in hooks) + SLACK, origin)
+    return unit.finish()
+
+
+def ready_unit(app: App, service: Service) -> UnitFile | None:
+    """Asynchronous hooks: bound to the service, begun after it is up, again after each start, and unable to harm it.
+
+    Type=exec leaves no job behind while it runs; BindsTo= with After= is what runs it once per start and never when the gate failed (tried on
+    252 and 257).
+    """
+    hooks = hooks_of(service, "ready")
+    if not hooks:
+        return None
+    origin = hooks[0].at()
+    main = app.names.service(service.name)
+    unit = app.builder(app.names.ready(service.name), Role.READY, service)
+    helper(unit, f"Ready hooks of {service.name} of {app.names.app}", origin)
+    unit.words("Unit", "BindsTo", [main], origin)
+    unit.words("Unit", "After", [main], origin)
+    unit.raw("Service", "Type", "exec", origin)
+    unit.words("Service", "SuccessExitStatus", ["SIGTERM"], origin)
+    identity(unit, app, service)
+    environment(unit, app, service)
+    credentials(unit, service)
+    inside = any(hook.context is Context.SERVICE for hook in hooks)
+    if inside and any(hook.context is Context.HOST for hook in hooks):
+        app.report.error(origin, "the ready hooks of one service run in one context: all of them 'host', or all 'service'", service.at.path)
+    if inside:
+        sandbox(unit, service)
+    lines = [hook_line(app, service, hook) for hook in hooks]
+    prefix = max((prefix for prefix, _ in lines), key=len)
+    unit.exec("ExecStart", [lib("each"), *(shlex.join(argv) for _, argv in lines)], origin, prefix=prefix)
+    return unit.finish()
+
+
+def hook_names(app: App, service: Service) -> tuple[HookName, ...]:
+    """All hooks of a service, as status and history name them, in the order of the lifecycle."""
+    names = app.names
+    found = [HookName(phase="install", name="install", unit=names.provision(service.name), on_failure="fail")] if service.provisioning else []
+    for phase in ("prestart", "poststart", "ready", "reload", "prestop", "poststop"):
+        for hook in service.hooks.get(phase, ()):
+            unit = names.service(service.name)
+            if phase == "ready":
+                unit = names.ready(service.name)
+            elif hook.scope is Scope.DEPLOY:
+                unit = names.prestart(service.name)
+            found.append(HookName(phase=phase, name=hook.name, unit=unit, on_failure=hook.on_failure.value))
+    return tuple(found)
+
+
+def check_secrets(app: App, service: Service) -> None:
+    """After the start hooks cannot read credentials once the service has a mount namespace: Post, Reload, Stop, StopPost get ENOENT (tried)."""
+    if not service.credentials or not has_namespace(service):
+        return
+    for phase in ("poststart", "reload", "prestop", "poststop"):
+        for hook in service.hooks.get(phase, ()):
+            if "CREDENTIALS_DIRECTORY" in " ".join(hook.run.argv):
+                app.report.error(
+                    hook.at(),
+                    f"a {phase} hook cannot read credentials: systemd shows them only to prestart and to the service itself once it has a sandbox"
+                    " (sandbox: off, or do it in a prestart or ready hook)",
+                    hook.at.path,
+                )

@@ -1,0 +1,136 @@
+"""What every part of the compiler shares: the app at hand, a builder for each unit, and how a command is put into a line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nanod.units.names import LIB, AppNames
+from nanod.units.unitfile import UnitBuilder
+from nanod.values import TimeSpan, digest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nanod.compile.target import Target
+    from nanod.diagnostics import Mark, Report
+    from nanod.spec.model import Service, Spec
+    from nanod.units.unitset import Role
+
+ENV = "/usr/bin/env"
+SLACK = TimeSpan.parse("10s")
+"""What a line may take beyond its own timeout: five seconds from TERM to KILL, and time to record the result."""
+_USER_NAME_LIMIT = 31
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """One compilation under way."""
+
+    spec: Spec
+    target: Target
+    names: AppNames
+    report: Report
+
+    def builder(self, name: str, role: Role, service: Service | None = None) -> UnitBuilder:
+        """A unit of this app with its stamps."""
+        origin = service.at() if service else self.spec.at()
+        unit = UnitBuilder(
+            name=name,
+            service=service.name if service else "",
+            head=f"Made by nanod from {printable(self.spec.file)}; change that and run `nanod apply`, or add a drop-in here.",
+            report=self.report,
+        )
+        unit.raw("X-Nanod", "App", self.names.app, origin)
+        if service:
+            unit.raw("X-Nanod", "Service", service.name, origin)
+        unit.raw("X-Nanod", "Role", role.value, origin)
+        return unit
+
+
+def printable(text: str) -> str:
+    """For a comment: a line break in a path must not start a line of its own."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def lib(program: str) -> str:
+    return f"{LIB}/{program}"
+
+
+def user_name(app: App, service: Service) -> str:
+    """The service's user; for a dynamic one the name that systemd allocates, within the 31 characters that it takes (systemd.exec(5), User=)."""
+    if not service.dynamic_user:
+        return service.user
+    name = f"{app.names.app}-{service.name}"
+    return name if len(name) <= _USER_NAME_LIMIT else f"{name[: _USER_NAME_LIMIT - 9]}-{digest(name)[:8]}"
+
+
+def as_user(app: App, service: Service, user: str | None = None) -> list[str]:
+    """The words before a command that root starts outside the sandbox, so that it runs as the service's user (or another); none for root."""
+    wanted = user or user_name(app, service)
+    if wanted == "root" and not service.group:
+        return []
+    return [lib("as"), wanted, "" if user else service.group or ""]
+
+
+def command(argv: Sequence[str]) -> list[str]:
+    """A command for a unit's line. A bare name is looked up on the unit's own PATH: systemd itself would use the one it was compiled with."""
+    return list(argv) if argv[0].startswith("/") else [ENV, *argv]
+
+
+def identity(unit: UnitBuilder, app: App, service: Service) -> None:
+    """User, group, working directory and environment: the same for the main unit and for what belongs to it."""
+    at = service.at
+    if service.dynamic_user:
+        unit.raw("Service", "DynamicUser", True, at("dynamic_user"))
+    if service.dynamic_user or service.user != "root":
+        unit.raw("Service", "User", user_name(app, service), at("user"))
+    if service.group:
+        unit.raw("Service", "Group", service.group, at("group"))
+    state = [path.removeprefix("/var/lib/") for path in service.volumes] if service.dynamic_user else []
+    if state:
+        unit.words("Service", "StateDirectory", state, at("volumes"))
+    unit.words("Service", "CacheDirectory", [f"nanod/{app.names.app}/{service.name}"], at())
+    unit.raw("Service", "WorkingDirectory", service.working_dir, at("working_dir"))
+
+
+def environment(unit: UnitBuilder, app: App, service: Service) -> None:
+    """What every hook sees, with the words that scripts written for Nanokit and Upsun know; then the service's own, which wins."""
+    spec, origin = app.spec, service.at()
+    env = spec.env or "default"
+    cache = f"/var/cache/nanod/{app.names.app}/{service.name}"
+    given = {
+        "NANOD_APP": app.names.app,
+        "NANOD_PROJECT": spec.project,
+        "NANOD_ENV": env,
+        "NANOD_SERVICE": service.name,
+        "NANOD_UNIT": unit.name,
+        "NANOD_REPLICA": "1",
+        "NANOD_APP_DIR": service.working_dir,
+        "NANOD_CACHE_DIR": cache,
+        "NANOD_RUN_DIR": f"/run/{app.names.app}/{service.name}" if service.runtime_dir else "",
+        "NANOKIT_PROJECT": spec.project,
+        "NANOKIT_ENV": env,
+        "NANOKIT_SERVICE": service.name,
+        "PLATFORM_APP_DIR": service.working_dir,
+        "PLATFORM_CACHE_DIR": cache,
+    }
+    for name, value in given.items():
+        if name not in service.environment:
+            unit.words("Service", "Environment", [f"{name}={value}"], origin)
+    for name, value in service.environment.items():
+        unit.words("Service", "Environment", [f"{name}={value}"], service.at("environment", name))
+    for position, path in enumerate(service.environment_files):
+        unit.raw("Service", "EnvironmentFile", path, service.at("environment_files", position))
+
+
+def credentials(unit: UnitBuilder, service: Service) -> None:
+    for item in service.credentials:
+        unit.raw("Service", "LoadCredential", f"{item.name}:{item.file}", service.at("credentials", item.name))
+
+
+def helper(unit: UnitBuilder, description: str, origin: Mark) -> None:
+    """What every unit beside the main one has. No start limit: a few restarts of the target would reach it (tried on 252, 257)."""
+    unit.raw("Unit", "Description", description, origin)
+    unit.raw("Unit", "StartLimitIntervalSec", 0, origin)
+    unit.raw("Service", "SyslogIdentifier", unit.name.removesuffix(".service"), origin)

@@ -1,0 +1,87 @@
+"""Provisioning: an install step that runs once per volume and content, as a oneshot that a sentinel in the volume keeps from running again.
+
+The unit takes no Restart= (a oneshot that will be retried fails its dependents at the first failure, tried) and no RemainAfterExit= (a deleted
+sentinel would
+then change nothing): retries belong to the program, and the condition is looked at on each start of the service.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nanod.compile.part import ENV, SLACK, App, as_user, credentials, environment, helper, identity, lib
+from nanod.compile.sandbox import DEFAULT
+from nanod.units.names import ONCE, SENTINEL
+from nanod.units.unitset import Role
+from nanod.values import TimeSpan, digest
+
+if TYPE_CHECKING:
+    from nanod.spec.model import Provisioning, Service
+    from nanod.units.unitfile import UnitBuilder, UnitFile
+
+
+def provision_unit(app: App, service: Service) -> UnitFile | None:
+    step = service.provisioning
+    if step is None:
+        return None
+    origin = step.at()
+    unit = app.builder(app.names.provision(service.name), Role.PROVISION, service)
+    helper(unit, f"Provisioning of {service.name} of {app.names.app}", origin)
+    sentinel = sentinel_path(app, service, step)
+    if service.volumes:
+        unit.words("Unit", "RequiresMountsFor", service.volumes[:1], service.at("volumes", 0))
+    # `|`: any of these is enough to run; without it they would all have to hold (systemd.unit(5)).
+    unit.raw("Unit", "ConditionPathExists", f"|!{sentinel}", origin)
+    for position, path in enumerate(step.creates):
+        unit.raw("Unit", "ConditionPathExists", f"|!{path}", step.at("creates", position))
+    unit.raw("Service", "Type", "oneshot", origin)
+    identity(unit, app, service)
+    environment(unit, app, service)
+    credentials(unit, service)
+    if step.sandboxed:
+        _sandboxed(unit, service)
+    _install_line(unit, app, service, sentinel)
+    # Waiting for the lock, every try, and the pauses between them; the program itself bounds each (a oneshot has no start timeout of its own).
+    total = step.timeout + step.timeout * (step.retries + 1) + SLACK + TimeSpan.parse("6s") * step.retries
+    unit.raw("Service", "TimeoutStartSec", total, step.at("timeout"))
+    return unit.finish()
+
+
+def sentinel_path(app: App, service: Service, step: Provisioning) -> str:
+    """Named by what makes the install the same: command, shell, creates, content of inputs; so environments share it."""
+    inputs = [part for path in step.inputs for part in (path, app.target.inputs.get(path, ""))]
+    name = digest(*step.install.argv, "creates", *step.creates, "inputs", *inputs)[:16]
+    if service.volumes:
+        return f"{service.volumes[0]}/{SENTINEL}{name}"
+    return f"{ONCE}/{app.names.app}-{service.name}-provision-{name}"
+
+
+def _install_line(unit: UnitBuilder, app: App, service: Service, sentinel: str) -> None:
+    step = service.provisioning
+    assert step is not None
+    volume = service.volumes[0] if service.volumes else ""
+    wait = step.timeout.in_seconds if not step.timeout.is_forever else "86400"
+    words = [lib("provision"), sentinel, volume, wait, step.timeout.in_seconds, str(step.retries), *step.creates, "--"]
+    named = [ENV, "LIFECYCLE_PHASE=install", "NANOD_HOOK=install"]
+    user = as_user(app, service)
+    if not volume:
+        # The sentinel is root's, so root's program runs the install as the user.
+        unit.exec("ExecStart", [*named, *words, *user, *step.install.argv], step.at("install"), prefix="+")
+    elif step.sandboxed or not service.dynamic_user:
+        unit.exec("ExecStart", [*named, *words, *step.install.argv], step.at("install"))
+    else:
+        unit.exec("ExecStart", [*user, *named, *words, *step.install.argv], step.at("install"), prefix="+")
+
+
+def _sandboxed(unit: UnitBuilder, service: Service) -> None:
+    """`context: sandbox`: a temporary one of its own, in which only the volumes are writable."""
+    step = service.provisioning
+    assert step is not None
+    origin = step.at("context")
+    for key, value in (DEFAULT | {"ProtectSystem": "strict", "ProtectHome": "read-only"}).items():
+        if key == "SystemCallArchitectures":
+            unit.words("Service", key, [value], origin)
+        else:
+            unit.raw("Service", key, value, origin)
+    if service.volumes and not service.dynamic_user:
+        unit.words("Service", "ReadWritePaths", service.volumes, origin)

@@ -1,0 +1,75 @@
+"""Sandbox profiles: one table. `nanod explain` and docs/sandbox.md show the same lines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nanod.spec.model import Sandbox
+
+if TYPE_CHECKING:
+    from nanod.diagnostics import Report
+    from nanod.spec.model import Service
+    from nanod.units.unitfile import UnitBuilder
+
+DEFAULT: dict[str, str] = {
+    "NoNewPrivileges": "yes",
+    "PrivateTmp": "yes",
+    "ProtectSystem": "full",
+    "ProtectControlGroups": "yes",
+    "ProtectKernelLogs": "yes",
+    "ProtectKernelModules": "yes",
+    "ProtectKernelTunables": "yes",
+    "RestrictRealtime": "yes",
+    "RestrictSUIDSGID": "yes",
+    "LockPersonality": "yes",
+    "SystemCallArchitectures": "native",
+}
+STRICT: dict[str, str] = DEFAULT | {
+    "ProtectSystem": "strict",
+    "ProtectHome": "yes",
+    "ProtectProc": "invisible",
+    "ProtectClock": "yes",
+    "ProtectHostname": "yes",
+    "PrivateDevices": "yes",
+    "RestrictNamespaces": "yes",
+    "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6",
+    "CapabilityBoundingSet": "CAP_NET_BIND_SERVICE",
+    "SystemCallFilter": "@system-service",
+    "SystemCallErrorNumber": "EPERM",
+}
+PROFILES: dict[Sandbox, dict[str, str]] = {Sandbox.OFF: {}, Sandbox.DEFAULT: DEFAULT, Sandbox.STRICT: STRICT}
+_LISTS = frozenset({"RestrictAddressFamilies", "CapabilityBoundingSet", "SystemCallFilter", "SystemCallArchitectures"})
+
+
+def has_namespace(service: Service) -> bool:
+    """Whether the service sees another file system than the host; a dynamic user always does (systemd.exec(5), DynamicUser=)."""
+    return service.dynamic_user or service.sandbox is not Sandbox.OFF
+
+
+def sandbox(unit: UnitBuilder, service: Service) -> None:
+    """The service's profile, and its volumes, which are all writable."""
+    origin = service.at("sandbox")
+    for key, value in PROFILES[service.sandbox].items():
+        if key in _LISTS:
+            unit.words("Service", key, value.split(), origin)
+        else:
+            unit.raw("Service", key, value, origin)
+    if service.volumes and not service.dynamic_user and service.sandbox is not Sandbox.OFF:
+        unit.words("Service", "ReadWritePaths", service.volumes, service.at("volumes"))
+
+
+def check_paths(report: Report, service: Service) -> None:
+    """What a profile would hide from the service, said before it fails at the start with 200/CHDIR."""
+    if service.dynamic_user:
+        for position, path in enumerate(service.volumes):
+            if not path.startswith("/var/lib/"):
+                report.error(
+                    service.at("volumes", position),
+                    f"a dynamic user has no number to own '{path}': its volumes stand below /var/lib, where systemd makes them",
+                    service.at.path,
+                )
+    if service.sandbox is not Sandbox.STRICT:
+        return
+    for key, path in (("working_dir", service.working_dir), *(("volumes", volume) for volume in service.volumes)):
+        if path == "/root" or path.startswith(("/home/", "/root/", "/run/user/")):
+            report.error(service.at(key), f"sandbox strict hides '{path}' from the service (ProtectHome=yes)", service.at.path)

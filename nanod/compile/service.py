@@ -1,0 +1,181 @@
+"""The main unit of a service: what runs, what it waits for, and when it counts as up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nanod.compile.health import gate_line
+from nanod.compile.hooks import hook_lines, hooks_of
+from nanod.compile.part import ENV, SLACK, App, command, credentials, environment, identity, lib
+from nanod.compile.sandbox import sandbox
+from nanod.phases import Scope
+from nanod.spec.model import Condition, Kind, ProbeKind, RestartPolicy
+from nanod.units.unitset import Role
+from nanod.values import TimeSpan
+
+if TYPE_CHECKING:
+    from nanod.spec.model import Requirement, Service
+    from nanod.units.unitfile import UnitBuilder, UnitFile
+
+_SCRIPT_TIMEOUT = TimeSpan.parse("1h")
+_RESTART = {RestartPolicy.NO: "no", RestartPolicy.ON_FAILURE: "on-failure", RestartPolicy.ALWAYS: "always"}
+
+
+def main_unit(app: App, service: Service, *, stays: bool) -> UnitFile:
+    """`stays`: the service is a script that somebody's `completed` waits for, and remains active after it ended."""
+    at = service.at
+    unit = app.builder(app.names.service(service.name), Role.MAIN, service)
+    unit.raw("Unit", "Description", service.description or f"{service.name} of {app.names.app}", at("description"))
+    _relations(unit, app, service)
+    unit.raw("Unit", "StartLimitIntervalSec", service.restart.window, at("restart", "window"))
+    unit.raw("Unit", "StartLimitBurst", service.restart.limit, at("restart", "limit"))
+    _type(unit, service, stays=stays)
+    unit.raw("Service", "Slice", app.names.slice, at())
+    unit.raw("Service", "SyslogIdentifier", f"{app.names.app}-{service.name}", at())
+    identity(unit, app, service)
+    if service.runtime_dir:
+        unit.words("Service", "RuntimeDirectory", [f"{app.names.app}/{service.name}"], at("runtime_dir"))
+    environment(unit, app, service)
+    credentials(unit, service)
+    sandbox(unit, service)
+    _lines(unit, app, service, stays=stays)
+    _restart_and_stop(unit, service)
+    _resources(unit, service)
+    for section, keys in service.systemd.items():
+        for key, values in keys.items():
+            for position, value in enumerate(values):
+                unit.live(section, key, value, at("systemd", section, key, position))
+    return unit.finish()
+
+
+def _relations(unit: UnitBuilder, app: App, service: Service) -> None:
+    at, names = service.at, app.names
+    unit.words("Unit", "PartOf", [names.target], at())
+    if service.provisioning:
+        unit.words("Unit", "Requires", [names.provision(service.name)], service.provisioning.at())
+        unit.words("Unit", "After", [names.provision(service.name)], service.provisioning.at())
+    if deploy := hooks_of(service, "prestart", Scope.DEPLOY):
+        unit.words("Unit", "Requires", [names.prestart(service.name)], deploy[0].at())
+        unit.words("Unit", "After", [names.prestart(service.name)], deploy[0].at())
+    for need in service.requires:
+        other = dependency(app, need)
+        unit.words("Unit", "Wants", [other], need.at())
+        if ordered(app, need):
+            unit.words("Unit", "After", [other], need.at())
+        if need.restart:
+            unit.words("Unit", "PartOf", [other], need.at("restart"))
+    for position, other in enumerate(service.after):
+        name = names.service(other) if other in app.spec.services else other
+        unit.words("Unit", "After", [name], at("after", position))
+    if ready := hooks_of(service, "ready"):
+        unit.words("Unit", "Wants", [names.ready(service.name)], ready[0].at())
+    if service.on_failure:
+        unit.words("Unit", "OnFailure", [names.failure(service.name)], at("on_failure"))
+
+
+def dependency(app: App, need: Requirement) -> str:
+    return need.target if need.is_unit else app.names.service(need.target)
+
+
+def ordered(app: App, need: Requirement) -> bool:
+    """Whether After= may stand. It waits for the whole start job, health gate included, which `condition: started` on a gated service must not do."""
+    if need.is_unit or need.condition is not Condition.STARTED:
+        return True
+    other = app.spec.services[need.target]
+    return other.health is None
+
+
+def dependency_gates(app: App, service: Service) -> list[tuple[Requirement, list[str]]]:
+    """One line per dependency, run by root outside the sandbox. It neither passes on a crash of the dependency nor hides the cause.
+
+    It waits longer than window / limit, so that a dependency that is away never uses up the service's own start limit.
+    """
+    restart = service.restart
+    seconds = (restart.window.usec // max(1, restart.limit)) // 1_000_000 + 1 if not restart.window.is_forever else 60
+    found = []
+    for need in service.requires:
+        if need.required:
+            condition = "started" if need.condition is Condition.STARTED and not ordered(app, need) else "active"
+            found.append((need, [lib("await"), str(seconds), condition, dependency(app, need)]))
+    return found
+
+
+def _type(unit: UnitBuilder, service: Service, *, stays: bool) -> None:
+    health = service.health
+    if health and health.kind is ProbeKind.NOTIFY:
+        unit.raw("Service", "Type", "notify", health.at("notify"))
+        # Not `main`: a shell or wrapper may stand between, and a notification says only what the service says of itself.
+        unit.raw("Service", "NotifyAccess", "all", health.at("notify"))
+    elif stays:
+        unit.raw("Service", "Type", "oneshot", service.at("kind"))
+        unit.raw("Service", "RemainAfterExit", True, service.at("kind"))
+    else:
+        # `exec` and not `simple`: a missing executable must fail the start (Type=simple reports success, tried).
+        unit.raw("Service", "Type", "exec", service.at("kind"))
+
+
+def _lines(unit: UnitBuilder, app: App, service: Service, *, stays: bool) -> None:
+    gates = dependency_gates(app, service)
+    longest = TimeSpan.parse("90s")
+    for need, argv in gates:
+        unit.exec("ExecStartPre", argv, need.at(), prefix="+")
+        longest = max(longest, TimeSpan.seconds(int(argv[1])) + SLACK)
+    longest = max(longest, hook_lines(unit, app, service, "prestart"))
+    unit.exec("ExecStart", _main_line(service), service.at("command"))
+    longest = max(longest, gate_line(unit, service), hook_lines(unit, app, service, "poststart"))
+    if stays:
+        longest = max(longest, _SCRIPT_TIMEOUT)
+    elif service.kind is Kind.SCRIPT:
+        unit.raw("Service", "RuntimeMaxSec", _SCRIPT_TIMEOUT, service.at("kind"))
+    unit.raw("Service", "TimeoutStartSec", longest, service.at())
+    hook_lines(unit, app, service, "reload")
+    _stop_lines(unit, app, service)
+
+
+def _main_line(service: Service) -> list[str]:
+    """The command, and in front of it what the process needs before it starts: its secrets in the environment, and deafness to SIGHUP."""
+    assert service.command is not None
+    argv = command(service.command.argv)
+    if exported := [item for item in service.credentials if item.env]:
+        script = "".join(f'{item.env}=$(cat "$CREDENTIALS_DIRECTORY/{item.name}") && export {item.env} && ' for item in exported)
+        argv = ["/bin/sh", "-c", f'{script}exec "$@"', "sh", *argv]
+    if service.stop.ignore_hup and not hooks_of(service, "reload") and service.kind is not Kind.SCRIPT:
+        # SIGHUP without a handler kills, counts as a clean end, and Restart=on-failure leaves the service down (tried).
+        argv = [ENV, "--ignore-signal=HUP", *(argv[1:] if argv[0] == ENV else argv)]
+    return argv
+
+
+def _restart_and_stop(unit: UnitBuilder, service: Service) -> None:
+    restart, stop, at = service.restart, service.stop, service.at
+    policy = RestartPolicy.NO if service.kind is Kind.SCRIPT else restart.policy
+    unit.raw("Service", "Restart", _RESTART[policy], at("restart", "policy"))
+    if policy is not RestartPolicy.NO:
+        unit.raw("Service", "RestartSec", restart.delay, at("restart", "delay"))
+    unit.raw("Service", "KillSignal", stop.signal, at("stop", "signal"))
+
+
+def _stop_lines(unit: UnitBuilder, app: App, service: Service) -> None:
+    """Prestop and poststop, and the one timeout that systemd applies to each of their lines and to the wait after the signal: the largest needed."""
+    longest = max(service.stop.timeout, hook_lines(unit, app, service, "prestop"), hook_lines(unit, app, service, "poststop"))
+    unit.raw("Service", "TimeoutStopSec", longest, service.at("stop", "timeout"))
+    if longest > service.stop.timeout and service.at.written("stop", "timeout"):
+        app.report.note(
+            service.at("stop", "timeout"),
+            f"the wait after the stop signal is {longest}: systemd has one timeout for it and for each prestop and poststop hook",
+            service.at.path,
+        )
+
+
+def _resources(unit: UnitBuilder, service: Service) -> None:
+    resources = service.resources
+    for key, name in (
+        ("MemoryMax", "memory_max"),
+        ("MemoryHigh", "memory_high"),
+        ("CPUQuota", "cpu_quota"),
+        ("CPUWeight", "cpu_weight"),
+        ("IOWeight", "io_weight"),
+        ("TasksMax", "tasks_max"),
+    ):
+        value = getattr(resources, name)
+        if value is not None:
+            unit.raw("Service", key, value, service.at("resources", name))
