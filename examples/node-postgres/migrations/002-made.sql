@@ -1,0 +1,1 @@
+alter table note add column made timestamptz not null default now();
