@@ -16,6 +16,8 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nanod.diagnostics import Report
 
 
@@ -50,14 +52,15 @@ class UsageError(NanodError):
 
 
 class SpecError(NanodError):
-    """The spec is wrong; every finding is in `report`."""
+    """The spec is wrong; every finding is in `report`, and `sources` has the text of the files that it names, for carets."""
 
     exit_code = ExitCode.BAD_SPEC
     kind = "spec"
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, sources: Mapping[str, str] | None = None) -> None:
         super().__init__("the spec has errors")
         self.report = report
+        self.sources = sources or {}
 
 
 class BusyError(NanodError):
