@@ -117,7 +117,6 @@ def _facts(app: App, service: Service, made: set[str], *, stays: bool) -> Servic
         health=in_words(service.health),
         settle=service.settle,
         restart_limit=service.restart.limit,
-        restart_limit=service.restart.limit,
         reload_on=service.reload_on,
         restart_on=service.restart_on,
         can_reload="reload" in service.hooks,
