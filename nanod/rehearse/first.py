@@ -77,6 +77,7 @@ def serve(config: Config) -> None:
     overlay.mount(Path(config.tree))
     overlay.prepare(overlay.ROOT)
     wrapper = overlay.ROOT / "usr/local/bin/nanod"
+    wrapper.unlink(missing_ok=True)
     wrapper.write_text(f'#!/bin/sh\nPYTHONPATH="{config.source}" exec "{config.python}" -m nanod "$@"\n', encoding="utf-8")
     wrapper.chmod(0o755)
     keep_running(config, cgroup.own().parent)

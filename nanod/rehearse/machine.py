@@ -238,7 +238,7 @@ class Machine:
                 message, _, hint = self.console().partition("\n")
                 raise NanodError(message or "cannot rehearse: the machine is gone", hint=hint)
             if time.monotonic() > deadline:
-                raise NanodError("cannot boot the machine: it takes too long", hint=self.console())
+                raise NanodError("cannot rehearse: the machine takes too long to boot or to stop", hint=self.console())
             time.sleep(0.01)
 
 

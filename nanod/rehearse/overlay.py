@@ -24,6 +24,12 @@ ROOT = SCRATCH / "root"
 KERNEL = tuple(map(Path, ("/proc", "/sys", "/dev", "/run")))
 """systemd-nspawn makes these itself."""
 
+KERNEL_KINDS = frozenset(
+    "autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs fusectl hugetlbfs mqueue nsfs proc pstore "
+    "ramfs rpc_pipefs securityfs selinuxfs sysfs tracefs".split()
+)
+"""File systems that hold no files: in chroots, for one."""
+
 UNIT_DIRECTORIES = ("etc/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
 
 VENDOR_WANTS = frozenset({"dbus.service", "dbus-broker.service", "systemd-user-sessions.service"})
@@ -46,8 +52,9 @@ MASKED = (
 
 def submounts(mounts: Iterable[mountinfo.Mount]) -> tuple[Path, ...]:
     """The mount points of the machine, outermost first, that an overlay of / alone would leave empty."""
-    points = {mount.point for mount in mounts}
-    return tuple(sorted(point for point in points if point != Path("/") and not any(map(point.is_relative_to, KERNEL))))
+    kinds = {mount.point: mount.kind for mount in mounts}  # where several are stacked, the last one shows
+    hold_files = (point for point, kind in kinds.items() if kind not in KERNEL_KINDS and point != Path("/"))
+    return tuple(sorted(point for point in hold_files if not any(map(point.is_relative_to, KERNEL))))
 
 
 def mount(tree: Path) -> None:
@@ -61,7 +68,10 @@ def mount(tree: Path) -> None:
     for number, point in enumerate(points, 1):
         target = ROOT / point.relative_to("/")
         if point.is_dir() and target.is_dir():
-            _overlay(point, target, SCRATCH / str(number))
+            try:
+                _overlay(point, target, SCRATCH / str(number))
+            except NanodError:  # not every file system can be below an overlay: rather not writable than not there
+                _mount("--bind", "-o", "ro", str(point), str(target))
         elif point.is_file() and target.is_file():  # containers mount single files, /etc/hosts for one
             target.write_bytes(point.read_bytes())
     if resolver is not None and tree == Path("/"):
