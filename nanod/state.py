@@ -63,6 +63,25 @@ class HookResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HookName:
+    """A hook as status and history name it; `unit` is the unit whose line or job it is."""
+
+    phase: str
+    name: str
+    unit: str
+    on_failure: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceRecord:
+    """What unit files do not say of a service and `status` asks: the probe in words ("" without one), whether it runs to its end, its hooks."""
+
+    health: str = ""
+    is_script: bool = False
+    hooks: tuple[HookName, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What a generation installed: which files with which content, and what they were made from."""
 
@@ -79,6 +98,8 @@ class Manifest:
     """Files of reload_on and restart_on to SHA-256 ("" when missing) as of when the app last took them in."""
     services: Mapping[str, tuple[str, ...]]
     """Service name to its units, main first, in start order (reverse it to stop)."""
+    about: Mapping[str, ServiceRecord] = field(default_factory=dict)
+    """By service name; empty for a manifest that was made anew from the unit files."""
     made: tuple[str, ...] = ()
     """Volumes that nanod created; `remove --purge` deletes these and no others."""
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from nanod.compile.part import ENV, SLACK, App, as_user, credentials, environment, helper, identity, lib, user_name
 from nanod.compile.sandbox import has_namespace, sandbox
 from nanod.phases import Context, Listing, OnFailure, Scope, phase_of
+from nanod.state import HookName
 from nanod.units.names import ONCE, STOPPING
-from nanod.units.unitset import HookName, Role
+from nanod.units.unitset import Role
 from nanod.values import TimeSpan, digest
 
 if TYPE_CHECKING:

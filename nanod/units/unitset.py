@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from nanod.state import ServiceRecord
+
 if TYPE_CHECKING:
     from nanod.diagnostics import Mark
+    from nanod.state import HookName
     from nanod.units.unitfile import UnitFile
     from nanod.values import TimeSpan
 
@@ -31,16 +34,6 @@ class Directory:
     user: str
     group: str | None
     origin: Mark
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HookName:
-    """A hook as status and history name it; `unit` is the unit whose line or job it is."""
-
-    phase: str
-    name: str
-    unit: str
-    on_failure: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +66,10 @@ class ServiceUnits:
     dynamic_user: bool = False
     hooks: tuple[HookName, ...] = ()
     origin: Mark
+
+    @property
+    def record(self) -> ServiceRecord:
+        return ServiceRecord(health=self.health, is_script=self.is_script, hooks=self.hooks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
