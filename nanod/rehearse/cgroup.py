@@ -74,11 +74,11 @@ def remove(path: Path, *, patience: float = 5.0) -> None:
 
 
 def sweep() -> None:
-    """Remove what keepers left that were killed. Never waits; what still holds a process stays."""
+    """Remove what keepers left that were killed; their processes were killed with them, and may still be on their way out."""
     for path in own().glob(PREFIX + "*"):
         pid, _, started = path.name.removeprefix(PREFIX).partition("-")
         if _started(int(pid)) != started:
-            _remove_once(path)
+            remove(path, patience=1.0)
 
 
 def leader(path: Path) -> int | None:
@@ -130,9 +130,10 @@ def _delegate(node: Path) -> None:
 
 
 def _started(pid: int) -> str:
-    """When the process started, in clock ticks since the boot (field 22 of /proc/PID/stat); "" when there is none."""
+    """When the process started, in clock ticks since the boot (fields 3 and 22 of /proc/PID/stat); "" when it is gone, or a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return ""
-    return stat.rpartition(")")[2].split()[19]
+    fields = stat.rpartition(")")[2].split()
+    return "" if fields[0] in {"Z", "X"} else fields[19]

@@ -74,6 +74,8 @@ def serve(config: Config) -> None:
     # Uniform for systemd-nspawn, whatever the layout of the machine: pure cgroup v2.
     if not Path("/sys/fs/cgroup/cgroup.procs").exists():
         subprocess.run(["mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"], check=True)
+    if not Path(config.tree, "usr/lib/systemd/systemd").exists() and not Path(config.tree, "lib/systemd/systemd").exists():
+        raise NanodError(f"cannot rehearse: there is no systemd in {config.tree}", hint="apt install systemd")
     overlay.mount(Path(config.tree))
     overlay.prepare(overlay.ROOT)
     wrapper = overlay.ROOT / "usr/local/bin/nanod"
@@ -115,6 +117,8 @@ def main() -> None:
         serve(Config(**config))
     except NanodError as refused:
         sys.exit(f"{refused.message}\n{refused.hint}")
+    except OSError as refused:
+        sys.exit(f"cannot rehearse: {refused}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,232 @@
+"""The machines themselves: what works inside, what the power does, and that nothing is left, whoever is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nanod.errors import NanodError
+from nanod.rehearse import cgroup
+from nanod.rehearse.machine import SOURCE, Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+CREDENTIAL = """\
+[Service]
+Type=oneshot
+DynamicUser=yes
+ProtectSystem=strict
+PrivateTmp=yes
+StateDirectory=sealed
+LoadCredential=key:/etc/sealed.key
+ExecStart=/bin/sh -c 'cat "$CREDENTIALS_DIRECTORY/key"; touch /etc/x || echo read-only; touch /var/lib/sealed/x && echo state'
+"""
+
+LIFE = """\
+[Service]
+ExecStartPre=/bin/sh -c 'echo pre >>/var/log/life'
+ExecStart=/bin/sleep infinity
+ExecStop=/bin/sh -c 'echo stop >>/var/log/life'
+[Install]
+WantedBy=multi-user.target
+"""
+
+LIST_UNITS = """\
+import pystemd.systemd1
+manager = pystemd.systemd1.Manager()
+manager.load()
+print(any(unit[0] == b"dbus.service" for unit in manager.Manager.ListUnits()))
+"""
+
+
+@pytest.fixture(params=["machine", "machine257"])
+def either(request: pytest.FixtureRequest) -> Machine:
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, Machine)
+    return found
+
+
+def test_boots_within_three_seconds_and_nothing_fails(either: Machine) -> None:
+    began = time.monotonic()
+    with Machine.boot() as another:
+        assert time.monotonic() - began < 3
+        assert another.leader != either.leader
+    assert either.run(["systemctl", "is-system-running"]).out == "running\n"
+
+
+def test_sandbox_with_a_credential(either: Machine) -> None:
+    either.write("/etc/sealed.key", "s3cret\n", mode=0o600)
+    either.write("/etc/systemd/system/sealed.service", CREDENTIAL)
+    assert either.run(["systemctl", "start", "sealed"]).status == 0
+    said = either.run(["journalctl", "--unit=sealed", "--output=cat"]).out
+    assert {"s3cret", "read-only", "state"} <= set(said.splitlines())
+
+
+def test_journal_takes_fields_and_knows_their_unit(either: Machine) -> None:
+    either.write("/usr/local/bin/say", "#!/bin/sh\nprintf 'MESSAGE=hello\\nNANOD_HOOK=x\\n' | logger --journald\n", mode=0o755)
+    assert either.run(["systemd-run", "--wait", "--unit=say", "/usr/local/bin/say"]).status == 0
+    assert either.run(["journalctl", "NANOD_HOOK=x", "--output=cat"]).out == "hello\n"
+
+
+def test_pystemd_reaches_pid_1(either: Machine) -> None:
+    assert either.run(["/usr/bin/python3", "-c", LIST_UNITS]).out == "True\n"
+
+
+def test_nanod_is_this_one(either: Machine) -> None:
+    assert either.nanod("--version").out == subprocess.check_output([sys.executable, "-m", "nanod", "--version"], text=True)
+
+
+def test_run_passes_everything_on(either: Machine) -> None:
+    done = either.run(["sh", "-c", 'cat; echo "$A $(pwd) $(id -un)"; exit 7'], input="in ", env={"A": "b c"}, cwd=Path("/usr"), user="nobody")
+    assert (done.status, done.out) == (7, "in b c /usr nobody\n")
+
+
+def test_run_has_nothing_of_the_environment_outside(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTSIDE", "1")
+    assert "OUTSIDE" not in machine.run(["env"]).out
+
+
+def test_a_late_command_is_killed_with_its_children(machine: Machine) -> None:
+    with pytest.raises(NanodError, match="no answer after"):
+        machine.run(["sh", "-c", "sleep 77777 & sleep 77777"], timeout=0.3)
+    assert machine.run(["pgrep", "-f", "^sleep 77777"]).status == 1
+
+
+def test_what_is_written_inside_stays_inside(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "spec").write_text("outside")
+    assert machine.path(tmp_path / "spec").read_text() == "outside"
+    machine.write(tmp_path / "spec", "inside")
+    assert machine.run(["cat", str(tmp_path / "spec")]).out == "inside"
+    assert (tmp_path / "spec").read_text() == "outside"
+
+
+def test_a_host_service_starts_by_name_only(machine: Machine) -> None:
+    assert machine.run(["systemctl", "is-active", "redis-server"]).out == "inactive\n"
+    assert machine.run(["systemctl", "start", "redis-server"]).status == 0
+    assert machine.run(["redis-cli", "ping"]).out == "PONG\n"
+
+
+def test_networks(machine: Machine) -> None:
+    interfaces = "tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' ' | sort"
+    assert machine.run(["sh", "-c", interfaces]).out == "lo\n"
+    assert machine.run(["cat", "/sys/class/net/lo/flags"]).out == "0x9\n"  # up, loopback
+    with Machine.boot(network="host") as other:
+        assert other.run(["sh", "-c", interfaces]).out == subprocess.check_output(["sh", "-c", interfaces], text=True)
+
+
+def test_power(either: Machine) -> None:
+    """In order, ExecStop= runs and what is enabled comes back; in a power cut nothing runs. The disk and its journal stay."""
+    either.write("/etc/systemd/system/life.service", LIFE)
+    assert either.run(["systemctl", "enable", "--now", "life"]).status == 0
+    either.reboot()
+    assert either.run(["systemctl", "is-active", "life"]).out == "active\n"
+    either.kill()
+    assert either.path("/var/log/life").read_text().split() == ["pre", "stop", "pre"]
+    either.start()
+    either.poweroff()
+    assert either.path("/var/log/life").read_text().split() == ["pre", "stop", "pre", "pre", "stop"]
+    with pytest.raises(NanodError, match="it is off"):
+        either.run(["true"])
+    either.start()
+    assert either.run(["systemctl", "is-active", "life"]).out == "active\n"
+    boots = either.run(["journalctl", "--unit=life", "--output=cat", "--grep=Started life"]).out
+    assert boots.count("Started") == 4
+
+
+def test_two_at_once_do_not_disturb_each_other(machine: Machine) -> None:
+    machine.write("/etc/systemd/system/life.service", LIFE)
+    assert machine.run(["systemctl", "start", "life"]).status == 0
+    with Machine.boot() as other:
+        other.write("/etc/systemd/system/life.service", LIFE)
+        assert other.run(["systemctl", "start", "life"]).status == 0
+        other.reboot()
+    assert machine.run(["systemctl", "is-active", "life"]).out == "active\n"
+
+
+def test_a_tree_that_cannot_boot_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(NanodError, match="there is no systemd in"):
+        Machine.boot(tree=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_command_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "nanod.rehearse", "--", "sh", "-c", "ps -p 1 -o comm=; exit 5"], cwd=SOURCE, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (5, b"systemd\n")
+
+
+CALLER = """\
+import os, time
+from nanod.rehearse.machine import Machine
+with Machine.boot() as machine:
+    machine.write("/etc/systemd/system/life.service", "[Service]\\nExecStart=/bin/sleep infinity\\n")
+    machine.run(["systemctl", "start", "life"])
+    print(machine._keeper.pid, machine.leader, machine._group, flush=True)
+    time.sleep(600)
+"""
+
+
+class Caller:
+    """Another process with a machine of its own."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen([sys.executable, "-c", CALLER], stdout=subprocess.PIPE, text=True, cwd=SOURCE)
+        assert self.process.stdout is not None
+        with self.process.stdout as said:
+            keeper, leader, group = said.readline().split()
+        self.keeper, self.leader, self.group = int(keeper), int(leader), Path(group)
+        self.members = [int(pid) for procs in self.group.rglob("cgroup.procs") for pid in procs.read_text().split()]
+
+    def running(self) -> list[int]:
+        return [pid for pid in (self.keeper, *self.members) if Path(f"/proc/{pid}/exe").exists()]
+
+
+@pytest.fixture
+def caller() -> Iterator[Caller]:
+    made = Caller()
+    yield made
+    made.process.kill()
+    made.process.wait()
+
+
+def _soon(reached: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 5
+    while not reached() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return reached()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_nothing_is_left_when_the_caller_is_killed(caller: Caller, sent: signal.Signals) -> None:
+    assert caller.leader in caller.members
+    assert len(caller.running()) > 5
+    caller.process.send_signal(sent)
+    assert _soon(lambda: caller.running() == [] and not caller.group.exists())
+
+
+def test_nothing_is_left_when_the_keeper_is_told_to_end(caller: Caller) -> None:
+    os.kill(caller.keeper, signal.SIGTERM)
+    assert _soon(lambda: set(caller.running()) <= {caller.keeper} and not caller.group.exists())
+
+
+def test_when_the_keeper_is_killed_only_cgroups_are_left_and_the_next_sweeps_them(caller: Caller) -> None:
+    os.kill(caller.keeper, signal.SIGKILL)
+    assert _soon(lambda: caller.running() == [])
+    assert caller.group.exists()
+    with Machine.boot() as other:
+        assert not caller.group.exists()
+        assert other._group.exists()
+
+
+def test_a_live_machine_is_not_swept(machine: Machine) -> None:
+    cgroup.sweep()
+    assert machine.run(["true"]).status == 0
