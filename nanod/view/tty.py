@@ -1,4 +1,4 @@
-"""How text looks: colours when the reader has a terminal that shows them, and never a control character that came from outside."""
+"""How text looks: colours when the reader's terminal shows them, and never a control character that came from outside."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PLAIN = Style()
 
 
 def clean(text: str) -> str:
-    """Text from outside (specs, journals, unit files), safe on a terminal: newlines and tabs stay, other control characters become `\\x1b`."""
+    r"""Text from outside, safe on a terminal: newlines and tabs stay, other control characters are shown as `\x1b`."""
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 

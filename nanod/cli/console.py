@@ -1,0 +1,112 @@
+"""Standard output and error: what may be coloured, how wide it is, and how errors and findings look there."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from nanod.diagnostics import Severity
+from nanod.errors import ExitCode, NanodError, SpecError
+from nanod.view.tty import Style, clean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import click
+
+    from nanod.diagnostics import Diagnostic
+
+
+def prepare() -> None:
+    """A file name that is no UTF-8, or a terminal that knows only ASCII, costs a character and not the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def style_of(stream: TextIO) -> Style:
+    """Colours on a terminal that is not dumb, unless NO_COLOR is set (no-color.org: to anything but empty); the width follows COLUMNS."""
+    colour = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return Style(colour=colour, width=shutil.get_terminal_size().columns)
+
+
+def style() -> Style:
+    return style_of(sys.stdout)
+
+
+def out(text: str) -> None:
+    """Print to standard output, at once. A reader that went away (EPIPE) ends the command quietly; raises NanodError for a full disk."""
+    try:
+        sys.stdout.write(text if text.endswith("\n") or not text else f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as refused:
+        # Python would try the same bytes again at exit and complain a second time.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise NanodError(f"cannot write to standard output: {refused.strerror}") from refused
+
+
+def out_json(value: object) -> None:
+    out(json.dumps(value, indent=2))
+
+
+def err(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def show_findings(found: Iterable[Diagnostic], sources: Mapping[str, str]) -> None:
+    """Findings to standard error, each with its source line."""
+    shown = style_of(sys.stderr)
+    for item in found:
+        err(_finding(item, sources, shown))
+
+
+def _finding(item: Diagnostic, sources: Mapping[str, str], shown: Style) -> str:
+    head, *under = clean(item.text(sources)).split("\n")
+    word = f"{item.severity.name.lower()}:"
+    paint = {Severity.ERROR: shown.bad, Severity.WARNING: shown.warn, Severity.NOTE: shown.faint}[item.severity]
+    place, _, message = head.partition(f" {word} ")
+    return "\n".join([f"{shown.strong(place)} {paint(word)} {message}", *under])
+
+
+def counted(found: Iterable[Diagnostic]) -> str:
+    """`2 errors, 1 warning`, or "" for no findings of either kind."""
+    kinds = [item.severity for item in found]
+    numbers = ((kinds.count(kind), kind.name.lower()) for kind in (Severity.ERROR, Severity.WARNING))
+    return ", ".join(f"{number} {word}{'s' if number > 1 else ''}" for number, word in numbers if number)
+
+
+def fail(error: NanodError, *, as_json: bool) -> int:
+    """Say why a command ends without having done its work; the exit code it ends with."""
+    found = list(error.report) if isinstance(error, SpecError) else []
+    if as_json:
+        _fail_json(error.kind, error.message, error.hint, found)
+        return error.exit_code
+    shown = style_of(sys.stderr)
+    if isinstance(error, SpecError):
+        show_findings(found, error.sources)
+        err(f"nanod: {shown.bad(counted(found))}")
+    else:
+        err(f"nanod: {shown.bad(clean(error.message))}")
+    if error.hint:
+        err(f"hint: {clean(error.hint)}")
+    return error.exit_code
+
+
+def fail_usage(wrong: click.ClickException, *, as_json: bool) -> int:
+    """The same for a command line that click cannot make sense of."""
+    if as_json:
+        _fail_json("usage", wrong.format_message(), "", [])
+    else:
+        wrong.show()
+    return ExitCode.BAD_SPEC
+
+
+def _fail_json(kind: str, message: str, hint: str, found: Iterable[Diagnostic]) -> None:
+    out_json({"error": {"kind": kind, "message": message, "hint": hint, "diagnostics": [item.data() for item in found]}})

@@ -1,0 +1,63 @@
+"""From a path on the command line to compiled units: the way that every verb with a SPEC goes."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nanod.compile import Target, compile_spec
+from nanod.diagnostics import Report
+from nanod.errors import NanodError, SpecError
+from nanod.host import facts
+from nanod.spec.load import read_spec
+from nanod.units.directives import OLDEST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from nanod.spec.model import Spec
+    from nanod.units.unitset import UnitSet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A spec loaded and compiled; one with errors has no `units`. `sources` has the texts that `report` speaks of."""
+
+    spec: Spec | None
+    units: UnitSet | None
+    report: Report
+    sources: Mapping[str, str]
+
+
+def check(path: str, *, env: str | None) -> Checked:
+    """The spec alone, for the oldest systemd: the same answer on every machine. Raises NanodError when the file cannot be read."""
+    return _compile(path, env, lambda _: Target())
+
+
+def compiled(path: str, *, env: str | None, version: int | None = None) -> tuple[UnitSet, Checked]:
+    """The units for this machine, or for systemd `version`. Raises SpecError with all that is wrong, NanodError when the file cannot be read."""
+    made = _compile(path, env, lambda spec: target(spec, version))
+    if made.units is None:
+        raise SpecError(made.report, made.sources)
+    return made.units, made
+
+
+def _compile(path: str, env: str | None, target_of: Callable[[Spec], Target]) -> Checked:
+    loaded = read_spec(path, env=env)
+    report, units = Report(), None
+    report.merge(loaded.report)
+    if loaded.spec is not None and not report.has_errors:
+        units, found = compile_spec(loaded.spec, target_of(loaded.spec))
+        report.merge(found)
+    return Checked(spec=loaded.spec, units=units, report=report, sources=loaded.sources)
+
+
+def target(spec: Spec, version: int | None) -> Target:
+    """What to compile for; where no systemd is installed, the oldest. Raises NanodError for a systemd that is too old."""
+    if version is None:
+        version = facts.systemd_version() if shutil.which("systemctl") else OLDEST
+    if version < OLDEST:
+        raise NanodError(f"cannot compile for systemd {version}: nanod needs {OLDEST} or newer")
+    inputs = [path for service in spec.services.values() if service.provisioning for path in service.provisioning.inputs]
+    return Target(version=version, inputs=facts.digests(inputs))

@@ -1,0 +1,80 @@
+"""What verbs are made of: a command with examples, and the arguments and options that more than one verb takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from nanod.units.directives import OLDEST
+from nanod.values import TimeSpan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+APPS = Path("/var/lib/nanod/apps")
+"""Its names are readable to everyone, unlike what is below them: completion works without root."""
+
+
+class Verb(click.Command):
+    """A command whose help ends with examples."""
+
+    def __init__(self, *args: Any, examples: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Example" if len(self.examples) == 1 else "Examples"):
+            for line in self.examples:
+                formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+
+def verb(name: str, *examples: str) -> Callable[[Callable[..., int]], click.Command]:
+    """Make a verb of a function that returns the exit code."""
+    return click.command(name, cls=Verb, examples=examples)
+
+
+class AppName(click.ParamType):
+    name = "app"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        del ctx, param
+        try:
+            names = sorted(path.name for path in APPS.iterdir())
+        except OSError:
+            return []
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+class Span(click.ParamType):
+    """A time span in systemd's words, as in a spec."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> TimeSpan:
+        if isinstance(value, TimeSpan):
+            return value
+        try:
+            return TimeSpan.parse(value)
+        except ValueError as wrong:
+            self.fail(str(wrong), param, ctx)
+
+
+SPEC = click.argument("spec", type=click.Path(allow_dash=True))
+APP = click.argument("app", type=AppName())
+ENV = click.option("-e", "--env", metavar="ENV", help="Take the overlay ENV of `environments`; the app is named PROJECT-ENV.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print data, also for errors.")
+SYSTEMD_VERSION = click.option(
+    "--systemd-version",
+    "version",
+    type=click.IntRange(min=OLDEST),
+    metavar="N",
+    help=f"Compile for systemd N, {OLDEST} or newer; default: the one installed here.",
+)
+UNIT_DIR = click.option("--unit-dir", type=click.Path(file_okay=False), metavar="DIR", help="Where unit files go; default: /etc/systemd/system.")
+LOCK_TIMEOUT = click.option(
+    "--lock-timeout", type=Span(), metavar="TIME", default="60s", show_default=True, help="How long to wait for another nanod to finish."
+)
