@@ -1,0 +1,244 @@
+"""The programs that units run, without systemd: what they do, and what they leave behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+LIB = Path(__file__).parents[2] / "nanod" / "lib"
+PROBE = Path(__file__).parents[2] / "nanod" / "probe.py"
+PYTHON = sys.executable
+UNIT = {
+    "NANOD_APP": "shop", "NANOD_SERVICE": "web", "NANOD_UNIT": "shop-web-provision.service", "NANOD_HOOK": "install",
+    "LIFECYCLE_PHASE": "install", "INVOCATION_ID": "0" * 32, "PATH": os.environ["PATH"],
+}  # fmt: skip
+
+
+def program(name: str, *arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    argv = [str(LIB / name), *map(str, arguments)]
+    return subprocess.run(argv, env=UNIT | (env or {}), cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def provision(volume: Path, script: str, *creates: Path, name: str = "a", retries: int = 0) -> subprocess.CompletedProcess[str]:
+    sentinel = volume / f".nanod-installed-{name}"
+    return program("provision", sentinel, volume, 30, 10, retries, *creates, "--", "/bin/sh", "-ec", script, cwd=volume)
+
+
+@pytest.mark.row("NK-2", "NK-5", "BX-6")
+def test_fifty_starters_run_one_install(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(50) as pool:
+        done = list(pool.map(lambda _: provision(tmp_path, "sleep 0.2; echo once >> log"), range(50)))
+    assert [item.returncode for item in done] == [0] * 50
+    assert (tmp_path / "log").read_text() == "once\n"
+    assert sum("already installed" in item.stderr for item in done) == 49
+
+
+@pytest.mark.row("NK-6")
+def test_a_failed_install_leaves_no_sentinel_and_the_next_start_retries(tmp_path: Path) -> None:
+    failed = provision(tmp_path, "exit 7")
+    assert failed.returncode == 7
+    assert "hook install/install failed, status 7" in failed.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert provision(tmp_path, "echo ran >> log").returncode == 0
+    assert provision(tmp_path, "echo ran >> log").returncode == 0
+    assert (tmp_path / "log").read_text() == "ran\n"
+
+
+@pytest.mark.row("NK-6")
+def test_an_install_that_is_killed_leaves_no_sentinel_and_no_lock(tmp_path: Path) -> None:
+    sentinel = tmp_path / ".nanod-installed-a"
+    argv = [LIB / "provision", sentinel, tmp_path, "30", "30", "0", "--", "/bin/sh", "-c", "touch started; sleep 60"]
+    process = subprocess.Popen(argv, env=UNIT, cwd=tmp_path, process_group=0)
+    while not (tmp_path / "started").exists():
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not sentinel.exists()
+    assert provision(tmp_path, "echo ran >> log").returncode == 0, "the lock died with its holder"
+    assert sentinel.exists()
+
+
+@pytest.mark.row("NK-3")
+def test_a_missing_creation_runs_it_again(tmp_path: Path) -> None:
+    modules = tmp_path / "node_modules"
+    for _ in range(2):
+        assert provision(tmp_path, "mkdir -p node_modules; echo ran >> log", modules).returncode == 0
+    assert (tmp_path / "log").read_text() == "ran\n"
+    modules.rmdir()
+    assert provision(tmp_path, "mkdir -p node_modules; echo ran >> log", modules).returncode == 0
+    assert (tmp_path / "log").read_text() == "ran\nran\n"
+
+
+@pytest.mark.row("NK-7")
+def test_after_another_install_the_first_one_counts_no_more(tmp_path: Path) -> None:
+    for name in ("a", "b", "a", "a"):
+        assert provision(tmp_path, f"echo {name} >> log", name=name).returncode == 0
+    assert (tmp_path / "log").read_text() == "a\nb\na\n"
+
+
+def test_sentinels_of_other_units_stay(tmp_path: Path) -> None:
+    other = tmp_path / ".nanod-installed-0"
+    other.write_text("stage-web-provision.service\n")
+    assert provision(tmp_path, "true").returncode == 0
+    assert other.exists()
+
+
+def test_retries_belong_to_the_program(tmp_path: Path) -> None:
+    done = provision(tmp_path, 'echo try >> log; [ "$(wc -l < log)" -eq 2 ]', retries=3)
+    assert done.returncode == 0
+    assert (tmp_path / "log").read_text() == "try\ntry\n"
+
+
+def test_a_background_child_of_the_install_does_not_keep_the_lock(tmp_path: Path) -> None:
+    assert provision(tmp_path, "sleep 30 >/dev/null 2>&1 & echo $! > child", name="a").returncode == 0
+    try:
+        assert provision(tmp_path, "true", name="b").returncode == 0
+    finally:
+        os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "hard link"])
+def test_a_sentinel_path_that_is_something_else_is_replaced_and_its_target_untouched(tmp_path: Path, kind: str) -> None:
+    target = tmp_path / "target"
+    target.write_text("precious")
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    sentinel = volume / ".nanod-installed-a"
+    if kind == "link":
+        sentinel.symlink_to(tmp_path / "nowhere")
+    elif kind == "fifo":
+        os.mkfifo(sentinel)
+    else:
+        sentinel.hardlink_to(target)
+    done = program("stamp", sentinel)
+    assert done.returncode == 0, done.stderr
+    assert sentinel.is_file()
+    assert not sentinel.is_symlink()
+    assert target.read_text() == "precious"
+    assert not (tmp_path / "nowhere").exists()
+    assert sorted(item.name for item in volume.iterdir()) == [".nanod-installed-a"]
+
+
+def test_a_sentinel_that_is_a_directory_is_a_failure_with_a_reason(tmp_path: Path) -> None:
+    sentinel = tmp_path / ".nanod-installed-a"
+    sentinel.mkdir()
+    done = program("stamp", sentinel)
+    assert done.returncode == 1
+    assert f"cannot write {sentinel}" in done.stderr
+    assert sorted(item.name for item in tmp_path.iterdir()) == [".nanod-installed-a"]
+
+
+@pytest.mark.row("NK-20", "BX-16")
+def test_a_hook_is_cut_by_its_timeout(tmp_path: Path) -> None:
+    done = program("hook", "fail", "0.2", "/bin/sh", "-c", "sleep 60", cwd=tmp_path)
+    assert done.returncode == 124
+    assert "<3>nanod: hook install/install failed, status 124 (its timeout cut it)" in done.stderr
+
+
+@pytest.mark.row("NK-20")
+def test_a_hook_that_ignores_term_is_killed(tmp_path: Path) -> None:
+    done = program("hook", "fail", "0.2", "/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.1; done", cwd=tmp_path)
+    assert done.returncode == 124
+
+
+@pytest.mark.parametrize(("severity", "first"), [("fail", "<3>"), ("warn", "<4>"), ("ignore", "<6>")])
+def test_a_failed_hook_says_so_at_its_severity(severity: str, first: str) -> None:
+    done = program("hook", severity, "5", "/bin/sh", "-c", "exit 3")
+    assert done.returncode == 3
+    assert done.stderr == f"{first}nanod: hook install/install failed, status 3\n"
+
+
+@pytest.mark.row("BX-16")
+def test_hooks_share_what_is_left_of_the_deadline(tmp_path: Path) -> None:
+    note = tmp_path / "stopping"
+    assert program("stopping", note).returncode == 0
+    assert program("hook", "warn", "30", "--until", note, "30", "true").returncode == 0
+    note.write_text(str(int(note.read_text()) - 31_000))
+    late = program("hook", "warn", "30", "--until", note, "30", "touch", tmp_path / "ran")
+    assert late.returncode == 124
+    assert not (tmp_path / "ran").exists()
+    note.write_text(str(int(time.time() * 1000) - 29_700))
+    assert program("hook", "warn", "30", "--until", note, "30", "sleep", "60").returncode == 124
+
+
+def test_each_runs_all_and_keeps_the_last_failure(tmp_path: Path) -> None:
+    done = program("each", "echo a >> log", "exit 3", "echo b >> log", cwd=tmp_path)
+    assert done.returncode == 3
+    assert (tmp_path / "log").read_text() == "a\nb\n"
+
+
+def test_as_drops_to_the_user_with_its_groups_and_no_privilege() -> None:
+    if os.geteuid():
+        pytest.skip("needs root")
+    done = program("as", "nobody", "", "/bin/sh", "-c", "id -un; id -gn; grep -E 'CapEff|NoNewPrivs' /proc/self/status")
+    assert done.stdout.split() == ["nobody", "nogroup", "CapEff:", "0" * 16, "NoNewPrivs:", "1"], done.stderr
+    assert program("as", "no-such-user", "", "true").returncode == 217
+
+
+def probe(*arguments: str, pid: int | None = None) -> subprocess.CompletedProcess[str]:
+    argv = [PYTHON, "-I", "-S", str(PROBE), *arguments]
+    env = {"MAINPID": str(os.getpid() if pid is None else pid)}
+    return subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.row("BX-3")
+def test_the_probe_gives_up_when_the_main_process_is_gone() -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    done = probe("tcp", "0.05", "1", "600", "127.0.0.1:1", pid=gone.pid)
+    assert done.returncode == 1
+    assert "the main process is gone" in done.stderr
+
+
+@pytest.mark.row("BX-3")
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["tcp", "127.0.0.1:1"], "Connection refused"),
+        (["http", "http://127.0.0.1:1/healthz"], "Connection refused"),
+        (["unix", "/nonexistent"], "No such file or directory"),
+        (["file", "/nonexistent"], "no such file"),
+        (["exec", "false"], "exit status 1"),
+        (["exec", "/nonexistent"], "No such file"),
+    ],
+)
+def test_a_probe_that_never_succeeds_says_why(words: list[str], reason: str) -> None:
+    done = probe(words[0], "0.05", "0.5", "0.2", *words[1:])
+    assert done.returncode == 1
+    assert f"<3>nanod: health {' '.join(words)}: not healthy within 0.2 s: " in done.stderr
+    assert reason in done.stderr
+
+
+@pytest.mark.row("BX-3")
+@pytest.mark.parametrize(
+    ("answer", "healthy"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", True),
+        (b"HTTP/1.1 302 Found\r\n\r\n", True),
+        (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", False),
+        (b"SSH-2.0-OpenSSH\r\n", False),
+        (b"", False),
+    ],
+)
+def test_http_is_healthy_from_200_to_399(answer: bytes, healthy: bool) -> None:  # noqa: FBT001
+    server = (
+        "import socket,sys\n"
+        "s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)\n"
+        "while True:\n    c, _ = s.accept(); c.recv(999); c.sendall(sys.argv[1].encode()); c.close()\n"
+    )
+    process = subprocess.Popen([PYTHON, "-c", server, answer.decode()], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        port = process.stdout.readline().strip()
+        assert probe("http", "0.05", "1", "0.3", f"http://127.0.0.1:{port}/").returncode == (0 if healthy else 1)
+        assert probe("tcp", "0.05", "1", "0.3", f"127.0.0.1:{port}").returncode == 0
+    finally:
+        process.kill()
+        process.communicate()
