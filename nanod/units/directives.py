@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
@@ -10,10 +11,20 @@ OLDEST = 252
 
 
 class Emitter(Enum):
-    RAW = "raw"
-    """Taken as it stands, without unquoting."""
+    """How systemd reads the value; `nanod.units.quoting` has one function for each."""
+
+    TEXT = "text"
+    """One text to the end of the line; specifiers expand."""
+    VALUE = "value"
+    """A keyword, number, size or time span to the end of the line; `%` is itself (`CPUQuota=50%`)."""
+    PATH = "path"
+    """One path to the end of the line; specifiers expand."""
+    NAMES = "names"
+    """Names apart by blanks. Quotes are part of the name for some keys (`After="x"` is no unit) and escapes differ, so nothing is ever quoted."""
+    PATHS = "paths"
+    """Paths apart by blanks; quotes are removed, there are no C escapes; specifiers expand."""
     WORDS = "words"
-    """Split at blanks and unquoted."""
+    """Words apart by blanks; quotes are removed, C escapes and specifiers expand."""
     EXEC = "exec"
     """A command line."""
 
@@ -22,6 +33,7 @@ class Cost(IntEnum):
     """What the running unit needs for a changed directive to take effect, cheapest first."""
 
     NOTHING = 0
+    """There is no change: every rewritten file needs a daemon-reload, or `systemctl status` says "changed on disk"."""
     DAEMON_RELOAD = 1
     RELOAD = 2
     RESTART = 3
@@ -30,99 +42,132 @@ class Cost(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Shape:
+    """What one value must look like, whole; systemd would drop another with a warning, or read a part of it as a flag."""
+
+    pattern: str
+    words: str
+
+    def fits(self, value: str) -> bool:
+        return re.fullmatch(self.pattern, value, re.DOTALL) is not None
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     emitter: Emitter
     cost: Cost
+    shape: Shape | None = None
     since: int = OLDEST
 
 
-_RAW, _WORDS, _EXEC = Emitter.RAW, Emitter.WORDS, Emitter.EXEC
+ANY_PATH = Shape(r"/.*", "an absolute path")
+CONDITION_PATH = Shape(r"\|?!?/.*", "an absolute path, after '|' and '!'")
+CREDENTIAL = Shape(r"[A-Za-z0-9_.-]+:/.*", "'name:/path'")
+ACCESS_PATH = Shape(r"-?\+?/.*", "an absolute path, after '-' and '+'")
+UNIT_NAME = Shape(r"[A-Za-z0-9:_.\\@-]{1,246}\.[a-z]+", "a unit name")
+TOKEN = Shape(r"~?@?[A-Za-z0-9_.-]+", "a plain word")
+# `private` is where systemd keeps the directories of dynamic users; a `:` would make a link (config_parse_exec_directories).
+BELOW = Shape(r"(?!private(/|$))((?!\.{1,2}(/|$))[A-Za-z0-9_.@+-]+(/(?!$)|$))+", "a relative path of letters, digits and '_.@+-'")
+# What valid_user_group_name() takes without a warning, and numbers; 65535 and 4294967295 are "no user" to the kernel.
+USER = Shape(r"[a-zA-Z_][a-zA-Z0-9_-]{0,30}|(?!65535$)[0-9]{1,9}", "a user or group name (letters, digits, '_' and '-', at most 31) or number")
+ASSIGNMENT = Shape(r"[A-Za-z_][A-Za-z0-9_]*=.*", "'NAME=value'")
+
+_TEXT, _VALUE, _PATH, _NAMES = Emitter.TEXT, Emitter.VALUE, Emitter.PATH, Emitter.NAMES
 _LATER = Cost.DAEMON_RELOAD  # read by PID 1 when it is next needed; nothing running depends on it
 _RESTART = Cost.RESTART
 
+_UNITS = Row(_NAMES, _LATER, UNIT_NAME)
 _UNIT: dict[str, Row] = {
-    "Description": Row(_RAW, _LATER),
-    "Documentation": Row(_WORDS, _LATER),
-    "Wants": Row(_WORDS, _LATER),
-    "Requires": Row(_WORDS, _LATER),
-    "BindsTo": Row(_WORDS, _LATER),
-    "PartOf": Row(_WORDS, _LATER),
-    "After": Row(_WORDS, _LATER),
-    "Before": Row(_WORDS, _LATER),
-    "OnFailure": Row(_WORDS, _LATER),
-    "ConditionPathExists": Row(_RAW, _LATER),
-    "RequiresMountsFor": Row(_WORDS, _LATER),
-    "StartLimitIntervalSec": Row(_RAW, _LATER),
-    "StartLimitBurst": Row(_RAW, _LATER),
-    "StopWhenUnneeded": Row(_RAW, _LATER),
-    "CollectMode": Row(_RAW, _LATER),
+    "Description": Row(_TEXT, _LATER),
+    "Wants": _UNITS,
+    "Requires": _UNITS,
+    "BindsTo": _UNITS,
+    "PartOf": _UNITS,
+    "After": _UNITS,
+    "Before": _UNITS,
+    "OnFailure": _UNITS,
+    "ConditionPathExists": Row(_PATH, _LATER, CONDITION_PATH),
+    "RequiresMountsFor": Row(Emitter.PATHS, _LATER, ANY_PATH),
+    "StartLimitIntervalSec": Row(_VALUE, _LATER),
+    "StartLimitBurst": Row(_VALUE, _LATER),
+    "StopWhenUnneeded": Row(_VALUE, _LATER),
+    "CollectMode": Row(_VALUE, _LATER),
 }
+_SETTING = Row(_VALUE, _RESTART)  # given to the process when it is started
 _SERVICE: dict[str, Row] = {
-    "Type": Row(_RAW, _RESTART),
-    "NotifyAccess": Row(_RAW, _RESTART),
-    "ExecStartPre": Row(_EXEC, _RESTART),
-    "ExecStart": Row(_EXEC, _RESTART),
-    "ExecStartPost": Row(_EXEC, _RESTART),
-    "ExecReload": Row(_EXEC, _LATER),
-    "ExecStop": Row(_EXEC, Cost.STOP_FIRST),
-    "ExecStopPost": Row(_EXEC, Cost.STOP_FIRST),
-    "Restart": Row(_RAW, _LATER),
-    "RestartSec": Row(_RAW, _LATER),
-    "RestartMode": Row(_RAW, _LATER, 254),
-    "RemainAfterExit": Row(_RAW, _RESTART),
-    "SuccessExitStatus": Row(_WORDS, _LATER),
-    "TimeoutStartSec": Row(_RAW, _LATER),
-    "RuntimeMaxSec": Row(_RAW, _LATER),
-    "TimeoutStopSec": Row(_RAW, _LATER),
-    "KillMode": Row(_RAW, _LATER),
-    "KillSignal": Row(_RAW, _LATER),
-    "Slice": Row(_RAW, _RESTART),
-    "User": Row(_RAW, _RESTART),
-    "Group": Row(_RAW, _RESTART),
-    "DynamicUser": Row(_RAW, _RESTART),
-    "WorkingDirectory": Row(_RAW, _RESTART),
-    "Environment": Row(_WORDS, _RESTART),
-    "EnvironmentFile": Row(_RAW, _RESTART),
-    "LoadCredential": Row(_RAW, _RESTART),
-    "RuntimeDirectory": Row(_WORDS, _RESTART),
-    "RuntimeDirectoryPreserve": Row(_RAW, _LATER),
-    "StateDirectory": Row(_WORDS, _RESTART),
-    "CacheDirectory": Row(_WORDS, _RESTART),
-    "ReadWritePaths": Row(_WORDS, _RESTART),
-    "ProtectSystem": Row(_RAW, _RESTART),
-    "ProtectHome": Row(_RAW, _RESTART),
-    "ProtectProc": Row(_RAW, _RESTART),
-    "ProtectClock": Row(_RAW, _RESTART),
-    "ProtectHostname": Row(_RAW, _RESTART),
-    "ProtectKernelLogs": Row(_RAW, _RESTART),
-    "ProtectKernelModules": Row(_RAW, _RESTART),
-    "ProtectKernelTunables": Row(_RAW, _RESTART),
-    "ProtectControlGroups": Row(_RAW, _RESTART),
-    "PrivateTmp": Row(_RAW, _RESTART),
-    "PrivateDevices": Row(_RAW, _RESTART),
-    "NoNewPrivileges": Row(_RAW, _RESTART),
-    "CapabilityBoundingSet": Row(_WORDS, _RESTART),
-    "LockPersonality": Row(_RAW, _RESTART),
-    "RestrictAddressFamilies": Row(_WORDS, _RESTART),
-    "RestrictNamespaces": Row(_RAW, _RESTART),
-    "RestrictRealtime": Row(_RAW, _RESTART),
-    "RestrictSUIDSGID": Row(_RAW, _RESTART),
-    "SystemCallArchitectures": Row(_WORDS, _RESTART),
-    "SystemCallFilter": Row(_WORDS, _RESTART),
-    "SystemCallErrorNumber": Row(_RAW, _RESTART),
-    "SyslogIdentifier": Row(_RAW, _RESTART),
+    "Type": _SETTING,
+    # Looked at for each notification, as the timeouts, Restart= and Kill… are when their moment comes.
+    "NotifyAccess": Row(_VALUE, _LATER),
+    # The way up is part of what runs: a new gate, migration or registration is asked for now, not at the next crash.
+    "ExecStartPre": Row(Emitter.EXEC, _RESTART),
+    "ExecStart": Row(Emitter.EXEC, _RESTART),
+    "ExecStartPost": Row(Emitter.EXEC, _RESTART),
+    "ExecReload": Row(Emitter.EXEC, _LATER),
+    "ExecStop": Row(Emitter.EXEC, Cost.STOP_FIRST),
+    "ExecStopPost": Row(Emitter.EXEC, Cost.STOP_FIRST),
+    "Restart": Row(_VALUE, _LATER),
+    "RestartSec": Row(_VALUE, _LATER),
+    "RestartMode": Row(_VALUE, _LATER, since=254),
+    # A script that has ended must run again to remain.
+    "RemainAfterExit": _SETTING,
+    "SuccessExitStatus": Row(_NAMES, _LATER, TOKEN),
+    "TimeoutStartSec": Row(_VALUE, _LATER),
+    # The timer is set when the service becomes active, and set anew for an active one after a daemon-reload (service_coldplug).
+    "RuntimeMaxSec": Row(_VALUE, _LATER),
+    "TimeoutStopSec": Row(_VALUE, _LATER),
+    "KillMode": Row(_VALUE, _LATER),
+    "KillSignal": Row(_VALUE, _LATER),
+    # Processes stay in the cgroup that they were started in.
+    "Slice": Row(_TEXT, _RESTART, UNIT_NAME),
+    "User": Row(_TEXT, _RESTART, USER),
+    "Group": Row(_TEXT, _RESTART, USER),
+    "DynamicUser": _SETTING,
+    "WorkingDirectory": Row(_PATH, _RESTART, ANY_PATH),
+    "Environment": Row(Emitter.WORDS, _RESTART, ASSIGNMENT),
+    "EnvironmentFile": Row(_PATH, _RESTART, ANY_PATH),
+    "LoadCredential": Row(_PATH, _RESTART, CREDENTIAL),
+    "RuntimeDirectory": Row(_NAMES, _RESTART, BELOW),
+    # Looked at when the service stops.
+    "RuntimeDirectoryPreserve": Row(_VALUE, _LATER),
+    "StateDirectory": Row(_NAMES, _RESTART, BELOW),
+    "CacheDirectory": Row(_NAMES, _RESTART, BELOW),
+    "ReadWritePaths": Row(Emitter.PATHS, _RESTART, ACCESS_PATH),
+    "ProtectSystem": _SETTING,
+    "ProtectHome": _SETTING,
+    "ProtectProc": _SETTING,
+    "ProtectClock": _SETTING,
+    "ProtectHostname": _SETTING,
+    "ProtectKernelLogs": _SETTING,
+    "ProtectKernelModules": _SETTING,
+    "ProtectKernelTunables": _SETTING,
+    "ProtectControlGroups": _SETTING,
+    "PrivateTmp": _SETTING,
+    "PrivateDevices": _SETTING,
+    "NoNewPrivileges": _SETTING,
+    "CapabilityBoundingSet": Row(_NAMES, _RESTART, TOKEN),
+    "LockPersonality": _SETTING,
+    "RestrictAddressFamilies": Row(_NAMES, _RESTART, TOKEN),
+    "RestrictNamespaces": _SETTING,
+    "RestrictRealtime": _SETTING,
+    "RestrictSUIDSGID": _SETTING,
+    "SystemCallArchitectures": Row(_NAMES, _RESTART, TOKEN),
+    "SystemCallFilter": Row(_NAMES, _RESTART, TOKEN),
+    "SystemCallErrorNumber": _SETTING,
+    # Sent to journald when the process gets its stdout.
+    "SyslogIdentifier": Row(_TEXT, _RESTART),
     # PID 1 writes changed limits to the running cgroup at daemon-reload; set-property is never used, its drop-in would outrank the file.
-    "MemoryMax": Row(_RAW, _LATER),
-    "MemoryHigh": Row(_RAW, _LATER),
-    "CPUQuota": Row(_RAW, _LATER),
-    "CPUWeight": Row(_RAW, _LATER),
-    "IOWeight": Row(_RAW, _LATER),
-    "TasksMax": Row(_RAW, _LATER),
-    "OOMPolicy": Row(_RAW, _LATER),
+    "MemoryMax": Row(_VALUE, _LATER),
+    "MemoryHigh": Row(_VALUE, _LATER),
+    "CPUQuota": Row(_VALUE, _LATER),
+    "CPUWeight": Row(_VALUE, _LATER),
+    "IOWeight": Row(_VALUE, _LATER),
+    "TasksMax": Row(_VALUE, _LATER),
+    # Read when the kernel killed, and as the cgroup's memory.oom.group, which is a limit as those above.
+    "OOMPolicy": Row(_VALUE, _LATER),
 }
-_INSTALL: dict[str, Row] = {"WantedBy": Row(_WORDS, _LATER)}
-# Stamps are for people and for nanod; PID 1 ignores them.
-_X_NANOD: dict[str, Row] = {name: Row(_RAW, Cost.NOTHING) for name in ("App", "Service", "Role")}
+_INSTALL: dict[str, Row] = {"WantedBy": _UNITS}
+# Stamps are for people and for nanod; PID 1 ignores the section.
+_X_NANOD: dict[str, Row] = {name: Row(_TEXT, _LATER) for name in ("App", "Service", "Role")}
 
 TABLE: dict[str, dict[str, Row]] = {"Unit": _UNIT, "Service": _SERVICE, "Slice": {}, "Install": _INSTALL, "X-Nanod": _X_NANOD}
 
@@ -136,3 +181,8 @@ def cost_of(section: str, key: str) -> Cost:
     """What a change costs; an unknown directive (of a spec's `systemd:` block) costs a restart."""
     row = TABLE.get(section, {}).get(key)
     return row.cost if row else Cost.RESTART
+
+
+def is_known(section: str, key: str, version: int) -> bool:
+    """Whether the systemd of that version has the directive; an older one would warn, and do without."""
+    return row_of(section, key).since <= version

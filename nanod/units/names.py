@@ -62,6 +62,7 @@ class AppNames:
         """All names that a service may take, now or with another key, for the collision check."""
         return (self.service(service), self.provision(service), self.prestart(service), self.ready(service), self.failure(service))
 
+
 def check_names(names: AppNames, services: tuple[str, ...]) -> list[tuple[str, str]]:
     """(service or "", what is wrong) for names that one host cannot have at once: two services claiming one unit, or systemd's own.
 
