@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nanod.phases import PHASES, Scope
-from nanod.view.tty import columns
+from nanod.view.tty import clean, columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,16 +24,16 @@ def phase_title(phase: Phase) -> str:
 
 def lifecycle_text(style: Style) -> str:
     """Three tables, one question each, so that every line fits a terminal of 80 columns."""
-    when = [(phase_title(phase) + _mark(phase), phase.when, phase.context, str(phase.timeout)) for phase in PHASES]
-    failure = [(phase_title(phase), _on_failure(phase), _listing(phase)) for phase in PHASES]
-    again = [(phase_title(phase), *phase.rerun) for phase in PHASES]
-    realised = [(phase_title(phase), phase.directive) for phase in PHASES]
+    when = [(_title(phase), phase.when, phase.context, str(phase.timeout)) for phase in PHASES]
+    failure = [(_title(phase), _on_failure(phase), _listing(phase)) for phase in PHASES]
+    again = [(_title(phase), *phase.rerun) for phase in PHASES]
+    realised = [(_title(phase), phase.directive) for phase in PHASES]
     parts = (
         _table(style, "When does it run, where, and how long may it take?", ("phase", "when", "runs in", "timeout"), when),
         _table(style, "What does a failure do (what may be written instead)?", ("phase", "on failure", "several hooks run"), failure),
         _table(style, "What runs again?", ("phase", *AGAIN), again),
         _table(style, "What does systemd see?", ("phase", "realised as"), realised),
-        "fail halts the service, warn shows in verdict, status and history, ignore in history only.\n* not supported yet",
+        "fail halts the service; warn shows in verdict, status and history; ignore in\nhistory only. * not supported yet",
     )
     return "\n\n".join(parts)
 
@@ -79,6 +79,10 @@ def _phase_data(phase: Phase) -> dict[str, object]:
     }
 
 
+def _title(phase: Phase) -> str:
+    return phase_title(phase) + _mark(phase)
+
+
 def _mark(phase: Phase) -> str:
     return "" if phase.available else " *"
 
@@ -88,7 +92,7 @@ def _timeout(phase: Phase) -> str:
 
 
 def _listing(phase: Phase) -> str:
-    return phase.listing if phase.is_list else "-"
+    return phase.listing if phase.is_list else "\u2013"
 
 
 def _on_failure(phase: Phase) -> str:
@@ -114,7 +118,7 @@ def _unit_origins(unit: UnitFile, style: Style) -> str:
         if item.section != section:
             section = item.section
             lines.append(f"{'':{width}}  [{section}]")
-        lines.append(f"{style.faint(f'{item.origin!s:{width}}')}  {item.key}={item.text}")
+        lines.append(f"{style.faint(f'{item.origin!s:{width}}')}  {item.key}={clean(item.text)}")
     return "\n".join(lines)
 
 
