@@ -1,0 +1,221 @@
+"""The compiler: which units a spec yields, and that every line of them knows where it comes from."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from nanod.compile import Target, compile_spec
+from nanod.compile.sandbox import PROFILES
+from nanod.diagnostics import Report
+from nanod.spec.load import load
+from nanod.units.unitfile import UnitFile, parse
+from nanod.units.unitset import UnitSet
+
+ROOT = Path(__file__).parents[2]
+FULL = """\
+project: shop
+services:
+  db:
+    command: [/usr/bin/redis-server, --port, "6379"]
+    user: redis
+    health: {tcp: 6379}
+  web:
+    description: Shop front
+    command: exec ./server --name "a b"
+    working_dir: /srv/shop
+    user: shop
+    group: www
+    environment: {PORT: "8080", GREETING: "50% off, $HOME"}
+    environment_files: [web.env]
+    credentials:
+      key: /etc/shop/key
+      url: {file: /etc/shop/url, env: DATABASE_URL}
+    requires: {db: {condition: healthy}, postgresql.service: {}}
+    after: [network-online.target]
+    health: {http: "http://127.0.0.1:8080/healthz", interval: 200ms}
+    volumes: [/srv/shop]
+    runtime_dir: true
+    provisioning: {install: npm ci, creates: [node_modules], inputs: [package-lock.json], retries: 2}
+    hooks:
+      prestart:
+        - ./check.sh
+        - {run: npx prisma migrate deploy, name: migrate, scope: deploy, timeout: 2m}
+      poststart: [{run: [/bin/true], on_failure: fail}, ./register.sh]
+      ready: ./warm.sh
+      reload: kill -HUP $MAINPID
+      prestop: [./drain.sh, ./deregister.sh]
+      poststop: {run: rm -rf /run/shop/x, user: root}
+    restart: {policy: always, delay: 2s, limit: 3, window: 30s}
+    stop: {signal: SIGINT, timeout: 20s}
+    on_failure: ./page.sh
+    reload_on: [/etc/shop/web.toml]
+    resources: {memory_max: 512M, cpu_quota: 50%, tasks_max: 200}
+    sandbox: strict
+    systemd: {Service: {Nice: "5"}, Unit: {Documentation: "https://example.org/%n"}}
+"""
+
+
+def compiled(text: str, target: Target | None = None) -> UnitSet:
+    loaded = load("/srv/specs/shop.yaml", text, directory="/srv/specs")
+    assert loaded.spec, loaded.report.text(loaded.sources)
+    units, report = compile_spec(loaded.spec, target or Target())
+    assert units, report.text(loaded.sources)
+    return units
+
+
+def refused(text: str) -> Report:
+    loaded = load("/srv/specs/shop.yaml", text, directory="/srv/specs")
+    assert loaded.spec, loaded.report.text(loaded.sources)
+    units, report = compile_spec(loaded.spec, Target())
+    assert units is None
+    return report
+
+
+@pytest.fixture(scope="module")
+def full() -> UnitSet:
+    return compiled(FULL)
+
+
+def values(unit: UnitFile, key: str, section: str = "Service") -> list[str]:
+    return unit.values(section, key)
+
+
+def test_the_set_of_units_is_complete(full: UnitSet) -> None:
+    names = [unit.name for unit in full.units]
+    assert names == sorted(
+        [
+            "nanod-shop.slice", "shop.target", "shop-db.service", "shop-web.service", "shop-web-provision.service", "shop-web-prestart.service",
+            "shop-web-ready.service", "shop-web-failure.service",
+        ]
+    )  # fmt: skip
+
+
+def test_every_directive_knows_the_spec_line_that_made_it(full: UnitSet) -> None:
+    lines = FULL.splitlines()
+    for unit in full.units:
+        for directive in unit.directives:
+            assert directive.origin.file == "/srv/specs/shop.yaml", f"{unit.name}: {directive.key} comes from nowhere"
+            assert 0 < directive.origin.line <= len(lines)
+
+
+@pytest.mark.parametrize(
+    ("unit", "key", "text", "line"),
+    [
+        ("shop-web.service", "Environment", "GREETING", 13),
+        ("shop-web.service", "Nice", "5", 43),
+        ("shop-web.service", "MemoryMax", "512M", 41),
+        ("shop-web.service", "KillSignal", "SIGINT", 38),
+        ("shop-web.service", "User", "shop", 10),
+        ("shop-web.service", "Wants", "postgresql.service", 18),
+        ("shop-web-prestart.service", "ExecStart", "prisma", 28),
+        ("shop-web-provision.service", "ExecStart", "npm ci", 23),
+        ("shop-db.service", "ExecStartPost", "tcp", 6),
+    ],
+)
+def test_origins_are_the_lines_a_person_would_point_at(full: UnitSet, unit: str, key: str, text: str, line: int) -> None:
+    found = [item for item in full.unit(unit).directives if item.key == key and text in item.text]
+    assert [item.origin.line for item in found] == [line]
+
+
+def test_files_read_back_as_they_were_meant(full: UnitSet) -> None:
+    for unit in full.units:
+        assert parse(unit.render()) == tuple((item.section, item.key, item.text) for item in unit.directives)
+
+
+def test_the_same_spec_yields_the_same_bytes_and_comments_change_nothing(full: UnitSet) -> None:
+    again = compiled("# a comment\n" + FULL.replace("    user: redis\n    health: {tcp: 6379}\n", "    health: {tcp: 6379}\n    user: redis # here\n"))
+    assert [unit.render() for unit in again.units] == [unit.render() for unit in full.units]
+
+
+@pytest.mark.row("NK-15", "RV-13")
+def test_hooks_become_lines_in_the_order_of_the_lifecycle(full: UnitSet) -> None:
+    web = full.unit("shop-web.service")
+
+    def hooks(key: str) -> list[str]:
+        return [found[1] for text in values(web, key) if (found := re.search(r"(\./\w+\.sh|/bin/true|MAINPID|rm -rf|postgresql|shop-db|gate|stopping)", text))]
+
+    assert hooks("ExecStartPre") == ["shop-db", "postgresql", "./check.sh"]
+    assert hooks("ExecStartPost") == ["gate", "/bin/true", "./register.sh"]
+    assert hooks("ExecStop") == ["stopping", "./deregister.sh", "./drain.sh"]
+    assert hooks("ExecReload") == ["MAINPID"]
+    assert hooks("ExecStopPost") == ["rm -rf"]
+
+
+@pytest.mark.row("NK-21")
+def test_what_a_failed_hook_does_is_a_prefix(full: UnitSet) -> None:
+    web = full.unit("shop-web.service")
+    assert [text[0] for text in values(web, "ExecStartPre")] == ["+", "+", "+"]
+    assert [text[:2] for text in values(web, "ExecStartPost")] == [":/", "+:", "-+"]
+    assert all(text.startswith("-") for text in values(web, "ExecStop") + values(web, "ExecStopPost"))
+    assert all(not text.startswith("-") for text in values(web, "ExecReload"))
+
+
+@pytest.mark.row("BX-21")
+def test_limits_are_compiled(full: UnitSet) -> None:
+    web = full.unit("shop-web.service")
+    assert values(web, "MemoryMax") == ["512M"]
+    assert values(web, "CPUQuota") == ["50%"]
+    assert values(web, "TasksMax") == ["200"]
+    assert values(web, "Slice") == ["nanod-shop.slice"]
+
+
+@pytest.mark.row("RV-8")
+def test_only_a_service_without_reload_hook_is_deaf_to_sighup(full: UnitSet) -> None:
+    assert "--ignore-signal=HUP" in values(full.unit("shop-db.service"), "ExecStart")[0]
+    assert "--ignore-signal=HUP" not in values(full.unit("shop-web.service"), "ExecStart")[0]
+
+
+def test_one_timeout_holds_for_the_longest_line(full: UnitSet) -> None:
+    web = full.unit("shop-web.service")
+    assert values(web, "TimeoutStopSec") == ["1min 40s"], "poststop: 90 s, and 10 s to be killed and recorded"
+    assert values(web, "TimeoutStartSec") == ["5min 10s"], "prestart: 5 min"
+    assert values(full.unit("shop-web-provision.service"), "TimeoutStartSec") == ["2h 22s"], "lock, three tries, pauses"
+
+
+@pytest.mark.row("NK-7", "BX-6")
+def test_the_sentinel_is_named_by_command_creations_and_inputs() -> None:
+    def sentinel(text: str, **inputs: str) -> str:
+        target = Target(inputs={f"/srv/shop/{name.replace('_', '-')}": value for name, value in inputs.items()})
+        unit = compiled(text, target).unit("shop-web-provision.service")
+        return unit.values("Unit", "ConditionPathExists")[0]
+
+    first = sentinel(FULL)
+    assert re.fullmatch(r"\|!/srv/shop/\.nanod-installed-[0-9a-f]{16}", first)
+    assert sentinel(FULL, package_lock="x") == first, "another file is no input"
+    assert sentinel(FULL.replace("user: shop", "user: other")) == first, "who runs it does not make it another install"
+    assert sentinel(FULL.replace("npm ci", "npm install")) != first
+    assert sentinel(FULL.replace("[node_modules]", "[dist]")) != first
+
+
+def test_secrets_after_the_start_are_refused_where_systemd_hides_them() -> None:
+    report = refused(
+        "services:\n  web:\n    user: www-data\n    command: [/bin/sleep, '9']\n    credentials: {key: /etc/key}\n"
+        "    hooks: {poststart: 'cat $CREDENTIALS_DIRECTORY/key'}\n"
+    )
+    assert [item.mark.line for item in report if "cannot read credentials" in item.message] == [6]
+
+
+@pytest.mark.parametrize(
+    ("project", "services", "message"),
+    [
+        ("network", "web", "'network' is a name of systemd's own units"),
+        ("shop", "web-provision", "'web-provision' and 'web' would both own shop-web-provision.service"),
+    ],
+)
+def test_names_that_a_host_cannot_have_are_refused(project: str, services: str, message: str) -> None:
+    text = f"project: {project}\nservices:\n  web: {{user: root, command: [/bin/true]}}\n"
+    if services != "web":
+        text += f"  {services}: {{user: root, command: [/bin/true]}}\n"
+    assert any(message in item.message for item in refused(text))
+
+
+@pytest.mark.row("BX-20")
+def test_sandbox_profiles_are_documented_line_by_line() -> None:
+    text = (ROOT / "docs" / "sandbox.md").read_text()
+    sections = {part.split("\n", 1)[0].strip(): part for part in text.split("\n## ")[1:]}
+    for profile, directives in PROFILES.items():
+        shown = re.findall(r"^    (\w+)=(.*)$", sections[profile.value], re.MULTILINE)
+        assert shown == list(directives.items())
