@@ -54,7 +54,7 @@ def test_a_failed_install_leaves_no_sentinel_and_the_next_start_retries(tmp_path
 @pytest.mark.row("NK-6")
 def test_an_install_that_is_killed_leaves_no_sentinel_and_no_lock(tmp_path: Path) -> None:
     sentinel = tmp_path / ".nanod-installed-a"
-    argv = [LIB / "provision", sentinel, tmp_path, "30", "30", "0", "--", "/bin/sh", "-c", "touch started; sleep 60"]
+    argv = [*map(str, (LIB / "provision", sentinel, tmp_path)), "30", "30", "0", "--", "/bin/sh", "-c", "touch started; sleep 60"]
     process = subprocess.Popen(argv, env=UNIT, cwd=tmp_path, process_group=0)
     while not (tmp_path / "started").exists():
         time.sleep(0.01)
@@ -227,7 +227,7 @@ def test_a_probe_that_never_succeeds_says_why(words: list[str], reason: str) -> 
         (b"", False),
     ],
 )
-def test_http_is_healthy_from_200_to_399(answer: bytes, healthy: bool) -> None:  # noqa: FBT001
+def test_http_is_healthy_from_200_to_399(answer: bytes, healthy: bool) -> None:
     server = (
         "import socket,sys\n"
         "s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)\n"
