@@ -71,6 +71,8 @@ def start(config: Config, group: Path) -> subprocess.Popen[bytes]:
 
 
 def serve(config: Config) -> None:
+    # Shared again, among ourselves: the systemd inside passes credentials into services by mount propagation.
+    subprocess.run(["mount", "--make-rshared", "/"], check=True)
     # Uniform for systemd-nspawn, whatever the layout of the machine: pure cgroup v2.
     if not Path("/sys/fs/cgroup/cgroup.procs").exists():
         subprocess.run(["mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"], check=True)

@@ -151,6 +151,18 @@ def test_two_at_once_do_not_disturb_each_other(machine: Machine) -> None:
     assert machine.run(["systemctl", "is-active", "life"]).out == "active\n"
 
 
+def test_under_systemd_its_own_mounts_and_services_stay_untouched(machine: Machine) -> None:
+    """Under systemd all mounts are shared: what a machine mounts must not show outside, on /run least of all."""
+    rehearse = [sys.executable, "-m", "nanod.rehearse", "--", "systemctl", "is-system-running"]
+    mounts = machine.run(["cat", "/proc/1/mountinfo"]).out
+    assert " shared:" in mounts
+    for entered in ([], ["systemd-run", "--wait", "--pipe", "--quiet", f"--working-directory={SOURCE}"]):
+        assert machine.run([*entered, *rehearse], cwd=SOURCE).out == "running\n"
+        assert machine.run(["cat", "/proc/1/mountinfo"]).out == mounts
+    assert machine.run(["systemctl", "is-system-running"]).out == "running\n"
+    assert machine.run(["find", "/sys/fs/cgroup", "-name", "nanod-rehearse-*"]).out == ""
+
+
 def test_a_tree_that_cannot_boot_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(NanodError, match="there is no systemd in"):
         Machine.boot(tree=tmp_path)
