@@ -212,6 +212,11 @@ class Batch:
         """Names in this directory changed; `flush` makes that durable."""
         self._touched[directory.fd] = directory
 
+    def forget(self, directory: OpenDirectory) -> None:
+        """The directory itself is gone; there is nothing of it to make durable, and it is closed."""
+        self._touched.pop(directory.fd, None)
+        os.close(directory.fd)
+
     def flush(self) -> None:
         """Contents to disk, then names, then the directories. Raises OSError, and then what was not yet renamed is gone."""
         try:

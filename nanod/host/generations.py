@@ -1,0 +1,186 @@
+"""What nanod remembers of its apps, below /var/lib/nanod/apps. Nothing of it is trusted to be whole, and nothing unreadable is fatal.
+
+    <app>/                          0700
+        generations/<n>/            spec.yaml as read, units/, manifest.json
+        current -> generations/<n>  the one in force
+        history.jsonl               one line for each apply
+
+A file that cannot be read adds a word to `warnings` and counts as absent; the next `stage` moves it out of the way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from nanod.host import records
+from nanod.host.atomic import TEMPORARY, Batch, OpenDirectory, kind_of, refusing, temporary_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from nanod.state import Manifest
+
+APPS = "/var/lib/nanod/apps"
+KEPT = 10
+"""Generations of an app that stay; the oldest go."""
+_HISTORY = "history.jsonl"
+_MANIFEST = "manifest.json"
+
+
+class Generations:
+    """The records of this machine's apps, or with `root` of those in a tree."""
+
+    def __init__(self, root: str = "/") -> None:
+        self.root = root
+        self.warnings: list[str] = []
+        self._unreadable: set[tuple[str, int]] = set()
+
+    def apps(self) -> list[str]:
+        with refusing(f"read {APPS}"):
+            try:
+                with OpenDirectory.at(APPS, root=self.root) as directory:
+                    return [name for name in directory.names() if _is_app(name)]
+            except FileNotFoundError:
+                return []
+
+    def current(self, app: str) -> tuple[Manifest | None, bool]:
+        """The manifest in force and True; or else the newest that can be read and False."""
+        with refusing(f"read {APPS}/{app}"):
+            try:
+                with self._app(app) as directory, directory.sub("generations") as all_of_them:
+                    target = (directory.link_target("current") or "").removeprefix("generations/")
+                    in_force = int(target) if target.isdecimal() else 0
+                    # Newer ones are of applies that did not come to an end.
+                    for number in reversed([number for number in _numbers(all_of_them) if number <= in_force or not in_force]):
+                        if found := self._read(app, all_of_them, number):
+                            return found, number == in_force
+            except FileNotFoundError:
+                pass
+        return None, False
+
+    def last_number(self, app: str) -> int:
+        """0 when there is no generation at all."""
+        with refusing(f"read {APPS}/{app}"), suppress(FileNotFoundError), self._app(app) as directory, directory.sub("generations") as all_of_them:
+            return max(_numbers(all_of_them), default=0)
+        return 0
+
+    def stage(self, manifest: Manifest, units: Mapping[str, str], spec_text: str) -> None:
+        """Put a generation on disk, complete and durable, without putting it in force."""
+        with refusing(f"write a generation of {manifest.app}"), self._app(manifest.app, make=True) as directory:
+            with directory.sub("generations", make=0o700) as all_of_them:
+                self._clear(manifest.app, all_of_them, str(manifest.generation))
+                temporary = temporary_name()
+                with all_of_them.sub(temporary, make=0o700) as new, new.sub("units", make=0o700) as folder:
+                    batch = Batch()
+                    for name, text in units.items():
+                        batch.put(folder, name, text.encode(), 0o600)
+                    batch.put(new, "spec.yaml", spec_text.encode(errors="surrogateescape"), 0o600)
+                    batch.put(new, _MANIFEST, records.encode(manifest), 0o600)
+                    batch.flush()
+                os.rename(temporary, str(manifest.generation), src_dir_fd=all_of_them.fd, dst_dir_fd=all_of_them.fd)
+                os.fsync(all_of_them.fd)
+            os.fsync(directory.fd)
+
+    def commit(self, manifest: Manifest) -> None:
+        """Put a staged generation in force; what the manifest says may differ from what was staged. The oldest generations go."""
+        number = str(manifest.generation)
+        content = records.encode(manifest)
+        with (
+            refusing(f"commit generation {number} of {manifest.app}"),
+            self._app(manifest.app) as directory,
+            directory.sub("generations") as all_of_them,
+        ):
+            with all_of_them.sub(number) as mine:
+                if mine.read(_MANIFEST) != content:
+                    batch = Batch()
+                    batch.put(mine, _MANIFEST, content, 0o600)
+                    batch.flush()
+            directory.put_link("current", f"generations/{number}")
+            os.fsync(directory.fd)
+            for old in _numbers(all_of_them)[:-KEPT]:
+                if old != manifest.generation:
+                    shutil.rmtree(str(old), dir_fd=all_of_them.fd)
+
+    def forget(self, app: str) -> None:
+        """All that is remembered of the app goes, at once: half a memory never shows."""
+        with refusing(f"forget {app}"), suppress(FileNotFoundError), OpenDirectory.at(APPS, root=self.root) as directory:
+            temporary = temporary_name()
+            os.rename(app, temporary, src_dir_fd=directory.fd, dst_dir_fd=directory.fd)
+            os.fsync(directory.fd)
+            for name in directory.names():
+                if name.startswith(TEMPORARY):
+                    shutil.rmtree(name, dir_fd=directory.fd)
+
+    def record(self, app: str, entry: Mapping[str, object]) -> None:
+        """Append one line; `at`, the time in UTC, is added."""
+        line = json.dumps({"at": datetime.now(UTC).isoformat(timespec="seconds"), **entry}).encode() + b"\n"
+        with refusing(f"write the history of {app}"), self._app(app, make=True) as directory:
+            if kind_of(directory.fd, _HISTORY) not in ("", "regular file"):
+                _set_aside(directory, _HISTORY)
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(_HISTORY, flags, 0o600, dir_fd=directory.fd), "r+b", buffering=0) as file:
+                size = file.seek(0, os.SEEK_END)
+                is_torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
+                file.write(b"\n" + line if is_torn else line)
+                os.fsync(file.fileno())
+
+    def history(self, app: str) -> list[dict[str, object]]:
+        """Oldest first. Lines that were torn by a crash are left out."""
+        with refusing(f"read the history of {app}"):
+            try:
+                with self._app(app) as directory:
+                    content = directory.read(_HISTORY) or b""
+            except FileNotFoundError:
+                return []
+        entries = []
+        for line in content.splitlines():
+            with suppress(ValueError):
+                entry = json.loads(line)
+                if isinstance(entry, dict):
+                    entries.append(entry)
+        return entries
+
+    @contextmanager
+    def _app(self, app: str, *, make: bool = False) -> Iterator[OpenDirectory]:
+        if not _is_app(app):
+            raise FileNotFoundError
+        with (
+            OpenDirectory.at(APPS, root=self.root, make=make) as directory,
+            directory.sub(app, make=0o700 if make else None) as mine,
+        ):
+            yield mine
+
+    def _read(self, app: str, all_of_them: OpenDirectory, number: int) -> Manifest | None:
+        with all_of_them.sub(str(number)) as one:
+            content = one.read(_MANIFEST) or b""
+        try:
+            return records.decode(content)
+        except records.UnreadableError as bad:
+            self._unreadable.add((app, number))
+            self.warnings.append(f"the record of generation {number} of {app} is left out, its unit files tell instead: {bad}")
+            return None
+
+    def _clear(self, app: str, directory: OpenDirectory, number: str) -> None:
+        """Make room for a generation: what cannot be read is set aside, what a killed apply left goes."""
+        for name in directory.names():
+            if name.isdecimal() and (app, int(name)) in self._unreadable:
+                _set_aside(directory, name)
+            elif name == number or name.startswith(TEMPORARY):
+                shutil.rmtree(name, dir_fd=directory.fd)
+
+
+def _is_app(name: str) -> bool:
+    return bool(name) and "/" not in name and not name.startswith(".")
+
+
+def _numbers(directory: OpenDirectory) -> list[int]:
+    return sorted(int(name) for name in directory.names() if name.isdecimal())
+
+
+def _set_aside(directory: OpenDirectory, name: str) -> None:
+    os.rename(name, f"{name}.bad-{datetime.now(UTC):%Y%m%dT%H%M%SZ}", src_dir_fd=directory.fd, dst_dir_fd=directory.fd)

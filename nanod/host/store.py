@@ -1,0 +1,247 @@
+"""The only writer: unit files and enablement links, programs that units run, volumes, and through `generations` the records. See `atomic` for how."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from nanod.host import records
+from nanod.host.accounts import owner
+from nanod.host.atomic import Batch, OpenDirectory, kind_of, open_directory, refusing
+from nanod.host.generations import Generations
+from nanod.units.names import LIB, AppNames
+from nanod.units.unitfile import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from nanod.state import Manifest
+
+_PACKAGE = Path(__file__).parent.parent
+
+
+class LocalStore:
+    """The disk of this machine, or with `root` of a tree. Unit files become visible, all together, with `sync`; the rest at once."""
+
+    def __init__(self, *, root: str = "/", unit_dir: str = "/etc/systemd/system") -> None:
+        self.root = root
+        self.unit_dir = unit_dir
+        self._generations = Generations(root)
+        self._batch = Batch()
+        self._open: dict[str, OpenDirectory] = {}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What could not be read, and what was done about it."""
+        return self._generations.warnings
+
+    def read_units(self, names: Iterable[str]) -> dict[str, str]:
+        """Text of each that is a regular file; bytes that are no UTF-8 are kept as surrogates, so that they differ from any wanted text."""
+        with refusing(f"read {self.unit_dir}"):
+            try:
+                with OpenDirectory.at(self.unit_dir, root=self.root) as directory:
+                    found = {name: directory.read(name) for name in names}
+            except FileNotFoundError:
+                return {}
+        return {name: content.decode(errors="surrogateescape") for name, content in found.items() if content is not None}
+
+    def read_links(self, paths: Iterable[str]) -> dict[str, str]:
+        found = {}
+        for path in paths:
+            folder, name = os.path.split(path)
+            with refusing(f"read {self.unit_dir}/{path}"), suppress(FileNotFoundError, NotADirectoryError):
+                with OpenDirectory.at(f"{self.unit_dir}/{folder}", root=self.root) as directory:
+                    target = directory.link_target(name)
+                if target is not None:
+                    found[path] = target
+        return found
+
+    def write_unit(self, name: str, text: str) -> None:
+        with refusing(f"write {self.unit_dir}/{name}"):
+            self._batch.put(self._writable(), name, text.encode(errors="surrogateescape"))
+
+    def delete_unit(self, name: str) -> None:
+        """A unit file that is gone already is no error; a link or a directory of that name is not ours, and stays."""
+        with refusing(f"delete {self.unit_dir}/{name}"):
+            directory = self._writable()
+            if kind_of(directory.fd, name) == "regular file":
+                os.unlink(name, dir_fd=directory.fd)
+                self._batch.touch(directory)
+
+    def link(self, path: str, target: str) -> None:
+        with refusing(f"link {self.unit_dir}/{path}"):
+            folder, name = os.path.split(path)
+            directory = self._writable(folder)
+            if directory.link_target(name) != target:
+                directory.put_link(name, target)
+                self._batch.touch(directory)
+
+    def unlink(self, path: str) -> None:
+        """The directory goes with its last link, as `systemctl disable` does it."""
+        with refusing(f"unlink {self.unit_dir}/{path}"):
+            folder, name = os.path.split(path)
+            directory = self._writable(folder)
+            if directory.link_target(name) is not None:
+                os.unlink(name, dir_fd=directory.fd)
+                self._batch.touch(directory)
+            if folder and not directory.names():
+                os.rmdir(folder, dir_fd=self._writable().fd)
+                self._batch.touch(self._writable())
+                self._batch.forget(self._open.pop(folder))
+
+    def sync(self) -> None:
+        """What was written becomes visible and durable, what was deleted stays deleted through a power cut."""
+        try:
+            with refusing(f"write {self.unit_dir}"):
+                self._batch.flush()
+        finally:
+            self._close()
+
+    def discard(self) -> None:
+        """Forget unit files written since the last `sync`."""
+        self._batch.discard()
+        self._close()
+
+    def make_directory(self, path: str, user: str, group: str | None) -> None:
+        """A volume, 0755, and its parents: root's, or the user's own inside of what is the user's. One that is there already is left as it is.
+
+        Refuses, beside the steps that `open_directory` refuses, to make anything inside of what belongs to a third user.
+        """
+        uid, gid = owner(user, group, self.root)
+
+        def make(parent: int, name: str, *, is_volume: bool = False) -> None:
+            above = os.fstat(parent).st_uid
+            if above not in (0, uid, os.geteuid()):
+                raise PermissionError(errno.EPERM, f"the directory above '{name}' belongs to uid {above}, neither root nor '{user}'")
+            if is_volume or above == uid:
+                _make_owned(parent, name, uid, gid)
+            else:
+                _make_owned(parent, name, os.geteuid(), os.getegid())
+
+        place = PurePosixPath("/", path)
+        with refusing(f"make {path}"):
+            parent = open_directory(str(place.parent), root=self.root, make=make)
+            try:
+                if not kind_of(parent, place.name):
+                    make(parent, place.name, is_volume=True)
+                    os.fsync(parent)
+            finally:
+                os.close(parent)
+            os.close(open_directory(path, root=self.root))
+
+    def delete_tree(self, path: str) -> None:
+        """A directory and all below it; a link on the way or of that name is not followed."""
+        with refusing(f"delete {path}"), suppress(FileNotFoundError):
+            parent = open_directory(str(PurePosixPath(path).parent), root=self.root)
+            try:
+                if kind_of(parent, PurePosixPath(path).name) != "directory":
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+                shutil.rmtree(PurePosixPath(path).name, dir_fd=parent)
+                os.fsync(parent)
+            finally:
+                os.close(parent)
+
+    def install_lib(self) -> bool:
+        """Put the programs that units run in their place; True when one was missing or different."""
+        with refusing(f"write {LIB}"), OpenDirectory.at(LIB, root=self.root, make=True) as directory:
+            batch = Batch()
+            differing = [(name, content) for name, content in _programs() if not _is_program(directory, name, content)]
+            for name, content in differing:
+                batch.put(directory, name, content, 0o755)
+            batch.flush()
+        return bool(differing)
+
+    def apps(self) -> list[str]:
+        """Every app with a record that can be read, or with unit files."""
+        stamped = (records.stamps(text).get("App", "") for text in self.read_units(self._unit_names()).values())
+        recorded = [app for app in self._generations.apps() if self._generations.current(app)[0]]
+        return sorted({*recorded, *stamped} - {""})
+
+    def manifest(self, app: str) -> Manifest | None:
+        """The record in force, with unit files that a killed apply left; made anew from the unit files when it cannot be read."""
+        found, is_whole = self._generations.current(app)
+        names = [name for name in self._unit_names() if name.startswith((f"{app}.", f"{app}-")) or name == AppNames(app).slice]
+        if found and is_whole:
+            return records.complete(found, self._stamped(app, set(names) - set(found.units)))
+        files = self._stamped(app, names)
+        anew = records.rebuild(app, files, self._enabled(files), self._generations.last_number(app))
+        if anew and found:
+            return replace(anew, spec=anew.spec or found.spec, env=found.env, about=found.about, made=found.made)
+        return anew
+
+    def stage(self, manifest: Manifest, units: Mapping[str, str], spec_text: str) -> None:
+        self._generations.stage(manifest, units, spec_text)
+
+    def commit(self, manifest: Manifest) -> None:
+        self._generations.commit(manifest)
+
+    def forget(self, app: str) -> None:
+        self._generations.forget(app)
+
+    def record(self, app: str, entry: Mapping[str, object]) -> None:
+        self._generations.record(app, entry)
+
+    def history(self, app: str) -> list[dict[str, object]]:
+        return self._generations.history(app)
+
+    def _writable(self, folder: str = "") -> OpenDirectory:
+        """The unit directory, or one in it, made when missing; held open until `sync`."""
+        if folder not in self._open:
+            opened = self._writable().sub(folder, make=0o755) if folder else OpenDirectory.at(self.unit_dir, root=self.root, make=True)
+            opened.sweep()
+            self._open[folder] = opened
+        return self._open[folder]
+
+    def _close(self) -> None:
+        for directory in self._open.values():
+            os.close(directory.fd)
+        self._open.clear()
+
+    def _unit_names(self) -> list[str]:
+        with refusing(f"read {self.unit_dir}"):
+            try:
+                with OpenDirectory.at(self.unit_dir, root=self.root) as directory:
+                    return [name for name in directory.names() if name.endswith((".service", ".target", ".slice", ".socket", ".timer"))]
+            except FileNotFoundError:
+                return []
+
+    def _stamped(self, app: str, names: Iterable[str]) -> dict[str, str]:
+        return {name: text for name, text in self.read_units(sorted(names)).items() if records.stamps(text).get("App") == app}
+
+    def _enabled(self, files: Mapping[str, str]) -> dict[str, str]:
+        wanting = [
+            (place, name)
+            for name, text in files.items()
+            for section, key, value in parse(text)
+            if (section, key) == ("Install", "WantedBy")
+            for place in value.split()
+        ]
+        return self.read_links(f"{place}.wants/{name}" for place, name in wanting)
+
+
+def _make_owned(parent: int, name: str, uid: int, gid: int) -> None:
+    """Make it, and give it away only once it is certain that it is what was made: whoever owns `parent` may have swapped it."""
+    os.mkdir(name, 0o700, dir_fd=parent)
+    descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, f"'{name}' was replaced while it was made")
+        os.fchown(descriptor, uid, gid)
+        os.fchmod(descriptor, 0o755)
+    finally:
+        os.close(descriptor)
+
+
+def _programs() -> list[tuple[str, bytes]]:
+    """(name, content) of every program that units run, from the package."""
+    scripts = [(path.name, path.read_bytes()) for path in sorted((_PACKAGE / "lib").iterdir()) if path.is_file()]
+    return [*scripts, ("probe", (_PACKAGE / "probe.py").read_bytes())]
+
+
+def _is_program(directory: OpenDirectory, name: str, content: bytes) -> bool:
+    return directory.read(name) == content and os.stat(name, dir_fd=directory.fd, follow_symlinks=False).st_mode & 0o7777 == 0o755
