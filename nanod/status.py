@@ -1,0 +1,269 @@
+"""How an app is now: unit states, records of hooks, and what differs from what nanod left there. Looks and never acts."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from nanod.diagnostics import Mark
+from nanod.state import ServiceRecord, UnitDetail, UnitState
+from nanod.units.names import AppNames
+from nanod.units.unitset import ServiceUnits
+from nanod.values import TimeSpan
+from nanod.verdict import Ending, ServiceVerdict, Status, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from nanod.host import Journal, Store, Systemd
+    from nanod.state import HookName, HookResult, Manifest
+
+
+class Phase(StrEnum):
+    """Where in its life a service is, in Mikros' words."""
+
+    CONFIGURE = "configure"
+    BUILD = "build"
+    START = "start"
+    RUN = "run"
+    SHUTDOWN = "shutdown"
+
+
+class Health(StrEnum):
+    HEALTHY = "healthy"
+    """Up, and its health gate has passed: systemd calls a unit active only after that."""
+    FINISHED = "finished"
+    """A script that ended well."""
+    MASKED = "masked"
+    DEGRADED = "degraded"
+    STARTING = "starting"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    RESTARTING = "restarting"
+    """It failed, and systemd will try again."""
+    FAILED = "failed"
+
+
+_GOOD = frozenset({Health.HEALTHY, Health.FINISHED, Health.MASKED})
+"""A masked service is as the administrator wants it."""
+
+
+class DriftKind(StrEnum):
+    EDITED = "edited"
+    DELETED = "deleted"
+    MASKED = "masked"
+    UNFINISHED = "unfinished"
+    NOT_LOADED = "not-loaded"
+    """PID 1 has not read the file that is there (NeedDaemonReload)."""
+    OVERRIDE = "override"
+    """A drop-in of the administrator, which wins."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """`subject`: the unit, or the drop-in's path."""
+
+    kind: DriftKind
+    subject: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookStatus:
+    """The last run of a hook. `record` None: there is none, because it never ran or because the journal lost it; never "it went well"."""
+
+    hook: HookName
+    record: HookResult | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceStatus:
+    """`verdict` has the reasons where the service is not healthy, and the warnings; `since`: microseconds since the epoch, 0 when it is not up."""
+
+    name: str
+    unit: str
+    health: Health
+    phase: Phase | None
+    state: UnitState
+    detail: UnitDetail
+    probe: str
+    verdict: ServiceVerdict
+    hooks: tuple[HookStatus, ...]
+    drift: tuple[Drift, ...]
+
+    @property
+    def since(self) -> int:
+        return self.detail.active_since if self.state.is_up else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppStatus:
+    app: str
+    spec: str
+    env: str | None
+    generation: int
+    services: tuple[ServiceStatus, ...]
+    drift: tuple[Drift, ...]
+    """Of what belongs to no service: target and slice."""
+
+    @property
+    def is_healthy(self) -> bool:
+        return all(item.health in _GOOD for item in self.services)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What was asked once and is read for every service. `records`: of each hook the last run."""
+
+    systemd: Systemd
+    states: Mapping[str, UnitState]
+    records: tuple[HookResult, ...]
+    drift: Mapping[str, Drift]
+
+    def detail(self, unit: str) -> UnitDetail:
+        """One without a file has no details, and asking systemd would load it."""
+        return self.systemd.detail(unit) if self.states[unit].load == "loaded" else UnitDetail(name=unit)
+
+
+def look(manifest: Manifest, systemd: Systemd, journal: Journal, store: Store) -> AppStatus:
+    """One call for all states, one question to the journal; details are asked only of the units that services are about."""
+    states = systemd.states(manifest.units)
+    drift = _drift(manifest, states, store.read_units(manifest.units))
+    seen = _Seen(systemd=systemd, states=states, records=_latest(journal.hook_results(sorted(manifest.units))), drift=drift)
+    endings = [_ending(_units(manifest.app, name, manifest), seen) for name in manifest.services]
+    lines = {
+        item.unit: journal.last_lines(item.unit, invocation=item.detail.invocation if item.detail else "")
+        for item in endings
+        if item.status is Status.FAILED
+    }
+    judged = judge(manifest.app, endings, seen.records, lines)
+    services = tuple(_service(ending, verdict, seen) for ending, verdict in zip(endings, judged.services, strict=True))
+    owned = {name for names in manifest.services.values() for name in names}
+    rest = tuple(item for name, item in drift.items() if name not in owned)
+    return AppStatus(app=manifest.app, spec=manifest.spec, env=manifest.env, generation=manifest.generation, services=services, drift=rest)
+
+
+def _units(app: str, name: str, manifest: Manifest) -> ServiceUnits:
+    """As much of a compiled service as the record keeps."""
+    names, there = AppNames(app), manifest.services[name]
+    about = manifest.about.get(name, ServiceRecord())
+
+    def present(unit: str) -> str | None:
+        return unit if unit in there else None
+
+    return ServiceUnits(
+        name=name,
+        main=names.service(name),
+        provision=present(names.provision(name)),
+        prestart=present(names.prestart(name)),
+        ready=present(names.ready(name)),
+        failure=present(names.failure(name)),
+        is_script=about.is_script,
+        health=about.health,
+        hooks=about.hooks,
+        settle=TimeSpan(0),
+        origin=Mark(manifest.spec),
+    )
+
+
+def _ending(service: ServiceUnits, seen: _Seen) -> Ending:
+    """What verdict needs to find reasons. A unit that keeps the main one down is the one to ask."""
+    main, asked = seen.states[service.main], service.main
+    if main.active == "inactive":
+        asked = next((name for name in (service.provision, service.prestart) if name and seen.states[name].active == "failed"), asked)
+    if main.load == "masked":
+        status = Status.MASKED
+    elif seen.states[asked].active == "failed" or main.sub.startswith("auto-restart"):
+        status = Status.FAILED
+    else:
+        status = Status.HEALTHY if main.is_up else Status.PENDING
+    return Ending(service=service, status=status, unit=asked, detail=seen.detail(asked), touched=True)
+
+
+def _service(ending: Ending, verdict: ServiceVerdict, seen: _Seen) -> ServiceStatus:
+    service = ending.service
+    main, detail = seen.states[service.main], seen.detail(service.main)
+    found = [seen.drift[name] for name in _names(service) if name in seen.drift]
+    if detail.need_daemon_reload:
+        found.append(Drift(kind=DriftKind.NOT_LOADED, subject=service.main))
+    found.extend(Drift(kind=DriftKind.OVERRIDE, subject=path) for path in detail.drop_ins)
+    phase = phase_of(service, seen.states)
+    if ending.status is Status.PENDING and phase is None and service.is_script and detail.exec_main_code and detail.result == "success":
+        health = Health.FINISHED
+    elif ending.status is Status.FAILED and main.sub.startswith("auto-restart"):
+        health = Health.RESTARTING
+    else:
+        health = _health(verdict.status, phase)
+    return ServiceStatus(
+        name=service.name,
+        unit=service.main,
+        health=health,
+        phase=phase,
+        state=main,
+        detail=detail,
+        probe=service.health,
+        verdict=verdict,
+        hooks=tuple(HookStatus(hook=hook, record=_record(hook, seen.records)) for hook in service.hooks),
+        drift=tuple(found),
+    )
+
+
+def phase_of(service: ServiceUnits, states: Mapping[str, UnitState]) -> Phase | None:
+    """None while nothing is under way: stopped, failed, finished."""
+    if any(states[name].active == "activating" for name in (service.provision, service.prestart) if name):
+        return Phase.CONFIGURE
+    match states[service.main].active:
+        case "activating":
+            return Phase.START
+        case "active" | "reloading":
+            return None if service.is_script and states[service.main].sub == "exited" else Phase.RUN
+        case "deactivating":
+            return Phase.SHUTDOWN
+        case _:
+            return Phase.START if states[service.main].job_type in ("start", "restart") else None
+
+
+def _health(status: Status, phase: Phase | None) -> Health:
+    match status:
+        case Status.MASKED:
+            return Health.MASKED
+        case Status.FAILED | Status.BLOCKED:
+            return Health.FAILED
+        case Status.DEGRADED:
+            return Health.DEGRADED
+        case Status.HEALTHY:
+            return Health.HEALTHY if phase else Health.FINISHED
+        case Status.PENDING:
+            return {Phase.SHUTDOWN: Health.STOPPING, None: Health.STOPPED}.get(phase, Health.STARTING)
+
+
+def _drift(manifest: Manifest, states: Mapping[str, UnitState], files: Mapping[str, str]) -> dict[str, Drift]:
+    found = {name: _drift_of(applied, states[name], files.get(name)) for name, applied in manifest.units.items()}
+    return {name: Drift(kind=kind, subject=name) for name, kind in found.items() if kind}
+
+
+def _drift_of(applied: str, state: UnitState, text: str | None) -> DriftKind | None:
+    if state.load == "masked":
+        return DriftKind.MASKED
+    if text is None:
+        return DriftKind.DELETED
+    if not applied:
+        return DriftKind.UNFINISHED
+    return None if hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest() == applied else DriftKind.EDITED
+
+
+def _names(service: ServiceUnits) -> tuple[str, ...]:
+    return tuple(name for name in (service.main, service.provision, service.prestart, service.ready, service.failure) if name)
+
+
+def _latest(records: Iterable[HookResult]) -> tuple[HookResult, ...]:
+    """Of each hook the last run: what failed once and went well since is no news."""
+    found: dict[tuple[str, str, str], HookResult] = {}
+    for item in sorted(records, key=lambda item: item.at):
+        found[item.unit, item.phase, item.name] = item
+    return tuple(sorted(found.values(), key=lambda item: item.at))
+
+
+def _record(hook: HookName, records: Iterable[HookResult]) -> HookResult | None:
+    return next((item for item in records if (item.unit, item.phase, item.name) == (hook.unit, hook.phase, hook.name)), None)
