@@ -20,5 +20,5 @@ Journal, machine-id and /run are new, and so is the network, a loopback and noth
 
     cgroup       a cgroup of its own for each machine     overlay      its root, and what it does not inherit
     first        the first process of its namespaces      keeper       cleans up, whatever happens to the caller
-    machine      what the caller sees                     mountinfo    what is mounted
+    machine      what the caller sees                     mounts    what is mounted
 """

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanod.errors import NanodError
-from nanod.rehearse import mountinfo
+from nanod.rehearse import mounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 PREFIX = "nanod-rehearse-"
 
 
-def locate(mounts: Iterable[mountinfo.Mount], membership: str) -> Path:
+def locate(mounted: Iterable[mounts.Mount], membership: str) -> Path:
     """The directory of the cgroup v2 that a process with this /proc/PID/cgroup text is in.
 
     On a hybrid layout the v2 tree is mounted beside the v1 controllers. In a container, the mount may show a part of the tree.
     """
-    shown = [mount for mount in mounts if mount.kind == "cgroup2"]
+    shown = [mount for mount in mounted if mount.kind == "cgroup2"]
     if not shown:
         raise NanodError("cannot rehearse: no cgroup v2 is mounted", hint="mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified")
     mount = shown[-1]  # the newest one may hide the others
@@ -40,7 +40,7 @@ def locate(mounts: Iterable[mountinfo.Mount], membership: str) -> Path:
 
 def own() -> Path:
     """The cgroup this process is in."""
-    return locate(mountinfo.read(), Path("/proc/self/cgroup").read_text(encoding="ascii"))
+    return locate(mounts.read(), Path("/proc/self/cgroup").read_text(encoding="ascii"))
 
 
 def create() -> Path:
@@ -103,7 +103,7 @@ def _lines(path: Path, start: str = "") -> list[str]:
     """The words of those lines of a kernel file that begin with `start`, without it; none when the file is gone."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, ProcessLookupError, OSError):
+    except OSError:
         return []
     return [word for line in text.splitlines() if line.startswith(start) for word in line.removeprefix(start).split()]
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nanod.errors import NanodError
-from nanod.rehearse import cgroup, overlay
+from nanod.rehearse import cgroup, mounts, overlay
 
 REBOOT = 133
 """How systemd-nspawn --keep-unit ends when the machine reboots (RestartForceExitStatus= of systemd-nspawn@.service)."""
@@ -46,7 +46,7 @@ def nspawn(config: Config) -> list[str]:
     return [
         "systemd-nspawn",
         f"--directory={overlay.ROOT}",
-        f"--machine=nanod-{os.getpid()}",
+        "--machine=nanod-rehearse",
         f"--hostname={os.uname().nodename}",
         "--boot",
         "--quiet",
@@ -72,13 +72,13 @@ def start(config: Config, group: Path) -> subprocess.Popen[bytes]:
 
 def serve(config: Config) -> None:
     # Shared again, among ourselves: the systemd inside passes credentials into services by mount propagation.
-    subprocess.run(["mount", "--make-rshared", "/"], check=True)
+    mounts.add("--make-rshared", "/")
     # Uniform for systemd-nspawn, whatever the layout of the machine: pure cgroup v2.
     if not Path("/sys/fs/cgroup/cgroup.procs").exists():
-        subprocess.run(["mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"], check=True)
+        mounts.add("-t", "cgroup2", "cgroup2", "/sys/fs/cgroup")
     if not Path(config.tree, "usr/lib/systemd/systemd").exists() and not Path(config.tree, "lib/systemd/systemd").exists():
         raise NanodError(f"cannot rehearse: there is no systemd in {config.tree}", hint="apt install systemd")
-    overlay.mount(Path(config.tree))
+    overlay.show(Path(config.tree))
     overlay.prepare(overlay.ROOT)
     wrapper = overlay.ROOT / "usr/local/bin/nanod"
     wrapper.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, Self
 
@@ -37,7 +37,6 @@ ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
     "LANG": "C.UTF-8",
-    "container": "systemd-nspawn",
 }
 
 Network = Literal["private", "host"]
@@ -48,9 +47,8 @@ class Machine:
     """A booted machine; a context manager, at whose end nothing of it is left."""
 
     _keeper: subprocess.Popen[bytes]
-    _group: Path
     _console: IO[bytes]
-    _leader: int = field(default=0)
+    _group: Path
 
     @classmethod
     def boot(
@@ -70,7 +68,7 @@ class Machine:
         """
         _require()
         config = Config(
-            tree=str(tree),
+            tree=str(tree.absolute()),
             private_network=network == "private",
             binds=tuple(map(str, binds)),
             python=python,
@@ -85,11 +83,11 @@ class Machine:
             env={**os.environ, "PYTHONPATH": str(SOURCE)},
             start_new_session=True,  # a Ctrl-C at the terminal is the caller's to judge
         )
-        assert keeper.stdout is not None
-        with keeper.stdout as said:
-            group = Path(said.readline().decode().strip())
-        machine = cls(_keeper=keeper, _group=group, _console=console)
+        machine = cls(_keeper=keeper, _console=console, _group=Path())
         try:
+            assert keeper.stdout is not None
+            with keeper.stdout as said:
+                machine._group = Path(said.readline().decode().strip())
             machine.wait_running(timeout=timeout)
         except BaseException:
             machine.close()
@@ -142,15 +140,14 @@ class Machine:
     ) -> Completed:
         """Run a command inside to its end, see `popen`. Raises NanodError after `timeout` seconds, never for a status."""
         pipe = subprocess.PIPE
-        command = self.popen(argv, env=env, cwd=cwd, user=user, stdin=pipe, stdout=pipe, stderr=pipe, new_session=True)
-        try:
-            out, err = command.communicate(input.encode(), timeout)
-        except subprocess.TimeoutExpired as late:
-            raise NanodError(f"cannot run {argv[0]} inside: no answer after {timeout:g} s") from late
-        finally:
-            if command.returncode is None:
-                os.killpg(command.pid, signal.SIGKILL)  # nsenter and the command, which is its child
-                command.communicate()
+        with self.popen(argv, env=env, cwd=cwd, user=user, stdin=pipe, stdout=pipe, stderr=pipe, new_session=True) as command:
+            try:
+                out, err = command.communicate(input.encode(), timeout)
+            except subprocess.TimeoutExpired as late:
+                raise NanodError(f"cannot run {argv[0]} inside: no answer after {timeout:g} s") from late
+            finally:
+                if command.returncode is None:
+                    os.killpg(command.pid, signal.SIGKILL)  # nsenter and the command, which is its child
         return Completed(argv=tuple(argv), status=command.returncode, out=out.decode(errors="replace"), err=err.decode(errors="replace"))
 
     def path(self, path: str | Path) -> Path:
@@ -159,7 +156,10 @@ class Machine:
         leader = cgroup.leader(self._group)
         if leader is not None:
             return Path(f"/proc/{leader}/root") / inner
-        return Path(f"/proc/{cgroup.first(self._group)}/root") / overlay.ROOT.relative_to("/") / inner
+        first = cgroup.first(self._group)
+        if first is None:
+            raise NanodError(f"cannot reach {path} on the machine: it is gone")
+        return Path(f"/proc/{first}/root") / overlay.ROOT.relative_to("/") / inner
 
     def write(self, path: str | Path, text: str, *, mode: int = 0o644) -> Path:
         """Write a file of the machine, with the directories above it; hands back where it is reached from outside."""
@@ -186,7 +186,7 @@ class Machine:
     def wait_running(self, *, timeout: float = 60.0) -> None:
         """Wait until all that is wanted at boot has started (or failed: "degraded")."""
         deadline = time.monotonic() + timeout
-        self._wait(lambda: self.path("/run/systemd/private").exists() and bool(self.leader), deadline)
+        self._wait(self._answers, deadline)
         state = self.run(["systemctl", "is-system-running", "--wait"], timeout=max(1.0, deadline - time.monotonic()))
         if state.out.strip() not in {"running", "degraded"}:
             raise NanodError(f"cannot boot the machine: it is {state.out.strip() or state.err.strip()}", hint=self.console())
@@ -229,14 +229,19 @@ class Machine:
         assert self._keeper.stdin is not None
         os.write(self._keeper.stdin.fileno(), word)
 
+    def _answers(self) -> bool:
+        leader = cgroup.leader(self._group)
+        return leader is not None and Path(f"/proc/{leader}/root/run/systemd/private").exists()
+
     def _off(self) -> bool:
         return cgroup.leader(self._group) is None
 
     def _wait(self, reached: Callable[[], bool], deadline: float) -> None:
         while not reached():
             if self._keeper.poll() is not None:
-                message, _, hint = self.console().partition("\n")
-                raise NanodError(message or "cannot rehearse: the machine is gone", hint=hint)
+                said = self.console().splitlines()
+                message = next((line for line in reversed(said) if line.startswith("cannot ")), "cannot rehearse: the machine is gone")
+                raise NanodError(message, hint="\n".join(line for line in said if line != message))
             if time.monotonic() > deadline:
                 raise NanodError("cannot rehearse: the machine takes too long to boot or to stop", hint=self.console())
             time.sleep(0.01)

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanod.errors import NanodError
-from nanod.host import process
-from nanod.rehearse import mountinfo
+from nanod.rehearse import mounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,19 +49,19 @@ MASKED = (
 """Slow at a first boot or in need of hardware; tmp.mount would hide the /tmp of the tree, where a spec may lie."""
 
 
-def submounts(mounts: Iterable[mountinfo.Mount]) -> tuple[Path, ...]:
+def submounts(mounted: Iterable[mounts.Mount]) -> tuple[Path, ...]:
     """The mount points of the machine, outermost first, that an overlay of / alone would leave empty."""
-    kinds = {mount.point: mount.kind for mount in mounts}  # where several are stacked, the last one shows
+    kinds = {mount.point: mount.kind for mount in mounted}  # where several are stacked, the last one shows
     hold_files = (point for point, kind in kinds.items() if kind not in KERNEL_KINDS and point != Path("/"))
     return tuple(sorted(point for point in hold_files if not any(map(point.is_relative_to, KERNEL))))
 
 
-def mount(tree: Path) -> None:
+def show(tree: Path) -> None:
     """Show `tree` at ROOT, writable; with all of this machine's file systems when it is the machine's own root."""
     resolver = _bytes(Path("/etc/resolv.conf"))
-    points = submounts(mountinfo.read()) if tree == Path("/") else ()
+    points = submounts(mounts.read()) if tree == Path("/") else ()
     # systemd-nspawn keeps locks and sockets below /run: none of that on the machine's own /run.
-    _mount("-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run")
+    mounts.add("-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run")
     ROOT.mkdir(parents=True)
     _overlay(tree, ROOT, SCRATCH / "0")
     for number, point in enumerate(points, 1):
@@ -71,7 +70,7 @@ def mount(tree: Path) -> None:
             try:
                 _overlay(point, target, SCRATCH / str(number))
             except NanodError:  # not every file system can be below an overlay: rather not writable than not there
-                _mount("--bind", "-o", "ro", str(point), str(target))
+                mounts.add("--bind", "-o", "ro", str(point), str(target))
         elif point.is_file() and target.is_file():  # containers mount single files, /etc/hosts for one
             target.write_bytes(point.read_bytes())
     if resolver is not None and tree == Path("/"):
@@ -128,20 +127,14 @@ def _overlay(lower: Path, target: Path, scratch: Path) -> None:
     """Neutral paths only: a blank, comma or colon in the options of an overlay would need escapes."""
     for name in ("lower", "upper", "work"):
         (scratch / name).mkdir(parents=True)
-    _mount("--bind", str(lower), str(scratch / "lower"))
+    mounts.add("--bind", str(lower), str(scratch / "lower"))
     # The root of the overlay takes the mode and owner of the upper directory.
     shutil.copystat(lower, scratch / "upper")
     status = lower.stat()
     shutil.chown(scratch / "upper", status.st_uid, status.st_gid)
     (scratch / "upper").chmod(stat.S_IMODE(status.st_mode))
     options = f"lowerdir={scratch}/lower,upperdir={scratch}/upper,workdir={scratch}/work"
-    _mount("-t", "overlay", "-o", options, "nanod-rehearse", str(target))
-
-
-def _mount(*words: str) -> None:
-    done = process.run(["mount", *words])
-    if done.status:
-        raise NanodError(f"cannot rehearse: {done.err.strip()}", hint="it needs root with CAP_SYS_ADMIN, and overlayfs in the kernel")
+    mounts.add("-t", "overlay", "-o", options, "nanod-rehearse", str(target))
 
 
 def _empty(directory: Path) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nanod.rehearse import cgroup, mountinfo, tree
+from nanod.rehearse import cgroup, mounts, tree
 from nanod.rehearse.machine import SOURCE, Machine
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def orphans() -> list[Path]:
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_left() -> Iterator[None]:
     """Fail the session when a machine left a mount, a process or a cgroup."""
-    before = mountinfo.read()
+    before = mounts.read()
     yield
     deadline = time.monotonic() + 5
     while (keepers() or orphans()) and time.monotonic() < deadline:
@@ -82,4 +82,4 @@ def _nothing_left() -> Iterator[None]:
     assert keepers() == []
     assert orphans() == []
     # Others may mount their own meanwhile.
-    assert [mount for mount in mountinfo.read() if mount not in before and mount.kind in {"overlay", "cgroup2"}] == []
+    assert [mount for mount in mounts.read() if mount not in before and mount.kind in {"overlay", "cgroup2"}] == []

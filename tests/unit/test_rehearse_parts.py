@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nanod.errors import NanodError
-from nanod.rehearse import cgroup, machine, mountinfo, overlay, tree
+from nanod.rehearse import cgroup, machine, mounts, overlay, tree
 
 HYBRID = """\
 21 1 254:0 / / rw,relatime - ext4 /dev/vda rw
@@ -25,22 +25,22 @@ HYBRID = """\
 
 
 def test_mountinfo_reads_points_kinds_and_escapes() -> None:
-    mounts = mountinfo.parse(HYBRID)
-    assert mounts[0] == mountinfo.Mount(root=Path("/"), point=Path("/"), kind="ext4")
-    assert mounts[2] == mountinfo.Mount(root=Path("/"), point=Path("/home/a b\\c"), kind="tmpfs")
+    found = mounts.parse(HYBRID)
+    assert found[0] == mounts.Mount(root=Path("/"), point=Path("/"), kind="ext4")
+    assert found[2] == mounts.Mount(root=Path("/"), point=Path("/home/a b\\c"), kind="tmpfs")
 
 
 def test_submounts_are_those_with_files_outermost_first() -> None:
-    assert overlay.submounts(mountinfo.parse(HYBRID)) == (Path("/home"), Path("/home/a b\\c"))
+    assert overlay.submounts(mounts.parse(HYBRID)) == (Path("/home"), Path("/home/a b\\c"))
 
 
 def test_a_covered_file_system_does_not_count() -> None:
     covered = "40 21 0:40 / /mnt rw - ext4 /dev/vdc rw\n41 40 0:41 / /mnt rw - proc proc rw\n"
-    assert overlay.submounts(mountinfo.parse(covered)) == ()
+    assert overlay.submounts(mounts.parse(covered)) == ()
 
 
 @pytest.mark.parametrize(
-    ("mounts", "membership", "expected"),
+    ("text", "membership", "expected"),
     [
         pytest.param(HYBRID, "4:memory:/a\n0::/\n", "/sys/fs/cgroup/unified", id="hybrid"),
         pytest.param("1 1 0:1 / /sys/fs/cgroup rw - cgroup2 x rw", "0::/user.slice/s.scope\n", "/sys/fs/cgroup/user.slice/s.scope", id="pure"),
@@ -49,13 +49,13 @@ def test_a_covered_file_system_does_not_count() -> None:
         pytest.param(HYBRID + "50 26 0:28 / /sys/fs/cgroup rw - cgroup2 x rw", "0::/a\n", "/sys/fs/cgroup/a", id="covered"),
     ],
 )
-def test_own_cgroup(mounts: str, membership: str, expected: str) -> None:
-    assert cgroup.locate(mountinfo.parse(mounts), membership) == Path(expected)
+def test_own_cgroup(text: str, membership: str, expected: str) -> None:
+    assert cgroup.locate(mounts.parse(text), membership) == Path(expected)
 
 
 def test_without_cgroup_v2_nothing_is_rehearsed() -> None:
     with pytest.raises(NanodError, match="no cgroup v2"):
-        cgroup.locate(mountinfo.parse("1 1 0:1 / / rw - ext4 x rw"), "0::/\n")
+        cgroup.locate(mounts.parse("1 1 0:1 / / rw - ext4 x rw"), "0::/\n")
 
 
 def test_only_root_rehearses(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,13 @@
-"""What is mounted: /proc/self/mountinfo as values (man 5 proc_pid_mountinfo)."""
+"""What is mounted: /proc/self/mountinfo as values (man 5 proc_pid_mountinfo); and mounting."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from nanod.errors import NanodError
+from nanod.host import process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,13 @@ def parse(text: str) -> tuple[Mount, ...]:
 
 def read() -> tuple[Mount, ...]:
     return parse(Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape"))
+
+
+def add(*words: str) -> None:
+    """Run mount(8). Raises NanodError when it fails."""
+    done = process.run(["mount", *words])
+    if done.status:
+        raise NanodError(f"cannot rehearse: {done.err.strip()}", hint="it needs root with CAP_SYS_ADMIN, and overlayfs in the kernel")
 
 
 def _mount(line: str) -> Mount:
