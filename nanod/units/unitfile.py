@@ -47,14 +47,18 @@ class UnitFile:
     directives: tuple[Directive, ...]
 
     def render(self) -> str:
-        lines = [f"# {self.head}"]
+        return "".join(f"{line}\n" for line, _ in self.lines())
+
+    def lines(self) -> list[tuple[str, Directive | None]]:
+        """Each line as written, with the directive that it holds: the way back from a line number of systemd's to the spec."""
+        lines: list[tuple[str, Directive | None]] = [(f"# {self.head}", None)]
         section = ""
         for directive in self.directives:
             if directive.section != section:
                 section = directive.section
-                lines.extend(("", f"[{section}]"))
-            lines.append(f"{directive.key}={directive.text}")
-        return "\n".join(lines) + "\n"
+                lines += ("", None), (f"[{section}]", None)
+            lines.append((f"{directive.key}={directive.text}", directive))
+        return lines
 
     def values(self, section: str, key: str) -> list[str]:
         return [item.text for item in self.directives if item.section == section and item.key == key]

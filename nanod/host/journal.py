@@ -1,0 +1,90 @@
+"""The journal, through journalctl: what hook lines recorded of themselves, and the last words of a unit."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from nanod.errors import NanodError
+from nanod.host.process import run
+from nanod.state import HookResult
+from nanod.units.names import HOOK_MESSAGE_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+_TIMEOUT = 20.0
+_RECORD_LIMIT = 5000
+_NOT_THE_PROGRAMS = ("audit", "kernel")
+"""Transports of entries that carry the unit's name and are not its words."""
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Journalctl:
+    """The journal of this machine. Without a journal, or the right to read it, there is nothing: "unknown", never "ok"."""
+
+    def hook_results(self, units: Sequence[str], *, since: int = 0) -> list[HookResult]:
+        """Oldest first, at most the newest 5000; `since` is in microseconds since the epoch."""
+        if not units:
+            return []
+        matches = [f"MESSAGE_ID={HOOK_MESSAGE_ID}", *(f"NANOD_UNIT={unit}" for unit in units)]
+        start = [f"--since=@{since // 1_000_000}.{since % 1_000_000:06}"] if since else []
+        return [result for entry in _entries([*start, f"--lines={_RECORD_LIMIT}", *matches]) if (result := _hook_result(entry))]
+
+    def last_lines(self, unit: str, *, invocation: str = "", count: int = 10) -> list[str]:
+        """What the unit's own processes printed last, without terminal escapes and without what PID 1 said of it."""
+        matches = [f"_SYSTEMD_UNIT={unit}", *([f"_SYSTEMD_INVOCATION_ID={invocation}"] if invocation else [])]
+        lines: list[str] = []
+        for entry in _entries([f"--lines={2 * count + 20}", *matches]):
+            if entry.get("MESSAGE_ID") != HOOK_MESSAGE_ID and entry.get("_TRANSPORT") not in _NOT_THE_PROGRAMS:
+                lines.extend(plain(_text(entry.get("MESSAGE"))).splitlines())
+        return lines[-count:]
+
+
+def plain(text: str) -> str:
+    """Without terminal escapes and control characters, so that printing it cannot do anything to a terminal."""
+    return _CONTROL.sub("", _ESCAPE.sub("", text.replace("\r\n", "\n")))
+
+
+def _entries(arguments: Sequence[str]) -> Iterator[Mapping[str, object]]:
+    with suppress(NanodError):
+        # A process may end before journald has read its last words.
+        run(["journalctl", "--sync"], timeout=_TIMEOUT)
+        done = run(["journalctl", "--quiet", "--no-pager", "--output=json", "--all", *arguments], timeout=_TIMEOUT)
+        for line in done.out.splitlines():
+            with suppress(ValueError):
+                entry = json.loads(line)
+                if isinstance(entry, dict):
+                    yield entry
+
+
+def _text(value: object) -> str:
+    """A field: text, or its bytes as numbers where they are not all printable; a field that occurs twice is a list of such."""
+    if isinstance(value, list) and all(isinstance(item, int) for item in value):
+        return bytes(value).decode(errors="replace")
+    if isinstance(value, list):
+        return _text(value[0])
+    return value if isinstance(value, str) else ""
+
+
+def _hook_result(entry: Mapping[str, object]) -> HookResult | None:
+    """None for an entry that is not whole, or was written from outside of the app: any user may write to the journal."""
+    unit, app = _text(entry.get("NANOD_UNIT")), _text(entry.get("NANOD_APP"))
+    writer = _text(entry.get("_SYSTEMD_UNIT"))
+    if entry.get("_UID") != "0" and writer and not writer.startswith(f"{app}-"):
+        return None
+    try:
+        return HookResult(
+            unit=unit,
+            phase=_text(entry["NANOD_PHASE"]),
+            name=_text(entry["NANOD_HOOK"]),
+            status=int(_text(entry["NANOD_STATUS"])),
+            invocation=_text(entry.get("NANOD_INVOCATION")),
+            duration_ms=int(_text(entry["NANOD_DURATION_MS"])),
+            at=int(_text(entry["__REALTIME_TIMESTAMP"])),
+        )
+    except (KeyError, ValueError):
+        return None

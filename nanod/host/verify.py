@@ -1,0 +1,82 @@
+"""What the real parser says of compiled units, before any of them is installed; no running systemd is needed.
+
+systemd-analyze's exit status means little: 0 for an unknown key, a bad value or an unbalanced quote, all of which it drops with a warning,
+and 1 for a program that an install step will yet make. So its words are judged: a line that names one of our units is an error, at the
+line of the spec that made the directive; a missing program is a note.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nanod.diagnostics import Mark, Report
+from nanod.errors import NanodError
+from nanod.host.atomic import refusing
+from nanod.host.process import run
+
+if TYPE_CHECKING:
+    from nanod.units.unitfile import Directive, UnitFile
+    from nanod.units.unitset import UnitSet
+
+_TIMEOUT = 120.0
+_MISSING_PROGRAM = re.compile(r"Command (.*) is not executable: (.*)")
+_IN_LINE = re.compile(r"([^:]*):([0-9]+): (.*)")
+
+
+def verify(wanted: UnitSet) -> Report:
+    """Errors and notes, each at its place in the spec. Raises NanodError when systemd-analyze cannot be run."""
+    report = Report()
+    units = {unit.name: unit for unit in wanted.units}
+    with refusing("write units to be verified"), tempfile.TemporaryDirectory(prefix="nanod-verify-") as scratch:
+        for unit in wanted.units:
+            Path(scratch, unit.name).write_text(unit.render())
+        # The colon at the end keeps the usual directories, for the units of the host that ours name.
+        done = run(
+            ["systemd-analyze", "verify", "--man=no", *(f"{scratch}/{name}" for name in units)],
+            env={"SYSTEMD_UNIT_PATH": f"{scratch}:", "SYSTEMD_LOG_LEVEL": "warning", "SYSTEMD_COLORS": "0", "LC_ALL": "C.UTF-8"},
+            timeout=_TIMEOUT,
+        )
+    if done.status < 0:
+        raise NanodError(f"cannot verify the units: systemd-analyze was killed by signal {-done.status}")
+    for line in done.err.splitlines():
+        _judge(line.removeprefix(f"{scratch}/"), units, wanted, report)
+    return report
+
+
+def _judge(line: str, units: dict[str, UnitFile], wanted: UnitSet, report: Report) -> None:
+    """One line of systemd's: `shop-web.service:12: words` of the parser, `shop-web.service: words` of what comes after it."""
+    if (found := _IN_LINE.match(line)) and found[1] in units:
+        name, words = found[1], found[3]
+        directive = _directive_at(units[name], int(found[2]))
+    else:
+        name = next((name for name in units if _names(line, name)), "")
+        if not name:
+            return
+        words, directive = line.removeprefix(f"{name}: "), None
+    if found := _MISSING_PROGRAM.search(words):
+        report.note(_origin_of_program(units[name], found[1], wanted), f"'{found[1]}' is not there yet: {found[2].lower()}")
+        return
+    mark = directive.origin if directive else _service_mark(units[name], wanted)
+    where = f" ({directive.key}= of {name})" if directive else f" ({name})"
+    report.error(mark, f"systemd does not take this: {words.removesuffix(', ignoring.')}{where}")
+
+
+def _names(line: str, unit: str) -> bool:
+    return unit in line and re.search(rf"(?<![\w@.-]){re.escape(unit)}(?![\w@-]|\.\w)", line) is not None
+
+
+def _directive_at(unit: UnitFile, number: int) -> Directive | None:
+    lines = unit.lines()
+    return lines[number - 1][1] if 0 < number <= len(lines) else None
+
+
+def _origin_of_program(unit: UnitFile, program: str, wanted: UnitSet) -> Mark:
+    found = next((item.origin for item in unit.directives if item.key.startswith("Exec") and program in item.text), None)
+    return found or _service_mark(unit, wanted)
+
+
+def _service_mark(unit: UnitFile, wanted: UnitSet) -> Mark:
+    return next((service.origin for service in wanted.services if service.name == unit.service), Mark(wanted.spec_file))
