@@ -28,9 +28,14 @@ def prepare() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def is_terminal(stream: TextIO) -> bool:
+    """Whether it obeys escape sequences."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
 def style_of(stream: TextIO) -> Style:
-    """Colours on a terminal that is not dumb, unless NO_COLOR is set (no-color.org: to anything but empty); the width follows COLUMNS."""
-    colour = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    """Colours on a terminal, unless NO_COLOR is set (no-color.org: to anything but empty); the width follows COLUMNS."""
+    colour = is_terminal(stream) and not os.environ.get("NO_COLOR")
     return Style(colour=colour, width=shutil.get_terminal_size().columns)
 
 

@@ -87,7 +87,7 @@ def _result(hook: HookStatus) -> str:
 def _ran(hook: HookStatus, now: int) -> str:
     if hook.record is None:
         return ""
-    how = f"{hook_text(hook.record)}, " if hook.record.status else ""
+    how = f"{hook_text(hook.record).removeprefix(f'hook {hook.hook.phase}/{hook.hook.name} ')}, " if hook.record.status else ""
     return f"{how}took {hook.record.duration_ms / 1000:.1f} s, {age(now - hook.record.at)} ago"
 
 
