@@ -1,0 +1,167 @@
+"""The host as plan sees it: states in one call to PID 1, and one look into each directory that units come from."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nanod.host import facts
+from nanod.host.atomic import refusing
+from nanod.host.records import stamps
+from nanod.state import Snapshot, UnitState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from nanod.host import Store, Systemd
+    from nanod.state import Manifest
+    from nanod.units.unitset import UnitSet
+
+LOAD_PATH = (
+    "/etc/systemd/system.control",
+    "/run/systemd/system.control",
+    "/run/systemd/transient",
+    "/run/systemd/generator.early",
+    "/etc/systemd/system",
+    "/etc/systemd/system.attached",
+    "/run/systemd/system",
+    "/run/systemd/system.attached",
+    "/run/systemd/generator",
+    "/usr/local/lib/systemd/system",
+    "/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/run/systemd/generator.late",
+)
+"""Where systemd 252 to 257 looks for units, the first that has a name wins (systemd.unit(5), UNIT FILE LOAD PATH)."""
+_VENDOR = ("/lib/systemd/system", "/usr/lib/systemd/system")
+
+
+def snapshot(systemd: Systemd | None, store: Store, wanted: UnitSet | None, manifest: Manifest | None, *, root: str = "/") -> Snapshot:
+    """Everything that concerns the units wanted and the units there are. `systemd` is None for `--root`, where nothing runs."""
+    names = {unit.name for unit in wanted.units} if wanted else set()
+    ours = names | set(manifest.units if manifest else ())
+    required = {name for name, _ in wanted.host_units} if wanted else set()
+    states = systemd.states(sorted(ours | required)) if systemd else {}
+    files = store.read_units(sorted(ours))
+    places = _Places(root, store.unit_dir)
+    host = _Names(places=places, app=_app(wanted, manifest), recorded=frozenset(manifest.units if manifest else ()), files=files, states=states)
+    claims = {name: claim for name in sorted(names) if (claim := host.claim(name))}
+    masked = frozenset(name for name in ours if claims.get(name) == _MASKED or states.get(name, _NOTHING).load == "masked")
+    watched = {path for service in wanted.services for path in (*service.reload_on, *service.restart_on)} if wanted else set()
+    return Snapshot(
+        units=states,
+        files=files,
+        links=store.read_links(sorted({*(wanted.links if wanted else ()), *(manifest.links if manifest else ())})),
+        masked=masked,
+        foreign={name: claim for name, claim in claims.items() if claim != _MASKED and name not in masked},
+        drop_ins={name: found for name in sorted(ours) if (found := places.drop_ins(name))},
+        digests=facts.digests(sorted(watched | set(manifest.watched if manifest else ())), root),
+        missing_directories=frozenset(item.path for item in (wanted.directories if wanted else ()) if not os.path.lexists(places.below(item.path))),
+        system_state=systemd.system_state() if systemd else "offline",
+    )
+
+
+_NOTHING = UnitState(name="")
+_MASKED = "masked"
+
+
+def _app(wanted: UnitSet | None, manifest: Manifest | None) -> str:
+    return wanted.app if wanted else manifest.app if manifest else ""
+
+
+class _Places:
+    """The directories of the load path, each listed once."""
+
+    def __init__(self, root: str, unit_dir: str) -> None:
+        self.root = root
+        self.unit_dir = unit_dir
+        path = LOAD_PATH if unit_dir in LOAD_PATH else (unit_dir, *LOAD_PATH)
+        listed = ((place, self._list(place)) for place in path)
+        # /lib may be a link to /usr/lib: what is there is there once.
+        self.names = {place: names for place, names in listed if names and not (place in _VENDOR[:1] and self.below("/lib").is_symlink())}
+
+    def below(self, path: str) -> Path:
+        return Path(self.root, path.lstrip("/"))
+
+    def having(self, name: str) -> Iterator[str]:
+        return (place for place, names in self.names.items() if name in names)
+
+    def missing(self, directories: Iterable[str]) -> list[str]:
+        with refusing("look at the volumes"):
+            return [path for path in directories if not self.below(path).is_dir()]
+
+    def drop_ins(self, name: str) -> tuple[str, ...]:
+        """Paths of the administrator's drop-ins that apply to the unit: its own, those of a prefix (`shop-.service.d`), those of the type."""
+        found = [
+            f"{place}/{directory}/{file}"
+            for directory in _drop_in_directories(name)
+            for place in self.having(directory)
+            if place not in _VENDOR
+            for file in self._list(f"{place}/{directory}")
+            if file.endswith(".conf")
+        ]
+        return tuple(sorted(found))
+
+    def _list(self, place: str) -> frozenset[str]:
+        with refusing(f"read {place}"):
+            try:
+                return frozenset(os.listdir(self.below(place)))  # noqa: PTH208  (names are all that is asked)
+            except (FileNotFoundError, NotADirectoryError):
+                return frozenset()
+
+
+def _drop_in_directories(name: str) -> list[str]:
+    """systemd.unit(5): `a-b-c.service` has a-b-c.service.d, a-b-.service.d, a-.service.d and service.d."""
+    stem, _, kind = name.rpartition(".")
+    parts = stem.split("-")
+    prefixes = ["-".join(parts[:count]) + "-" for count in range(len(parts) - 1, 0, -1)]
+    return [f"{name}.d", *(f"{prefix}.{kind}.d" for prefix in prefixes), f"{kind}.d"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Names:
+    """Who has the name of a unit that the app wants."""
+
+    places: _Places
+    app: str
+    recorded: frozenset[str]
+    files: Mapping[str, str]
+    states: Mapping[str, UnitState]
+
+    def claim(self, name: str) -> str:
+        """What else than this app has the name, in words; `masked` for a mask that is in force; nothing for us or nobody."""
+        is_there = False
+        for place in self.places.having(name):
+            found = self._in_unit_dir(name) if place == self.places.unit_dir else self._elsewhere(place, name)
+            # A mask that stands behind our own file has no effect.
+            if found and not (found == _MASKED and is_there):
+                return found
+            is_there = True
+        state = self.states.get(name, _NOTHING)
+        # A slice is there as soon as something names it; of ours, nothing else does.
+        if not is_there and state.load == "loaded" and name not in self.recorded and not name.endswith(".slice"):
+            return "loaded by systemd, without a file"
+        return ""
+
+    def _in_unit_dir(self, name: str) -> str:
+        path = self.places.below(f"{self.places.unit_dir}/{name}")
+        if path.is_symlink():
+            target = os.fspath(path.readlink())
+            return _MASKED if target == "/dev/null" else f"{self.places.unit_dir}/{name}, a link to {target}"
+        text = self.files.get(name)
+        if text is None:
+            return f"{self.places.unit_dir}/{name}, no regular file"
+        # An empty file of ours is what a power cut leaves of a lost write; systemd takes any empty file for a mask.
+        if name in self.recorded or stamps(text).get("App") == self.app:
+            return ""
+        if not text:
+            return f"{self.places.unit_dir}/{name}, an empty file, which masks it"
+        owner = stamps(text).get("App")
+        return f"app '{owner}'" if owner else f"{self.places.unit_dir}/{name}"
+
+    def _elsewhere(self, place: str, name: str) -> str:
+        path = self.places.below(f"{place}/{name}")
+        is_mask = (path.is_symlink() and os.fspath(path.readlink()) == "/dev/null") or (path.is_file() and path.stat().st_size == 0)
+        return _MASKED if is_mask else f"{place}/{name}"
