@@ -85,7 +85,7 @@ class App:
             "restart": {"delay": "100ms", "limit": 3, "window": "6s"},
             "settle": "0s",
             "requires": list(requires),
-            "hooks": {phase: STEP for phase in hooks},
+            "hooks": dict.fromkeys(hooks, STEP),
         } | keys
 
     def write(self, services: Mapping[str, Mapping[str, Any]], **top: Any) -> None:
@@ -140,18 +140,16 @@ class App:
 
     def crash(self, service: str) -> None:
         """Kill the main process and wait until systemd has seen it."""
-        before = self.show(service, "NRestarts"), self.pid(service)
+        before = self.pid(service)
         # kill(1) and not `systemctl kill`: on 257 that one kills the whole cgroup, stop hooks included.
-        assert self.machine.run(["kill", "-KILL", str(before[1])]).status == 0
-        until(lambda: self.pid(service) != before[1], f"systemd sees that {service} is dead")
+        assert self.machine.run(["kill", "-KILL", str(before)]).status == 0
+        until(lambda: self.pid(service) != before, f"systemd sees that {service} is dead")
 
     def until_up(self, *services: str, timeout: float = 30.0) -> None:
-        for service in services:
-            until(lambda service=service: self.is_up(service), f"{service} is up", timeout=timeout)
+        until(lambda: all(map(self.is_up, services)), f"{', '.join(services)} up", timeout=timeout)
 
     def until_gone(self, *services: str) -> None:
-        for service in services:
-            until(lambda service=service: self.state(service) in ("inactive", "failed"), f"{service} is down")
+        until(lambda: all(self.state(name) in ("inactive", "failed") for name in services), f"{', '.join(services)} down")
 
     def jobs_done(self) -> None:
         until(lambda: "No jobs" in self.systemctl("list-jobs"), "no job is left")

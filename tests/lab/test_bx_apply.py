@@ -1,0 +1,569 @@
+"""Apply: least touch, verdicts that name the cause, garbage, names, and what the administrator says."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.lab.steps import DIRECTORY, MAIN, STEP, App, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nanod.rehearse.machine import Machine
+
+UNITS = "/etc/systemd/system"
+
+
+def files(app: App) -> list[str]:
+    """What of the app lies in the unit directory, enablement links included."""
+    root = app.machine.path(UNITS)
+    found = [path.relative_to(root).as_posix() for path in root.rglob("*")]
+    return sorted(name for name in found if app.name in name)
+
+
+@pytest.mark.row("BX-27", "NK-1")
+def test_the_units_of_an_app(machine: Machine) -> None:
+    app = App.on(machine, "names")
+    app.apply({"web": app.service("web", volume="/srv/names", provisioning={"install": "true"}), "db-main": app.service("db-main")})
+    expected = [
+        "multi-user.target.wants/names.target",
+        "names-db-main.service",
+        "names-web-provision.service",
+        "names-web.service",
+        "names.target",
+        "nanod-names.slice",
+    ]
+    assert files(app) == expected
+    first = machine.path(f"{UNITS}/names-web.service").read_text().splitlines()[0]
+    assert first.startswith("#")
+    assert app.spec in first
+    assert app.show("web", "Slice") == "nanod-names.slice"
+    assert app.show("nanod-names.slice", "ControlGroup") == "/nanod.slice/nanod-names.slice"
+    assert app.systemctl("show", "--property=NeedDaemonReload", "--value", "names-web") == "no"
+    # A person goes on with systemctl: one bad service does not block the target.
+    app.exits("db-main", "prestart", 1)
+    app.systemctl("stop", "names.target")
+    app.systemctl("start", "names.target")
+    app.until_up("web")
+    assert app.show("names.target", "ActiveState") == "active"
+    app.remove()
+
+
+@pytest.mark.row("BX-8")
+def test_each_change_costs_what_it_must_and_no_more(machine: Machine) -> None:
+    app = App.on(machine, "cost")
+    for name in ("reloads", "restarts"):
+        machine.path(f"/etc/cost-{name}").write_text("1")
+    web = app.service("web", reload_on=["/etc/cost-reloads"], restart_on=["/etc/cost-restarts"])
+    app.apply({"web": web})
+
+    def change(what: dict[str, Any], steps: list[str], *, same: bool) -> None:
+        web.update(what)
+        before = app.pid("web")
+        app.clear()
+        app.apply({"web": web})
+        assert app.steps() == steps, what
+        assert (app.pid("web") == before) is same, what
+
+    again = ["prestop web", "signal web", "poststop web", "prestart web", "main web", "poststart web"]
+    change({"resources": {"memory_max": "512M"}}, [], same=True)
+    assert app.show("web", "MemoryMax") == str(512 << 20)
+    change({"description": "The front"}, [], same=True)
+    change({"stop": {"timeout": "45s"}}, [], same=True)
+    change({"hooks": web["hooks"] | {"reload": f"{STEP}; true"}}, [], same=True)
+    change({"environment": {"A": "1"}}, again, same=False)
+    assert app.nanod("status", "cost").status == 0
+
+    machine.path("/etc/cost-reloads").write_text("2")
+    change({}, ["reload web"], same=True)
+    change({}, [], same=True)
+    machine.path("/etc/cost-restarts").write_text("2")
+    change({}, again, same=False)
+    # Both at once: a restart takes in what a reload would.
+    machine.path("/etc/cost-reloads").write_text("3")
+    machine.path("/etc/cost-restarts").write_text("3")
+    change({}, again, same=False)
+
+    # The process that runs is stopped by the hooks that it was started with.
+    change({"hooks": web["hooks"] | {"prestop": f"{STEP} new-prestop"}}, again, same=False)
+    app.clear()
+    app.systemctl("stop", "cost-web")
+    assert app.steps() == ["new-prestop web", "signal web", "poststop web"]
+    app.remove()
+
+
+@pytest.mark.row("BX-8")
+def test_the_plan_says_action_and_cause_and_touches_nothing(machine: Machine) -> None:
+    app = App.on(machine, "planned")
+    app.write({"web": app.service("web")})
+    assert app.nanod("plan", app.spec, "--detailed-exitcode", status=3).out.count("planned-web.service") >= 1
+    assert files(app) == []
+    app.apply()
+    app.nanod("plan", app.spec, "--detailed-exitcode")
+    app.write({"web": app.service("web", environment={"A": "1"})})
+    text = app.nanod("plan", app.spec, "--detailed-exitcode", status=3).out
+    line = next(line for line in text.splitlines() if "planned-web.service" in line)
+    assert "restart" in line
+    assert "Environment" in text
+    assert app.nanod("plan", app.spec).status == 0
+    data = json.loads(app.nanod("plan", app.spec, "--json").out)
+    assert "planned-web.service" in json.dumps(data)
+    app.remove()
+
+
+@pytest.mark.row("BX-13")
+def test_what_the_spec_no_longer_has_is_stopped_with_its_hooks_and_deleted(machine: Machine) -> None:
+    app = App.on(machine, "garbage")
+    keeps = app.service("keeps")
+    goes = app.service("goes", volume="/srv/garbage", provisioning={"install": STEP})
+    app.apply({"keeps": keeps, "goes": goes})
+    assert app.show("goes", "ActiveState") == "active"
+    before = app.pid("keeps")
+    app.clear()
+    app.apply({"keeps": keeps})
+    assert app.steps() == ["prestop goes", "signal goes", "poststop goes"]
+    assert app.pid("keeps") == before
+    assert files(app) == ["garbage-keeps.service", "garbage.target", "multi-user.target.wants/garbage.target", "nanod-garbage.slice"]
+    assert "garbage-goes" not in app.systemctl("list-units", "--all", "--plain", "--no-legend", "garbage*")
+    assert list(machine.path("/srv/garbage").glob(".nanod-installed-*")), "data and sentinels stay"
+
+    # A renamed service is one that goes and one that comes; the provisioning of one that comes back is not run again.
+    app.clear()
+    app.apply({"keeps": keeps, "goes": goes})
+    assert "install goes" not in app.steps()
+    app.clear()
+    app.remove()
+    assert [step for step in app.steps() if step.endswith("keeps")] == ["prestop keeps", "signal keeps", "poststop keeps"]
+    assert files(app) == []
+    assert app.systemctl("list-units", "--all", "--plain", "--no-legend", "*garbage*") == ""
+    assert not machine.path("/var/lib/nanod/apps/garbage").exists()
+    assert machine.path("/srv/garbage").is_dir()
+    app.nanod("remove", "garbage", status=1)
+
+
+@pytest.mark.row("BX-13")
+def test_a_removed_hook_or_step_goes_with_its_unit(machine: Machine) -> None:
+    app = App.on(machine, "less")
+    full = app.service("web", hooks=("ready", "prestart"), volume="/srv/less", provisioning={"install": STEP}, on_failure="true")
+    app.apply({"web": full})
+    assert {"less-web-provision.service", "less-web-ready.service", "less-web-failure.service"} <= set(files(app))
+    app.apply({"web": app.service("web", hooks=("prestart",), volume="/srv/less")})
+    assert files(app) == ["less-web.service", "less.target", "multi-user.target.wants/less.target", "nanod-less.slice"]
+    assert app.is_up("web")
+    app.remove("--purge")
+    assert not machine.path("/srv/less").exists()
+
+
+@pytest.mark.row("BX-7")
+def test_the_verdict_names_what_really_failed(machine: Machine) -> None:
+    app = App.on(machine, "verdict")
+    once = {"policy": "no"}
+    app.exits("hook", "prestart", 3)
+    app.exits("installed", "install", 6)
+    missing = app.service("missing", restart=once, hooks=()) | {"command": ["/no/such/program"]}
+    exits = app.service("exits", restart=once, hooks=()) | {"command": "echo 'no configuration' >&2; exit 78", "health": None}
+    killed = app.service("killed", restart=once, hooks=()) | {"command": "kill -KILL $$", "health": None}
+    unhealthy = app.service("unhealthy", restart=once, hooks=()) | {"health": {"tcp": "127.0.0.1:9", "interval": "50ms", "start_timeout": "300ms"}}
+    services = {
+        "hook": app.service("hook", restart=once),
+        "installed": app.service("installed", provisioning={"install": f"echo 'no space left' >&2; {STEP}"}),
+        "missing": missing,
+        "exits": exits,
+        "killed": killed,
+        "unhealthy": unhealthy,
+        "waits": app.service("waits", "hook", restart={"delay": "100ms", "limit": 2, "window": "1s"}),
+        "fine": app.service("fine"),
+    }
+    done = app.apply(services, status=4)
+    blocks = _by_service(done.out, list(services))
+    expected = {
+        "hook": ["prestart", "3"],
+        "installed": ["install", "6", "no space left"],
+        "missing": ["/no/such/program"],
+        "exits": ["78", "no configuration"],
+        "killed": ["KILL"],
+        "unhealthy": ["tcp", "127.0.0.1:9"],
+        "waits": ["hook"],
+    }
+    for name, words in expected.items():
+        for word in words:
+            assert word in blocks[name], f"{name}: {word}\n{done.out}"
+    assert "failed" not in blocks["fine"]
+    data = json.loads(app.nanod("apply", app.spec, "--json", status=4).out)
+    kinds = {item["name"]: item["cause"]["kind"] for item in data["verdict"]["services"] if item.get("cause")}
+    assert kinds.keys() == expected.keys()
+    assert len(set(kinds.values())) >= 4, "causes are data, each with its own word"
+    app.remove()
+
+
+def _by_service(text: str, names: list[str]) -> dict[str, str]:
+    """The lines of a verdict that belong to each service: from the first line that names it to the next service."""
+    blocks = dict.fromkeys(names, "")
+    current = ""
+    for line in text.splitlines():
+        words = line.replace(":", " ").split()
+        current = next((word for word in words[:3] if word in blocks), current)
+        if current:
+            blocks[current] += line + "\n"
+    return blocks
+
+
+@pytest.mark.row("BX-7", "BX-23")
+def test_a_fixed_spec_starts_what_had_given_up_and_leaves_other_failures_alone(machine: Machine) -> None:
+    app = App.on(machine, "fixed")
+    machine.path(f"{UNITS}/elsewhere.service").write_text("[Service]\nExecStart=/bin/false\n")
+    app.systemctl("daemon-reload")
+    app.systemctl("start", "elsewhere", status=None)
+    until(lambda: app.state("elsewhere.service") == "failed", "the foreign unit has failed")
+    broken = app.service("web", hooks=()) | {"command": ["/bin/false"], "health": None}
+    app.apply({"web": broken}, status=4)
+    assert app.show("web", "Result") in ("start-limit-hit", "exit-code")
+    assert app.state("web") == "failed"
+    app.apply({"web": app.service("web")})
+    assert app.is_up("web")
+    assert app.state("elsewhere.service") == "failed"
+    machine.path(f"{UNITS}/elsewhere.service").unlink()
+    app.remove()
+
+
+@pytest.mark.row("BX-8")
+def test_apply_converges_and_respects_a_mask(machine: Machine) -> None:
+    app = App.on(machine, "converge")
+    services = {"web": app.service("web"), "db": app.service("db")}
+    app.apply(services)
+    before = app.pid("db")
+    app.systemctl("stop", "converge-web")
+    assert "not running" in app.nanod("plan", app.spec).out.replace("not-running", "not running")
+    app.apply()
+    assert app.is_up("web")
+    assert app.pid("db") == before
+
+    # A file edited by hand is put back, and the plan says why.
+    unit = machine.path(f"{UNITS}/converge-web.service")
+    wanted = unit.read_text()
+    unit.write_text(wanted + "# edited\n")
+    assert "edited" in app.nanod("plan", app.spec).out
+    app.apply()
+    assert unit.read_text() == wanted
+    assert app.pid("db") == before
+    app.remove()
+
+
+@pytest.mark.row("BX-26", "BX-8")
+def test_raw_directives_and_the_drop_ins_of_the_administrator(machine: Machine) -> None:
+    app = App.on(machine, "raw")
+    web = app.service("web", systemd={"Service": {"Nice": "5", "OOMScoreAdjust": "100"}, "Unit": {"Documentation": ["man:a", "man:b"]}})
+    app.apply({"web": web})
+    assert app.show("web", "Nice") == "5"
+    assert app.show("web", "Documentation") == "man:a man:b"
+    drop_in = machine.path(f"{UNITS}/raw-web.service.d/admin.conf")
+    drop_in.parent.mkdir()
+    drop_in.write_text("[Service]\nNice=7\n")
+    app.systemctl("daemon-reload")
+    app.systemctl("restart", "raw-web")
+    app.apply({"web": web | {"environment": {"A": "1"}}})
+    assert app.show("web", "Nice") == "7"
+    assert "admin.conf" in app.nanod("status", "raw").out
+    app.remove()
+    assert drop_in.exists(), "what the administrator wrote is never deleted"
+    bad = app.service("web", systemd={"Service": {"ExecStart": "/bin/true"}})
+    app.write({"web": bad})
+    assert "ExecStart" in app.nanod("check", app.spec, status=2).err
+    app.write({"web": app.service("web", systemd={"Service": {"Nicee": "5"}})})
+    assert "Nicee" in app.nanod("apply", app.spec, status=2).err, "what systemd would only warn about is refused"
+    assert not machine.path(f"{UNITS}/raw-web.service").exists()
+
+
+@pytest.mark.row("BX-12")
+def test_a_bad_spec_is_refused_whole_and_with_its_places(machine: Machine) -> None:
+    app = App.on(machine, "strict")
+    app.write_text(
+        "project: strict\n"
+        "services:\n"
+        "  web:\n"
+        "    comand: /bin/true\n"
+        "    requires: [db, nosuch]\n"
+        "  db:\n"
+        "    command: [/bin/true]\n"
+        "    requires: [db]\n"
+        "    restart: {delay: soon}\n"
+        "    environment: {A: 1, A: 2}\n"
+    )
+    for verb in ("check", "plan", "apply"):
+        err = app.nanod(verb, app.spec, status=2).err
+        for place in (":4:5: error", ":5:", ":8:", ":9:", ":10:"):
+            assert f"{app.spec}{place}" in err, f"{place}\n{err}"
+        assert "command" in err
+    assert files(app) == []
+
+
+@pytest.mark.row("BX-12")
+def test_what_only_the_host_knows_is_checked_before_anything_is_touched(machine: Machine) -> None:
+    app = App.on(machine, "facts")
+    unknown: list[tuple[dict[str, Any], str]] = [
+        ({"user": "nosuchuser"}, "nosuchuser"),
+        ({"credentials": {"token": "/no/such/secret"}}, "/no/such/secret"),
+        ({"requires": ["nosuch.service"]}, "nosuch.service"),
+        ({"environment_files": ["/no/such/file.env"]}, "/no/such/file.env"),
+    ]
+    for keys, word in unknown:
+        done = app.apply({"web": app.service("web") | keys}, status=None)
+        assert done.status in (1, 2), done.out
+        assert word in done.err
+        assert files(app) == []
+
+
+@pytest.mark.row("BX-27")
+@pytest.mark.parametrize("where", ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system"])
+def test_a_foreign_unit_is_never_overwritten(machine: Machine, where: str) -> None:
+    """FAULTS 12."""
+    app = App.on(machine, "foreign")
+    unit = machine.path(f"{where}/foreign-web.service")
+    unit.parent.mkdir(exist_ok=True)
+    unit.write_text("[Service]\nExecStart=/bin/sleep infinity\n")
+    before = _identity(unit)
+    app.systemctl("daemon-reload")
+    app.systemctl("start", "foreign-web")
+    pid = app.pid("web")
+    done = app.apply({"web": app.service("web")}, status=1)
+    assert "foreign-web.service" in done.err
+    assert _identity(unit) == before
+    assert app.pid("web") == pid
+    app.systemctl("stop", "foreign-web")
+    unit.unlink()
+    assert [name for name in files(app) if "nanod" in name or "target" in name] == []
+
+
+@pytest.mark.row("BX-27")
+@pytest.mark.parametrize("name", ["network", "multi-user", "sockets"])
+def test_an_app_cannot_take_a_name_of_systemd(machine: Machine, name: str) -> None:
+    app = App.on(machine, name)
+    done = app.apply({"web": app.service("web")}, status=2)
+    assert name in done.err
+    assert not machine.path(f"{UNITS}/{name}.target").exists()
+
+
+def _identity(path: Path) -> tuple[int, int, bytes]:
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns, path.read_bytes()
+
+
+@pytest.mark.row("BX-11")
+def test_conditions_of_requires(machine: Machine) -> None:
+    app = App.on(machine, "conditions")
+    script = {"kind": "script", "command": [STEP, "script"], "user": "root"}
+    services = {
+        "slow": app.service("slow"),
+        "script": script,
+        # Does not wait for the health of `slow`, only that it runs.
+        "started": app.service("started", requires={"slow": {"condition": "started"}}),
+        "healthy": app.service("healthy", requires={"slow": {"condition": "healthy"}}),
+        "completed": app.service("completed", requires={"script": {"condition": "completed"}}),
+        "optional": app.service("optional", requires={"broken": {"required": False}}),
+        "broken": app.service("broken", restart={"policy": "no"}),
+        "follows": app.service("follows", requires={"slow": {"restart": True}}),
+    }
+    app.sick("slow")
+    app.exits("broken", "prestart", 1)
+    app.write(services)
+    apply = machine.popen(["nanod", "apply", app.spec])
+    app.until_up("started", "completed", "optional")
+    assert not app.is_up("slow")
+    assert "prestart healthy" not in app.steps()
+    app.well("slow")
+    assert apply.wait(timeout=60) == 4, "broken is broken"
+    app.until_up("healthy", "follows")
+    steps = app.steps()
+    assert steps.index("script script") < steps.index("prestart completed")
+    assert app.show("script", "ActiveState") == "active", "what somebody's `completed` waits for stays"
+
+    before = {name: app.pid(name) for name in ("started", "healthy", "follows")}
+    app.crash("slow")
+    app.until_up("slow")
+    assert {name: app.pid(name) for name in ("started", "healthy")} == {name: before[name] for name in ("started", "healthy")}
+    app.systemctl("restart", "conditions-slow")
+    app.until_up("follows", "slow")
+    assert app.pid("follows") != before["follows"]
+    assert app.pid("healthy") == before["healthy"]
+    app.remove()
+
+
+@pytest.mark.row("BX-3", "NK-11")
+def test_each_kind_of_probe_holds_the_start_until_the_service_is_healthy(machine: Machine) -> None:
+    app = App.on(machine, "probes")
+    probes: dict[str, dict[str, Any]] = {
+        "tcp": {"tcp": "127.0.0.1:7001"},
+        "http": {"http": "http://127.0.0.1:7002/healthz"},
+        "unix": {"unix": "/run/probes/unix/socket"},
+        "file": {"file": "/run/probes/file/up"},
+        "exec": {"exec": "test -e /run/probes/exec/up"},
+        "notify": {"notify": True},
+    }
+    server = machine.path(f"{DIRECTORY}/server.py")
+    server.write_text(_SERVER)
+    services = {
+        name: app.service(name, hooks=("poststart",))
+        | {"command": ["/usr/bin/python3", f"{DIRECTORY}/server.py", name], "health": probe | ({"interval": "50ms"} if name != "notify" else {})}
+        for name, probe in probes.items()
+    }
+    app.write(services)
+    apply = machine.popen(["nanod", "apply", app.spec])
+    app_units = [app.unit(name) for name in probes]
+    until(lambda: all(machine.path(f"/run/probes/{name}/runs").exists() for name in probes), "all run")
+    assert {app.state(unit) for unit in app_units} == {"activating"}
+    assert app.steps() == []
+    machine.path(f"{DIRECTORY}/serve").touch()
+    assert apply.wait(timeout=60) == 0
+    assert sorted(app.steps()) == sorted(f"poststart {name}" for name in probes)
+    app.remove()
+
+
+_SERVER = f"""
+import os, socket, sys, time, pathlib
+from http.server import BaseHTTPRequestHandler, HTTPServer
+kind, run = sys.argv[1], pathlib.Path(os.environ["NANOD_RUN_DIR"])
+(run / "runs").touch()
+def wait():
+    while not os.path.exists("{DIRECTORY}/serve"):
+        time.sleep(0.05)
+if kind == "http":
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200 if os.path.exists("{DIRECTORY}/serve") and self.path == "/healthz" else 503)
+            self.end_headers()
+    HTTPServer(("127.0.0.1", 7002), Answer).serve_forever()
+wait()
+if kind == "tcp":
+    kept = socket.create_server(("127.0.0.1", 7001))
+elif kind == "unix":
+    kept = socket.socket(socket.AF_UNIX); kept.bind(str(run / "socket")); kept.listen()
+elif kind == "notify":
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.connect(os.environ["NOTIFY_SOCKET"].replace("@", "\\0")); told.send(b"READY=1")
+else:
+    (run / "up").touch()
+time.sleep(1e6)
+"""
+
+
+@pytest.mark.row("BX-3")
+def test_the_gate_ends_with_the_service_it_watches(machine: Machine) -> None:
+    """Systemd does not interrupt a prober when the main process dies; were the prober not to look, this would take an hour."""
+    app = App.on(machine, "watch")
+    health = {"tcp": "127.0.0.1:9", "interval": "50ms", "start_timeout": "1h"}
+    dies = app.service("web", hooks=(), restart={"policy": "no"}) | {"command": "sleep 0.3; exit 5", "health": health}
+    done = app.apply({"web": dies}, status=4)
+    assert "5" in done.out
+    assert app.state("web") == "failed"
+    app.remove()
+
+
+@pytest.mark.row("BX-11", "BX-7")
+def test_the_exit_code_of_a_script_is_part_of_the_verdict(machine: Machine) -> None:
+    app = App.on(machine, "script")
+    script = {"kind": "script", "command": [STEP, "script"], "user": "root"}
+    app.apply({"job": script})
+    assert app.steps() == ["script job"]
+    app.apply()
+    assert app.steps() == ["script job"], "a finished script runs again only when it changed"
+    app.exits("job", "script", 9)
+    done = app.apply({"job": script | {"environment": {"A": "1"}}}, status=4)
+    assert "9" in done.out
+    assert app.steps() == ["script job"] * 2
+    app.remove()
+
+
+@pytest.mark.row("BX-24")
+def test_ready_hooks_are_asynchronous_and_harmless(machine: Machine) -> None:
+    app = App.on(machine, "ready")
+    app.exits("web", "ready", 7)
+    slow = app.service("slow", hooks=()) | {"hooks": {"ready": f"{STEP}; sleep infinity"}}
+    app.apply({"web": app.service("web", hooks=("ready", "poststart")), "slow": slow})
+    app.until_step("ready slow")
+    app.until_step("ready web")
+    assert app.systemctl("list-jobs") == "No jobs running."
+    assert app.systemctl("is-system-running", status=None) in ("running", "degraded")
+    assert app.is_up("web")
+    before = app.pid("web")
+    app.crash("web")
+    app.until_step("ready web", 2)
+    app.until_up("web")
+    assert app.pid("web") != before
+    assert "ready" in app.nanod("status", "ready").out
+    app.systemctl("stop", "ready-slow")
+    assert app.show("ready-slow-ready.service", "ActiveState") == "inactive"
+    assert app.state("slow") == "inactive"
+    app.remove()
+
+
+@pytest.mark.row("BX-23")
+def test_a_service_that_gives_up_calls_for_help_once(machine: Machine) -> None:
+    app = App.on(machine, "gives")
+    page = f"echo $NANOD_FAILED_UNIT $NANOD_RESULT >>{DIRECTORY}/page; cat >>{DIRECTORY}/page.lines"
+    web = app.service("web", hooks=("poststop",), on_failure=page)
+    app.apply({"web": web})
+    for crash in range(3):
+        app.until_up("web")
+        app.crash("web")
+        until(lambda crash=crash: app.steps().count("poststop web") > crash, "poststop")  # type: ignore[misc]
+    until(lambda: app.state("web") == "failed", "it has given up")
+    assert app.steps().count("poststop web") == 3, "at every round"
+    until(machine.path(f"{DIRECTORY}/page").exists, "the call for help")
+    app.jobs_done()
+    assert machine.path(f"{DIRECTORY}/page").read_text().split()[0] == "gives-web.service"
+    assert len(machine.path(f"{DIRECTORY}/page").read_text().splitlines()) == 1
+    assert "gives-web" in machine.path(f"{DIRECTORY}/page.lines").read_text()
+    shown = app.nanod("status", "gives", status=4).out
+    assert "web" in shown
+    app.apply()
+    assert app.is_up("web"), "apply clears the start limit"
+    app.remove()
+
+
+@pytest.mark.row("BX-6", "NK-4")
+def test_provisioning_in_a_sandbox_of_its_own(machine: Machine) -> None:
+    app = App.on(machine, "inside")
+    install = "touch made; touch /etc/never 2>/dev/null || true; touch /tmp/inside-never"
+    app.apply({"web": app.service("web", hooks=(), volume="/srv/inside", provisioning={"install": install, "context": "sandbox"})})
+    assert machine.path("/srv/inside/made").exists()
+    assert not machine.path("/etc/never").exists()
+    assert not machine.path("/tmp/inside-never").exists()
+    app.remove()
+
+
+@pytest.mark.row("BX-16")
+def test_every_hook_leaves_a_record(machine: Machine) -> None:
+    app = App.on(machine, "record")
+    app.exits("web", "poststart", 4)
+    app.apply({"web": app.service("web", hooks=()) | {"hooks": {"prestart": {"run": STEP, "name": "greet"}, "poststart": f"echo oops >&2; {STEP}"}}})
+    lines = app.journal("--output=json", "NANOD_UNIT=record-web.service").splitlines()
+    records = {(item["NANOD_PHASE"], item["NANOD_HOOK"]): item for item in map(json.loads, lines)}
+    greet, second = records["prestart", "greet"], records["poststart", "1"]
+    assert (greet["NANOD_STATUS"], second["NANOD_STATUS"]) == ("0", "4")
+    assert greet["NANOD_APP"] == "record"
+    assert greet["NANOD_INVOCATION"] == app.show("web", "InvocationID")
+    assert int(greet["NANOD_DURATION_MS"]) >= 0
+    text = app.journal("--unit=record-web")
+    assert "oops" in text
+    assert "poststart/1 failed, status 4" in text
+    assert "poststart/1" in app.systemctl("status", "record-web")
+    assert "oops" in app.nanod("status", "record").out
+    # Unlike systemd's own record of a line, this one outlives a reload.
+    app.systemctl("daemon-reload")
+    assert "poststart" in app.nanod("status", "record").out
+    app.remove()
+
+
+@pytest.mark.row("BX-7", "BX-16")
+def test_main_output_and_terminal_escapes(machine: Machine) -> None:
+    """What a failed service printed is shown without what it would do to the terminal."""
+    app = App.on(machine, "escape")
+    shout = r"printf '\033[31mred\033]0;title\007 alert\n' >&2; exit 3"
+    done = app.apply({"web": app.service("web", hooks=(), restart={"policy": "no"}) | {"command": shout, "health": None}}, status=4)
+    assert "red" in done.out
+    assert "\x1b" not in done.out
+    assert MAIN not in done.err
+    app.remove()

@@ -1,0 +1,206 @@
+"""Every example runs, as it stands, on a machine that has what Debian has."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.steps import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nanod.host.process import Completed
+    from nanod.rehearse.machine import Machine
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+HERE = "/opt/examples"
+LATER = {"backup/backup.yaml": "schedule", "log-shipper/log-shipper.yaml": "tasks"}
+"""Specs that use what a later version brings, and the key that says so."""
+SPECS = sorted(path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.glob("*/*.yaml"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _copied(machine: Machine) -> None:
+    """As a user of the machine would have them: the checkout itself may lie where no service may read."""
+    shutil.copytree(EXAMPLES, machine.path(HERE))
+
+
+def nanod(machine: Machine, verb: str, spec: str, *options: str, status: int = 0) -> Completed:
+    done = machine.run(["nanod", verb, f"{HERE}/{spec}" if "/" in spec else spec, *options], timeout=120)
+    assert done.status == status, f"{verb} {spec}: {done.status}\n{done.out}\n{done.err}"
+    return done
+
+
+def get(machine: Machine, url: str, *options: str) -> str:
+    done = machine.run(["curl", "--fail", "--silent", "--show-error", *options, url])
+    assert done.status == 0, done.err
+    return done.out.strip()
+
+
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if spec not in LATER])
+def test_it_checks_and_compiles(machine: Machine, spec: str) -> None:
+    said = nanod(machine, "check", spec).err
+    # Nanokit's own forms name no user.
+    assert "runs as root" in said if spec.startswith("nanokit/") else said == "", said
+    assert ": error:" not in said
+    assert "[Service]" in nanod(machine, "compile", spec).out
+
+
+@pytest.mark.parametrize("spec", LATER)
+def test_what_comes_later_says_so(machine: Machine, spec: str) -> None:
+    text = (EXAMPLES / spec).read_text().splitlines()
+    line = next(number for number, line in enumerate(text, start=1) if line.strip().startswith(f"{LATER[spec]}:"))
+    for verb in ("check", "apply"):
+        err = nanod(machine, verb, spec, status=2).err
+        assert f"{spec}:{line}:" in err
+        assert f"'{LATER[spec]}' is not supported yet" in err
+        assert err.count(": error:") == 1
+
+
+@pytest.mark.row("NK-1", "NK-10", "NK-14", "NK-15", "NK-16", "BX-24")
+def test_shop(machine: Machine) -> None:
+    nanod(machine, "apply", "shop/shop.yaml")
+    assert get(machine, "http://127.0.0.1:8080/") == "Welcome, visitor 1"
+    timeline = machine.path("/srv/shop/timeline")
+    until(lambda: "the cache is warm" in timeline.read_text(), "the ready hook has run")
+
+    # A new greeting is read without a restart; an empty one is refused by the first reload hook.
+    greeting = machine.path("/srv/shop/greeting")
+    greeting.write_text("Good evening\n")
+    nanod(machine, "apply", "shop/shop.yaml")
+    until(lambda: get(machine, "http://127.0.0.1:8080/").startswith("Good evening"), "the greeting is read")
+    greeting.write_text("")
+    assert machine.run(["systemctl", "reload", "shop-web"]).status == 1
+    assert get(machine, "http://127.0.0.1:8080/").startswith("Good evening")
+
+    nanod(machine, "remove", "shop")
+    assert [line.split()[0] for line in timeline.read_text().splitlines()] == [
+        "install",
+        "prestart",
+        "poststart",
+        "poststart",
+        "ready",
+        "reload",
+        "prestop",
+        "poststop",
+    ]
+    nanod(machine, "remove", "shop", status=1)
+
+
+@pytest.mark.row("NK-13")
+def test_django(machine: Machine) -> None:
+    nanod(machine, "apply", "django/site.yaml")
+    assert machine.path("/srv/site/static/site.css").exists()
+    assert get(machine, "http://127.0.0.1:8000/") == "thank you"
+    until(lambda: get(machine, "http://127.0.0.1:8000/counted") == "1", "the worker has counted the visit")
+    machine.run(["systemctl", "restart", "site.target"])
+    until(lambda: machine.run(["curl", "-fs", "http://127.0.0.1:8000/health"]).status == 0, "the site is back")
+    journal = machine.run(["journalctl", "--quiet", "--output=cat", "--unit=site-web-prestart"]).out
+    assert journal.count("applied migration 1") == 1
+    nanod(machine, "remove", "site")
+
+
+@pytest.mark.row("NK-11")
+@pytest.mark.skipif(not (shutil.which("node") and shutil.which("pg_lsclusters")), reason="needs nodejs and postgresql")
+def test_node_with_the_postgresql_of_debian(machine: Machine) -> None:
+    nanod(machine, "apply", "node-postgres/notes.yaml")
+    _notes(machine, 3000)
+    nanod(machine, "remove", "notes")
+    assert machine.run(["systemctl", "is-active", "postgresql.service"]).out.strip() == "active", "it is not ours to stop"
+
+
+@pytest.mark.row("NK-1", "NK-11", "BX-3")
+@pytest.mark.skipif(not (shutil.which("node") and shutil.which("pg_lsclusters")), reason="needs nodejs and postgresql")
+def test_node_with_a_postgresql_of_its_own(machine: Machine) -> None:
+    nanod(machine, "apply", "node-postgres/own.yaml")
+    _notes(machine, 3001)
+    assert machine.run(["systemctl", "reload", "notes-own-db"]).status == 0
+    nanod(machine, "remove", "notes-own")
+    journal = machine.run(["journalctl", "--quiet", "--output=cat", "--unit=notes-own-db"]).out
+    assert "received fast shutdown request" in journal
+    nanod(machine, "apply", "node-postgres/own.yaml")
+    assert get(machine, "http://127.0.0.1:3001/") == "it's one", "the cluster was kept, and not made again"
+    nanod(machine, "remove", "notes-own", "--purge")
+    assert not machine.path("/srv/notes").exists()
+
+
+def _notes(machine: Machine, port: int) -> None:
+    url = f"http://127.0.0.1:{port}/"
+    assert get(machine, url) == ""
+    assert get(machine, url, "--data", "it's one") == "it's one"
+
+
+@pytest.mark.row("BX-8", "NK-21")
+def test_reload(machine: Machine) -> None:
+    machine.path("/etc/greeter").mkdir()
+    conf = machine.path("/etc/greeter/greeting.conf")
+    conf.write_text((EXAMPLES / "reload/greeting.conf").read_text())
+    nanod(machine, "apply", "reload/reload.yaml")
+
+    def greeting() -> str:
+        ask = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/greeter/greet/socket'); print(s.recv(99).decode())"
+        return machine.run(["python3", "-c", ask]).out.strip()
+
+    assert greeting() == "Good morning"
+    pid = machine.run(["systemctl", "show", "--property=MainPID", "greeter-greet"]).out
+    conf.write_text("[greeter]\ngreeting = Good night\n")
+    nanod(machine, "apply", "reload/reload.yaml")
+    until(lambda: greeting() == "Good night", "the program greets anew")
+    conf.write_text("nonsense\n")
+    done = nanod(machine, "apply", "reload/reload.yaml", status=4)
+    assert "reload/check" in done.out
+    assert greeting() == "Good night"
+    assert machine.run(["systemctl", "show", "--property=MainPID", "greeter-greet"]).out == pid
+    nanod(machine, "remove", "greeter")
+
+
+STAND_IN = """#!/usr/bin/python3
+import json, os, sys
+with open("/srv/calls", "a") as file:
+    print(json.dumps([os.environ["NANOKIT_SERVICE"], os.path.basename(sys.argv[0]), *sys.argv[1:]]), file=file)
+if sys.argv[1:2] in (["install"], ["ci"]):
+    os.makedirs("node_modules", exist_ok=True)
+if sys.argv[1:] == ["start"]:
+    os.execvp("sleep", ["sleep", "infinity"])
+"""
+
+
+@pytest.fixture
+def npm(machine: Machine) -> Iterator[None]:
+    """Programs in the place of npm, npx and curl that note how they are called; units have /usr/local/bin first on their PATH."""
+    programs = [machine.path(f"/usr/local/bin/{name}") for name in ("npm", "npx", "curl")]
+    for program in programs:
+        program.write_text(STAND_IN)
+        program.chmod(0o755)
+    yield
+    for program in programs:
+        program.unlink()
+
+
+@pytest.mark.row("NK-1", "NK-7", "NK-10", "NK-14", "NK-18", "NK-22")
+@pytest.mark.usefixtures("npm")
+def test_nanokit(machine: Machine) -> None:
+    nanod(machine, "apply", "nanokit/blog.yaml")
+
+    def calls() -> list[list[str]]:
+        return [json.loads(line) for line in machine.path("/srv/calls").read_text().splitlines()]
+
+    until(lambda: [call[1:] for call in calls()].count(["npm", "start"]) == 3, "all have started")
+    by_service = {name: [call[1:] for call in calls() if call[0] == name] for name in ("api", "web", "worker")}
+    install = ["npm", "install", "--prefer-offline", "--no-audit"]
+    assert by_service["api"] == [["npm", "ci", "--prefer-offline"], ["npm", "start"]]
+    assert by_service["web"] == [install, ["npx", "prisma", "migrate", "deploy"], ["npm", "start"]]
+    started, curl = sorted(by_service["worker"][1:], key=len)
+    assert (by_service["worker"][0], started) == (install, ["npm", "start"])
+    body = json.loads(curl[curl.index("-d") + 1])
+    assert body == {"text": "Worker is up", "fields": {"service": "worker", "cost": "$5 & 100%"}}
+    assert curl[-1] == "https://hooks.example.com/services/T0/B0"
+    nanod(machine, "apply", "nanokit/blog.yaml")
+    nanod(machine, "remove", "blog")
+    assert "prestop of worker in blog/default" in machine.run(["journalctl", "--quiet", "--output=cat", "--unit=blog-worker"]).out
+    assert len(calls()) == 8, "nothing was installed or started twice"
