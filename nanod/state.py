@@ -100,6 +100,8 @@ class Manifest:
     """Service name to its units, main first, in start order (reverse it to stop)."""
     about: Mapping[str, ServiceRecord] = field(default_factory=dict)
     """By service name; empty for a manifest that was made anew from the unit files."""
+    volumes: tuple[str, ...] = ()
+    """Directories that its services keep data in, made by nanod or not: another app's purge leaves them alone."""
     made: tuple[str, ...] = ()
     """Volumes that nanod created; `remove --purge` deletes these and no others."""
 

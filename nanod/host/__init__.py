@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class Systemd(Protocol):
-    """PID 1 over D-Bus, on one kept bus. Jobs are enqueued (mode `replace`) and not waited for: results are read from states, never from return codes.
+    """PID 1 over D-Bus, on one kept bus. Jobs are enqueued (mode `replace`) and not waited for: results are read from states, never from replies.
 
-    `reset_failed` also empties the start limit's counter (man systemd.unit, StartLimitIntervalSec=); a unit that is not loaded has none, which is no error.
+    `reset_failed` also empties the start limit's counter (man systemd.unit, StartLimitIntervalSec=); for a unit that is not loaded it is no error.
     """
 
     def version(self) -> int: ...
@@ -32,14 +32,18 @@ class Systemd(Protocol):
 
 
 class Journal(Protocol):
-    """The journal's records of hooks, and a unit's last lines. A journal that is gone yields nothing, which callers show as "unknown", never as "ok"."""
+    """The journal's records of hooks, and a unit's last lines. A journal that is gone yields nothing: callers show "unknown", never "ok"."""
 
     def hook_results(self, units: Sequence[str], *, since: int = 0) -> list[HookResult]: ...
     def last_lines(self, unit: str, *, invocation: str = "", count: int = 10) -> list[str]: ...
 
 
 class Store(Protocol):
-    """The only writer: unit files, links, generations, programs that units run, directories. Every write is temp + rename; `sync` makes them durable."""
+    """The only writer: unit files, links, generations, programs that units run, directories. Every write is temp + rename.
+
+    Unit files become visible and durable with `sync`, all together; `discard` drops what was written since. What `commit` records may differ from
+    what was staged: of an apply that was cut short only a part is in force.
+    """
 
     unit_dir: str
 
@@ -52,6 +56,7 @@ class Store(Protocol):
     def make_directory(self, path: str, user: str, group: str | None) -> None: ...
     def install_lib(self) -> bool: ...
     def sync(self) -> None: ...
+    def discard(self) -> None: ...
     def apps(self) -> list[str]: ...
     def manifest(self, app: str) -> Manifest | None: ...
     def stage(self, manifest: Manifest, units: Mapping[str, str], spec_text: str) -> None: ...
@@ -68,5 +73,3 @@ class Clock(Protocol):
     def now(self) -> float: ...
     def wall(self) -> int: ...
     def sleep(self, seconds: float) -> None: ...
-
-

@@ -47,6 +47,7 @@ def decode(content: bytes) -> Manifest:
             watched=_texts(record["watched"]),
             services={_text(name): _sequence(units) for name, units in record["services"].items()},
             about={_text(name): _about(item) for name, item in record["about"].items()},
+            volumes=_sequence(record["volumes"]),
             made=_sequence(record["made"]),
         )
     except (KeyError, TypeError, AttributeError) as bad:

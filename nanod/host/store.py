@@ -135,13 +135,15 @@ class LocalStore:
             os.close(open_directory(path, root=self.root))
 
     def delete_tree(self, path: str) -> None:
-        """A directory and all below it; a link on the way or of that name is not followed."""
+        """A directory and all below it, or a file. A link of that name goes, and not what it points to; a link on the way is not followed."""
         with refusing(f"delete {path}"), suppress(FileNotFoundError):
             parent = open_directory(str(PurePosixPath(path).parent), root=self.root)
             try:
-                if kind_of(parent, PurePosixPath(path).name) != "directory":
-                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-                shutil.rmtree(PurePosixPath(path).name, dir_fd=parent)
+                name = PurePosixPath(path).name
+                if kind_of(parent, name) == "directory":
+                    shutil.rmtree(name, dir_fd=parent)
+                else:
+                    os.unlink(name, dir_fd=parent)
                 os.fsync(parent)
             finally:
                 os.close(parent)
@@ -171,7 +173,7 @@ class LocalStore:
         files = self._stamped(app, names)
         anew = records.rebuild(app, files, self._enabled(files), self._generations.last_number(app))
         if anew and found:
-            return replace(anew, spec=anew.spec or found.spec, env=found.env, about=found.about, made=found.made)
+            return replace(anew, spec=anew.spec or found.spec, env=found.env, about=found.about, volumes=found.volumes, made=found.made)
         return anew
 
     def stage(self, manifest: Manifest, units: Mapping[str, str], spec_text: str) -> None:

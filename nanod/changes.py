@@ -1,0 +1,119 @@
+"""What differs between the unit file that is there and the one that is wanted, and what that asks of the running process."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nanod.steps import Cause, CauseKind
+from nanod.units.directives import Cost, cost_of
+from nanod.units.unitfile import parse
+from nanod.units.unitset import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nanod.diagnostics import Mark
+    from nanod.units.unitfile import UnitFile
+
+# What a change in a unit beside the main one can cost the service at most. docs/decisions/least-touch.md says why.
+_CEILING: dict[Role, Cost] = {
+    Role.TARGET: Cost.DAEMON_RELOAD,
+    Role.SLICE: Cost.DAEMON_RELOAD,
+    Role.READY: Cost.DAEMON_RELOAD,
+    Role.FAILURE: Cost.DAEMON_RELOAD,
+    Role.PROVISION: Cost.RESTART,
+    Role.PRESTART: Cost.RESTART,
+    Role.MAIN: Cost.STOP_FIRST,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One directive (all lines of one key, in order) that differs."""
+
+    section: str
+    key: str
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One wanted unit beside its file on the host. `cost` is for the service's process; `writes` says that the file is not as wanted."""
+
+    file: UnitFile
+    role: Role
+    text: str
+    old: str | None
+    writes: bool
+    is_new: bool
+    cost: Cost
+    causes: tuple[Cause, ...]
+
+
+def content_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def changes(old: str, new: str, role: Role) -> tuple[Change, ...]:
+    """Comments count for nothing, and neither does where in its section a key stands; the order of one key's lines does."""
+    before, after = _by_key(parse(old)), _by_key(parse(new))
+    return tuple(
+        Change(section=section, key=key, cost=_cost(section, key, role))
+        for section, key in dict.fromkeys((*after, *before))
+        if before.get((section, key)) != after.get((section, key))
+    )
+
+
+def compare(file: UnitFile, role: Role, disk: str | None, applied: str | None) -> Comparison:
+    """`disk`: the text of the file there is; `applied`: the hash of the one that its processes took in, "" if they never did, None for no record."""
+    causes: tuple[Cause, ...]
+    text = file.render()
+    same = disk == text
+    if same and applied == content_hash(text):
+        causes, cost = (), Cost.NOTHING
+    elif disk is None and applied is None:
+        causes, cost = (Cause(kind=CauseKind.NEW, text="new", mark=_origin(file)),), _CEILING[role]
+    elif applied in (content_hash(text), content_hash(disk) if disk is not None else None):
+        causes, cost = _known(file, role, text, disk, edited=applied == content_hash(text))
+    else:
+        # What the processes run is neither this file nor the recorded one: only a restart is sure to bring them to the spec.
+        cause = Cause(kind=CauseKind.UNFINISHED, text="its file is not what the last finished apply left", cost=Cost.RESTART)
+        causes, cost = (cause,), min(Cost.RESTART, _CEILING[role])
+    return Comparison(file=file, role=role, text=text, old=disk, writes=not same, is_new=disk is None and applied is None, cost=cost, causes=causes)
+
+
+def _known(file: UnitFile, role: Role, text: str, disk: str | None, *, edited: bool) -> tuple[tuple[Cause, ...], Cost]:
+    """The processes run what is recorded, or what is on disk."""
+    if disk is None:
+        return (Cause(kind=CauseKind.EDITED, text="its file was deleted by hand"),), Cost.DAEMON_RELOAD
+    found = sorted(changes(disk, text, role), key=lambda change: -change.cost)
+    kind = CauseKind.EDITED if edited else CauseKind.CHANGED
+    words = "was edited by hand" if edited else "changed"
+    causes = [Cause(kind=kind, text=f"{change.key}= {words}", subject=change.key, cost=change.cost, mark=_origin(file, change)) for change in found]
+    if not causes:
+        causes = [Cause(kind=kind, text=f"a comment {words}", cost=Cost.NOTHING)]
+    return tuple(causes), max((change.cost for change in found), default=Cost.NOTHING)
+
+
+def _by_key(directives: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str], list[str]]:
+    found: dict[tuple[str, str], list[str]] = {}
+    for section, key, text in directives:
+        found.setdefault((section, key), []).append(text)
+    return found
+
+
+def _cost(section: str, key: str, role: Role) -> Cost:
+    if role is Role.PROVISION and key == "ConditionPathExists":
+        # The sentinel's name holds what the install is made of: another name asks for another install, and the start of the service is what runs it.
+        return Cost.RESTART
+    return min(cost_of(section, key), _CEILING[role])
+
+
+def _origin(file: UnitFile, change: Change | None = None) -> Mark | None:
+    """The place in the spec that made the (first) line; for a line that is no longer made, the place of its unit."""
+    for item in file.directives:
+        if change is None or (item.section, item.key) == (change.section, change.key):
+            return item.origin
+    return file.directives[0].origin if file.directives else None

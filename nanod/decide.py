@@ -1,0 +1,167 @@
+"""What the process of each service needs, and why: the decisions of a plan, before they become steps. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nanod.state import UnitState
+from nanod.steps import Cause, CauseKind, Note, Reload, Restart, Start
+from nanod.units.directives import Cost
+
+if TYPE_CHECKING:
+    from nanod.changes import Comparison
+    from nanod.state import Manifest, Snapshot
+    from nanod.units.unitset import ServiceUnits, UnitSet
+
+_MOVING = ("activating", "deactivating")
+_NOT_RUNNING = UnitState(name="")
+_JOB: dict[Cost, type[Reload | Restart | Start]] = {Cost.RELOAD: Reload, Cost.RESTART: Restart, Cost.STOP_FIRST: Start}
+
+
+@dataclass(slots=True, kw_only=True)
+class Planning:
+    """One plan being made. `causes` are by unit, in the order they were found."""
+
+    wanted: UnitSet
+    manifest: Manifest | None
+    snapshot: Snapshot
+    compared: dict[str, Comparison]
+    causes: dict[str, list[Cause]] = field(default_factory=dict)
+    stop_before: set[str] = field(default_factory=set)
+    process: dict[str, type[Reload | Restart | Start]] = field(default_factory=dict)
+    prestarts: list[ServiceUnits] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+
+    def state(self, name: str) -> UnitState:
+        return self.snapshot.units.get(name, _NOT_RUNNING)
+
+    def is_masked(self, name: str) -> bool:
+        """An empty regular file masks too, but it is what a power cut leaves of an unsynced write (systemd#4436), and is repaired."""
+        return name in self.snapshot.masked and self.snapshot.files.get(name) != ""
+
+    def because(self, unit: str, *causes: Cause) -> None:
+        self.causes.setdefault(unit, []).extend(causes)
+
+    def why(self, unit: str) -> tuple[Cause, ...]:
+        return tuple(dict.fromkeys(self.causes.get(unit, ())))
+
+    def after(self) -> dict[str, list[str]]:
+        """Main units in start order, with the other main units of the app that they stand after."""
+        known = {service.main for service in self.wanted.services}
+        words = {service.main: self.compared[service.main].file.values("Unit", "After") for service in self.wanted.services}
+        return {name: [other for line in lines for other in line.split() if other in known] for name, lines in words.items()}
+
+
+def decide(making: Planning) -> None:
+    for name, item in making.compared.items():
+        making.because(name, *item.causes)
+    for service in making.wanted.services:
+        _service(making, service)
+    _dependents_stop_first(making)
+    _target(making)
+
+
+def _service(making: Planning, service: ServiceUnits) -> None:
+    """Services come in start order, so what a restart takes along is known when its turn comes."""
+    main = making.compared[service.main]
+    if making.is_masked(service.main):
+        making.notes.append(Note(kind="masked", subject=service.main, text="is masked: left alone"))
+        return
+    cost = max(main.cost, _from_beside(making, service, main.cost), _from_watched(making, service), _from_dependencies(making, service))
+    if service.prestart and making.compared[service.prestart].causes:
+        making.prestarts.append(service)
+    for name in (service.provision, service.prestart):
+        if name and making.state(name).active in _MOVING and making.compared[name].writes:
+            making.stop_before.add(name)
+    _process(making, service, main, cost)
+
+
+def _process(making: Planning, service: ServiceUnits, main: Comparison, cost: Cost) -> None:
+    state = making.state(service.main)
+    retries = state.sub.startswith("auto-restart")
+    if state.is_up:
+        if cost is Cost.STOP_FIRST:
+            making.stop_before.add(service.main)
+        if cost >= Cost.RELOAD:
+            making.process[service.main] = _JOB[cost]
+        return
+    if state.active in _MOVING and main.writes:
+        making.stop_before.add(service.main)
+        making.process[service.main] = Start
+    elif state.active in _MOVING and not retries:
+        # A reload job on a unit that is not active yet would be refused.
+        if cost >= Cost.RELOAD:
+            making.process[service.main] = Restart
+    elif cost >= Cost.RESTART or not _has_ended(making, service, state):
+        making.process[service.main] = Start
+    if making.process.get(service.main) is Start and not main.is_new:
+        text = "not running (it failed)" if state.active == "failed" or retries else "not running"
+        making.because(service.main, Cause(kind=CauseKind.NOT_RUNNING, text=text))
+
+
+def _has_ended(making: Planning, service: ServiceUnits, state: UnitState) -> bool:
+    """A script that ran to its end: the record says that it was started. A record made anew from unit files knows nothing of that."""
+    recorded = making.manifest is not None and service.name in making.manifest.about
+    return service.is_script and not service.stays and recorded and state.active == "inactive"
+
+
+def _from_beside(making: Planning, service: ServiceUnits, main_cost: Cost) -> Cost:
+    """What changes of provisioning and deploy-scoped prestart ask of the service. If it restarts for its own sake, they run anyway."""
+    found = Cost.NOTHING
+    for name, kind, words in (
+        (service.provision, CauseKind.PROVISION, "provisioning"),
+        (service.prestart, CauseKind.PRESTART, "deploy-scoped prestart"),
+    ):
+        beside = making.compared[name] if name else None
+        if beside and main_cost < Cost.RESTART <= beside.cost:
+            subjects = ", ".join(cause.subject for cause in beside.causes if cause.cost is Cost.RESTART and cause.subject)
+            text = f"{words} is new" if beside.is_new else f"{words} changed" + (f" ({subjects})" if subjects else "")
+            making.because(service.main, Cause(kind=kind, text=text, subject=name or "", cost=Cost.RESTART, mark=beside.causes[0].mark))
+            found = Cost.RESTART
+    return found
+
+
+def _from_watched(making: Planning, service: ServiceUnits) -> Cost:
+    """Files of reload_on and restart_on, against when the app last took them in; one that was not watched before has nothing to compare with."""
+    seen = making.manifest.watched if making.manifest else {}
+    found = Cost.NOTHING
+    reload_cost = Cost.RELOAD if service.can_reload else Cost.RESTART
+    for path, cost in (*((path, Cost.RESTART) for path in service.restart_on), *((path, reload_cost) for path in service.reload_on)):
+        if path in seen and seen[path] != making.snapshot.digests.get(path, ""):
+            making.because(service.main, Cause(kind=CauseKind.WATCHED, text=f"{path} changed", subject=path, cost=cost, mark=service.origin))
+            found = max(found, cost)
+    return found
+
+
+def _from_dependencies(making: Planning, service: ServiceUnits) -> Cost:
+    mains = {other.name: other.main for other in making.wanted.services}
+    found = Cost.NOTHING
+    for name in service.restarts_with:
+        other = mains.get(name, "")
+        if making.process.get(other) in (Restart, Start) and making.state(other).is_up:
+            text = f"{name} restarts, and this one with it"
+            making.because(service.main, Cause(kind=CauseKind.DEPENDENCY, text=text, subject=other, cost=Cost.RESTART, mark=service.origin))
+            found = Cost.RESTART
+    return found
+
+
+def _dependents_stop_first(making: Planning) -> None:
+    """Who restarts, and stands after a unit that is stopped before the install, stops before that one does."""
+    for name, others in making.after().items():
+        held = [other for other in others if other in making.stop_before]
+        if held and making.process.get(name) is Restart:
+            making.stop_before.add(name)
+            making.process[name] = Start
+            making.because(name, Cause(kind=CauseKind.ORDER, text=f"{held[0]} stops, and this one before it", subject=held[0]))
+
+
+def _target(making: Planning) -> None:
+    target = making.compared[making.wanted.target]
+    name = target.file.name
+    if making.is_masked(name):
+        making.notes.append(Note(kind="masked", subject=name, text="is masked: the app will not start at boot"))
+    elif making.state(name).active != "active":
+        if not target.is_new:
+            making.because(name, Cause(kind=CauseKind.NOT_RUNNING, text="not running"))
+        making.process[name] = Start

@@ -1,0 +1,204 @@
+"""The plan: what is wanted, what was applied, and what the host has, to steps with causes. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nanod.changes import Comparison, compare, content_hash
+from nanod.decide import Planning, decide
+from nanod.errors import NanodError
+from nanod.state import Manifest, UnitState
+from nanod.steps import (
+    AnyStep,
+    Cause,
+    CauseKind,
+    DaemonReload,
+    FileStep,
+    Forget,
+    Link,
+    MakeDirectory,
+    Note,
+    Plan,
+    RemoveUnit,
+    Restart,
+    RunPrestart,
+    Stop,
+    StopBefore,
+    Unlink,
+    WriteUnit,
+)
+from nanod.units.unitset import Role
+from nanod.values import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from nanod.state import Snapshot
+    from nanod.units.unitset import UnitSet
+
+_GONE = (Cause(kind=CauseKind.GONE, text="no longer in the spec"),)
+
+
+def plan(wanted: UnitSet, manifest: Manifest | None, snapshot: Snapshot, *, online: bool = True) -> Plan:
+    """Steps in the order of their execution. `online` False is for `--root`: nothing runs there, so only files change.
+
+    Raises NanodError when a name is taken, or the app belongs to another spec.
+    """
+    _refuse(wanted, manifest, snapshot)
+    making = Planning(wanted=wanted, manifest=manifest, snapshot=snapshot, compared=_compare_all(wanted, manifest, snapshot))
+    decide(making)
+    _observe(making)
+    steps = tuple(step for step in _steps(making) if online or isinstance(step, FileStep))
+    return Plan(
+        app=wanted.app,
+        wanted=wanted,
+        steps=steps,
+        notes=tuple(making.notes),
+        manifest=_manifest(making, changed=bool(steps)),
+        before=manifest,
+        token=plan_token(manifest, steps, (f"{name} {content_hash(item.text)}" for name, item in making.compared.items())),
+        masked=frozenset(name for name in snapshot.masked if making.is_masked(name)),
+    )
+
+
+def _refuse(wanted: UnitSet, manifest: Manifest | None, snapshot: Snapshot) -> None:
+    if manifest and manifest.spec and manifest.spec != wanted.spec_file:
+        raise NanodError(
+            f"cannot apply {wanted.app}: it belongs to {manifest.spec}, and this is {wanted.spec_file}",
+            hint=f"apply {manifest.spec}, give this spec another project name, or run `nanod remove {wanted.app}` first",
+        )
+    if snapshot.foreign:
+        taken = ", ".join(f"{name} ({source})" for name, source in sorted(snapshot.foreign.items()))
+        raise NanodError(
+            f"cannot apply {wanted.app}: the host has units of these names that are not nanod's: {taken}",
+            hint="give the project or the service another name",
+        )
+
+
+def _compare_all(wanted: UnitSet, manifest: Manifest | None, snapshot: Snapshot) -> dict[str, Comparison]:
+    roles = {wanted.target: Role.TARGET, wanted.slice: Role.SLICE}
+    for service in wanted.services:
+        named = {Role.MAIN: service.main, Role.PROVISION: service.provision, Role.PRESTART: service.prestart}
+        named |= {Role.READY: service.ready, Role.FAILURE: service.failure}
+        roles |= {name: role for role, name in named.items() if name}
+    applied = manifest.units if manifest else {}
+    return {unit.name: compare(unit, roles[unit.name], snapshot.files.get(unit.name), applied.get(unit.name)) for unit in wanted.units}
+
+
+def _observe(making: Planning) -> None:
+    for name, paths in sorted(making.snapshot.drop_ins.items()):
+        making.notes.extend(Note(kind="drop-in", subject=name, text=f"has an administrator's drop-in, which wins: {path}") for path in paths)
+    if making.manifest:
+        for path in sorted(_watched(making.wanted) - set(making.manifest.watched)):
+            making.notes.append(Note(kind="watched", subject=path, text="is watched from now on"))
+
+
+def _watched(wanted: UnitSet) -> set[str]:
+    return {path for service in wanted.services for path in (*service.reload_on, *service.restart_on)}
+
+
+def _steps(making: Planning) -> Iterator[AnyStep]:
+    for item in making.wanted.directories:
+        if item.path in making.snapshot.missing_directories:
+            yield MakeDirectory(directory=item, causes=(Cause(kind=CauseKind.MISSING, text="does not exist", subject=item.path, mark=item.origin),))
+    order = [name for service in making.wanted.services for name in (service.provision, service.prestart, service.main) if name]
+    yield from (StopBefore(unit=name, causes=making.why(name)) for name in reversed(order) if name in making.stop_before)
+    files = [*_writes(making), *_links(making)]
+    yield from files
+    if files or any(cause.kind is CauseKind.UNFINISHED for item in making.compared.values() for cause in item.causes):
+        yield DaemonReload(causes=(Cause(kind=CauseKind.UNITS, text="unit files changed"),))
+    yield from (RunPrestart(unit=item.prestart, service=item.name, causes=making.why(item.prestart)) for item in making.prestarts if item.prestart)
+    if making.manifest:
+        gone = [name for name in stop_order(making.manifest) if name not in making.compared]
+        yield from departures(gone, making.snapshot, _GONE)
+    yield from _jobs(making)
+
+
+def _writes(making: Planning) -> Iterator[AnyStep]:
+    for name, item in making.compared.items():
+        if item.writes and not making.is_masked(name):
+            yield WriteUnit(unit=name, text=item.text, old=item.old, causes=making.why(name))
+
+
+def _links(making: Planning) -> Iterator[AnyStep]:
+    wanted, there = making.wanted.links, making.snapshot.links
+    recorded = making.manifest.links if making.manifest else {}
+    for path, target in wanted.items():
+        if path not in there:
+            kind, text = (CauseKind.EDITED, "was removed by hand") if path in recorded else (CauseKind.NEW, "starts the app at boot")
+            yield Link(path=path, target=target, causes=(Cause(kind=kind, text=text),))
+    for path in recorded:
+        if path not in wanted and path in there:
+            yield Unlink(path=path, causes=_GONE)
+
+
+def departures(names: Iterable[str], snapshot: Snapshot, causes: tuple[Cause, ...]) -> list[AnyStep]:
+    """Units that go away, in the order in which they stop: stopped by their own hooks, then deleted, then forgotten.
+
+    A name without our file is left alone, something else may have taken it; unless PID 1 says that it still runs without any file.
+    """
+    nothing = UnitState(name="")
+    seen = [(name, snapshot.units.get(name, nothing)) for name in names]
+    ours = [(name, state) for name, state in seen if name in snapshot.files or (state.load == "not-found" and _is_there(state))]
+    return [
+        *(Stop(unit=name, causes=causes) for name, state in ours if _is_there(state) and (state.active != "failed" or state.job)),
+        *(RemoveUnit(unit=name, old=snapshot.files[name], causes=causes) for name, _ in ours if name in snapshot.files),
+        *(Forget(unit=name, causes=causes) for name, state in ours if _is_there(state)),
+    ]
+
+
+def _is_there(state: UnitState) -> bool:
+    return state.active != "inactive" or state.job != 0
+
+
+def stop_order(manifest: Manifest) -> list[str]:
+    """Every unit of an app, last started first: target, services in reverse start order (what stands beside a main before it), slice."""
+    members = [name for units in reversed(list(manifest.services.values())) for name in (*units[1:], *units[:1])]
+    rest = sorted(set(manifest.units) - set(members))
+    return [*(name for name in rest if name.endswith(".target")), *members, *(name for name in rest if not name.endswith(".target"))]
+
+
+def _jobs(making: Planning) -> Iterator[AnyStep]:
+    restarted = {name for name, step in making.process.items() if step is Restart}
+    together: set[str] = set()
+    for name, others in making.after().items():
+        if name in restarted and (chain := restarted.intersection(others)):
+            together |= {name, *chain}
+    # The target first: its start is one transaction for all that it wants, so that their order holds from the first job on.
+    for name in sorted(making.process, key=lambda name: name != making.wanted.target):
+        step, causes = making.process[name], making.why(name)
+        yield Restart(unit=name, causes=causes, together=name in together) if step is Restart else step(unit=name, causes=causes)
+
+
+def _manifest(making: Planning, *, changed: bool) -> Manifest:
+    """The record once all steps are done. Without a step, and with nothing else new, it is the one there is."""
+    wanted, before, snapshot = making.wanted, making.manifest, making.snapshot
+    made = {*(before.made if before else ()), *(item.path for item in wanted.directories if item.path in snapshot.missing_directories)}
+    after = Manifest(
+        app=wanted.app,
+        spec=wanted.spec_file,
+        env=wanted.env,
+        generation=before.generation if before else 0,
+        units={name: content_hash(item.text) for name, item in making.compared.items()},
+        links=wanted.links,
+        watched={path: snapshot.digests.get(path, "") for path in sorted(_watched(wanted))},
+        services={
+            item.name: tuple(name for name in (item.main, item.provision, item.prestart, item.ready, item.failure) if name)
+            for item in wanted.services
+        },
+        about={item.name: item.record for item in wanted.services},
+        volumes=tuple(_volumes(wanted)),
+        made=tuple(sorted(made)),
+    )
+    return replace(after, generation=after.generation + 1) if changed or after != before else after
+
+
+def _volumes(wanted: UnitSet) -> list[str]:
+    states = {f"/var/lib/{word}" for unit in wanted.units for words in unit.values("Service", "StateDirectory") for word in words.split()}
+    return sorted(states | {item.path for item in wanted.directories})
+
+
+def plan_token(manifest: Manifest | None, steps: Iterable[AnyStep], texts: Iterable[str]) -> str:
+    """Of everything the steps follow from: equal tokens promise that apply does what plan printed."""
+    return digest(str(manifest.generation if manifest else 0), *texts, *map(repr, steps))[:16]

@@ -1,0 +1,73 @@
+"""The plan that takes an app off the host. Pure.
+
+What users made stays unless it is purged: volumes, and with them the sentinels of finished installs. Purging deletes only volumes that nanod itself
+made: what was there before it belongs to somebody else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nanod.plan import departures, plan_token, stop_order
+from nanod.steps import AnyStep, Cause, CauseKind, DaemonReload, FileStep, Forget, ForgetApp, Note, Plan, Purge, RemoveUnit, Stop, Unlink
+from nanod.units.names import ONCE
+from nanod.units.unitfile import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from nanod.state import Manifest, Snapshot
+
+_CAUSE = (Cause(kind=CauseKind.REMOVE, text="the app is removed"),)
+_PURGE = (Cause(kind=CauseKind.PURGE, text="its data goes too"),)
+
+
+def plan_removal(manifest: Manifest, snapshot: Snapshot, *, purge: bool = False, others: Iterable[Manifest] = (), online: bool = True) -> Plan:
+    """Stopped with its hooks, last started first; then files, one daemon-reload, the record. `others`: the host's other apps, for shared volumes."""
+    gone = departures(stop_order(manifest), snapshot, _CAUSE)
+    stops = [step for step in gone if isinstance(step, Stop)]
+    removals = [step for step in gone if isinstance(step, RemoveUnit)]
+    unlinks = [Unlink(path=path, causes=_CAUSE) for path in manifest.links if path in snapshot.links]
+    steps: list[AnyStep] = [*stops, *removals, *unlinks]
+    if removals or unlinks:
+        steps.append(DaemonReload(causes=(Cause(kind=CauseKind.UNITS, text="unit files are gone"),)))
+    steps += [step for step in gone if isinstance(step, Forget)]
+    shared = {path: other.app for other in others if other.app != manifest.app for path in other.volumes}
+    if purge:
+        steps += [Purge(path=path, causes=_PURGE) for path in _data(manifest, snapshot) if path.replace("/private/", "/") not in shared]
+    steps.append(ForgetApp(app=manifest.app, causes=_CAUSE))
+    steps = [step for step in steps if online or isinstance(step, FileStep)]
+    return Plan(
+        app=manifest.app,
+        wanted=None,
+        steps=tuple(steps),
+        notes=tuple(_notes(manifest, shared, purge=purge)),
+        manifest=None,
+        before=manifest,
+        token=plan_token(manifest, steps, ()),
+    )
+
+
+def _data(manifest: Manifest, snapshot: Snapshot) -> Iterator[str]:
+    """Volumes that nanod made, what systemd made for dynamic users, caches, and root's sentinels, as the unit files name them."""
+    yield from manifest.made
+    found: dict[str, None] = {}
+    for name in sorted(manifest.units):
+        for section, key, text in parse(snapshot.files.get(name, "")):
+            if (section, key) == ("Service", "StateDirectory"):
+                found |= dict.fromkeys(f"/var/lib/{parent}{word}" for word in text.split() for parent in ("", "private/"))
+            elif (section, key) == ("Service", "CacheDirectory"):
+                found |= dict.fromkeys(f"/var/cache/{parent}{word}" for word in text.split() for parent in ("", "private/"))
+            elif key == "ConditionPathExists" and (path := text.lstrip("|!")).startswith(f"{ONCE}/"):
+                found[path] = None
+    yield from found
+
+
+def _notes(manifest: Manifest, shared: dict[str, str], *, purge: bool) -> Iterator[Note]:
+    for path in manifest.volumes:
+        if path in shared:
+            yield Note(kind="kept", subject=path, text=f"stays: app {shared[path]} uses it too")
+        elif path not in manifest.made and not path.startswith("/var/lib/"):
+            yield Note(kind="kept", subject=path, text="stays: it was there before nanod")
+        elif not purge:
+            yield Note(kind="kept", subject=path, text="stays (--purge deletes it)")

@@ -1,0 +1,274 @@
+"""Waiting until every service has settled: up and still up after its time, ended, failed for good, or held back by something that is.
+
+There is no limit in seconds: a hook may take half an hour, and systemd bounds each of its commands. What could go on for ever is counted instead:
+a service that failed to start as often as its start limit says has failed, also where its tries are too far apart for systemd to reach the limit; one
+that waits for a failed dependency is blocked by it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nanod.state import UnitDetail, UnitState
+from nanod.verdict import Ending, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from nanod.host import Clock, Systemd
+    from nanod.units.unitset import ServiceUnits
+
+FIRST_WAIT, LONGEST_WAIT = 0.005, 0.1
+"""Seconds between two looks; a look is one call for all units."""
+_SECOND_LOOK = 1.0
+"""Seconds between two looks at the number of restarts of a service that does not come up."""
+_NOTHING = UnitState(name="")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """One line of news: `service` is in state `word`, `text` says it to a person, `seconds` since apply began."""
+
+    service: str
+    unit: str
+    word: str
+    text: str
+    seconds: float
+
+
+@dataclass(slots=True, kw_only=True)
+class _Watch:
+    service: ServiceUnits
+    touched: bool
+    span: float
+    base: UnitDetail
+    up_at: float | None = None
+    up: UnitDetail | None = None
+    looked: float = 0.0
+    said: str = ""
+    ending: Ending | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Settling:
+    """One wait. `endings` may be asked at any time; who has not settled by then is pending."""
+
+    systemd: Systemd
+    clock: Clock
+    tell: Callable[[Progress], None]
+    begin: float
+    watches: dict[str, _Watch] = field(default_factory=dict)
+
+    def watch(self, service: ServiceUnits, *, touched: bool, span: float, base: UnitDetail, masked: bool = False) -> None:
+        """`span`: seconds for which a touched service must stay up. `base`: what was known of its unit before anything was done to it."""
+        watch = _Watch(service=service, touched=touched, span=span, base=base)
+        if masked:
+            watch.ending = Ending(service=service, status=Status.MASKED, unit=service.main)
+        self.watches[service.name] = watch
+
+    def endings(self) -> list[Ending]:
+        return [
+            watch.ending or Ending(service=watch.service, status=Status.PENDING, unit=watch.service.main, touched=watch.touched)
+            for watch in self.watches.values()
+        ]
+
+    def run(self) -> None:
+        wait = FIRST_WAIT
+        while pending := [watch for watch in self.watches.values() if watch.ending is None]:
+            states = self.systemd.states(self._names(pending))
+            for watch in pending:
+                self._look(watch, states)
+            if any(watch.ending is None for watch in pending):
+                self.clock.sleep(wait)
+                wait = min(LONGEST_WAIT, wait * 1.5)
+
+    def _names(self, pending: Iterable[_Watch]) -> list[str]:
+        names: dict[str, None] = {}
+        for watch in pending:
+            service = watch.service
+            names |= dict.fromkeys(name for name in (service.main, service.provision, service.prestart) if name)
+            names |= dict.fromkeys(self._unit(name) for name in service.requires)
+        return list(names)
+
+    def _unit(self, requirement: str) -> str:
+        """A requirement is a service of the app, or a unit of the host."""
+        return self.watches[requirement].service.main if requirement in self.watches else requirement
+
+    def _look(self, watch: _Watch, states: Mapping[str, UnitState]) -> None:
+        state = states.get(watch.service.main, _NOTHING)
+        self._say(watch, states, state)
+        if watch.up_at is not None and not state.is_up:
+            self._end(watch, Status.FAILED, crashed_after=self.clock.now() - watch.up_at)
+        elif state.active == "active" and not state.job:
+            self._up(watch, state)
+        elif state.sub.startswith("auto-restart") and (not state.job or state.sub == "auto-restart"):
+            self._between_restarts(watch, states, state)
+        elif state.job or state.active in ("activating", "deactivating", "reloading"):
+            self._not_yet(watch)
+        else:
+            self._down(watch, states, state)
+
+    def _up(self, watch: _Watch, state: UnitState) -> None:
+        now = self.clock.now()
+        if watch.service.is_script:
+            if state.sub == "exited" or not watch.touched:
+                self._end(watch, Status.HEALTHY)
+            return
+        if watch.up_at is None:
+            watch.up_at = now
+            if watch.touched:
+                watch.up = self.systemd.detail(watch.service.main)
+                self._tell(watch, "up", f"{'healthy' if watch.service.health else 'up'} after {now - self.begin:.1f} s")
+        if not watch.touched:
+            self._end(watch, Status.HEALTHY)
+        elif now - watch.up_at >= watch.span:
+            detail = self.systemd.detail(watch.service.main) if watch.span else watch.up
+            # A crash between two looks: systemd gives each run an invocation of its own.
+            same = watch.up is not None and detail is not None and detail.invocation == watch.up.invocation
+            self._end(watch, Status.HEALTHY if same else Status.FAILED, detail=detail, crashed_after=None if same else now - watch.up_at)
+
+    def _not_yet(self, watch: _Watch) -> None:
+        if self._is_blocked(watch):
+            return
+        now = self.clock.now()
+        if watch.touched and now - watch.looked >= _SECOND_LOOK:
+            watch.looked = now
+            self._count(watch)
+
+    def _between_restarts(self, watch: _Watch, states: Mapping[str, UnitState], state: UnitState) -> None:
+        """It failed at least once, and systemd will start it again."""
+        if state.sub == "auto-restart-queued":
+            # 257: no job although one is due; a unit that it requires failed, and nothing will try again (tried).
+            self._down(watch, states, state)
+            return
+        if self._is_blocked(watch) or self._count(watch):
+            return
+        for name in watch.service.requires:
+            other = states.get(self._unit(name), _NOTHING)
+            if name not in self.watches and not other.is_up and not other.job and other.active != "activating":
+                self._end(watch, Status.BLOCKED, blocked_by=name)
+                return
+
+    def _count(self, watch: _Watch) -> bool:
+        """Whether it has failed for good: it was up in between, or its tries are used up."""
+        detail = self.systemd.detail(watch.service.main)
+        if detail.active_since != watch.base.active_since and not watch.service.is_script:
+            self._end(watch, Status.FAILED, detail=detail, crashed_after=0.0)
+        elif detail.restarts >= watch.service.restart_limit:
+            self._end(watch, Status.FAILED, detail=detail, tries=detail.restarts)
+        return watch.ending is not None
+
+    def _is_blocked(self, watch: _Watch) -> bool:
+        for name in watch.service.requires:
+            other = self.watches.get(name)
+            if other and other.ending and other.ending.status in (Status.FAILED, Status.BLOCKED, Status.MASKED):
+                self._end(watch, Status.BLOCKED, blocked_by=name)
+                return True
+        return False
+
+    def _down(self, watch: _Watch, states: Mapping[str, UnitState], state: UnitState) -> None:
+        service = watch.service
+        for name in (service.provision, service.prestart):
+            if name and states.get(name, _NOTHING).active == "failed":
+                self._end(watch, Status.FAILED, unit=name)
+                return
+        if state.active == "failed":
+            self._end(watch, Status.FAILED)
+        elif not self._is_blocked(watch):
+            detail = self.systemd.detail(service.main)
+            ran = detail.invocation != watch.base.invocation or detail.exec_main_code != 0
+            self._end(watch, Status.HEALTHY if service.is_script and (ran or not watch.touched) else Status.FAILED, detail=detail)
+
+    def _end(
+        self,
+        watch: _Watch,
+        status: Status,
+        *,
+        unit: str = "",
+        detail: UnitDetail | None = None,
+        blocked_by: str = "",
+        crashed_after: float | None = None,
+        tries: int = 0,
+    ) -> None:
+        unit = unit or watch.service.main
+        if detail is None and status is Status.FAILED:
+            detail = self.systemd.detail(unit)
+        now = self.clock.now()
+        watch.ending = Ending(
+            service=watch.service,
+            status=status,
+            unit=unit,
+            touched=watch.touched,
+            detail=detail or watch.up,
+            seconds=(watch.up_at if watch.up_at is not None and crashed_after is None else now) - self.begin,
+            blocked_by=blocked_by,
+            crashed_after=crashed_after,
+            tries=tries,
+        )
+        if status is not Status.HEALTHY or watch.service.is_script:
+            words = {Status.HEALTHY: f"ended well after {now - self.begin:.1f} s", Status.BLOCKED: f"blocked by {blocked_by}"}
+            if watch.touched or status is not Status.HEALTHY:
+                self._tell(watch, str(status), words.get(status, str(status)))
+
+    def _say(self, watch: _Watch, states: Mapping[str, UnitState], state: UnitState) -> None:
+        if watch.touched and (words := self._words(watch, states, state)):
+            self._tell(watch, *words)
+
+    def _words(self, watch: _Watch, states: Mapping[str, UnitState], state: UnitState) -> tuple[str, str] | None:
+        service = watch.service
+        for name, text in ((service.provision, "installing"), (service.prestart, "deploy-scoped prestart hooks")):
+            if name and states.get(name, _NOTHING).active == "activating":
+                return "installing" if name == service.provision else "prestart", text
+        if state.sub in ("dead", "start-pre", "auto-restart-queued") and (state.job or state.sub == "start-pre"):
+            for name in service.requires:
+                other = states.get(self._unit(name), _NOTHING)
+                if not other.is_up:
+                    return "waiting", f"waiting for {name} ({other.active})"
+        if state.job and state.active in ("inactive", "failed"):
+            return "queued", "waiting for its turn"
+        if state.sub == "start-post":
+            return ("health", f"waiting for health ({service.health})") if service.health else ("poststart", "poststart hooks")
+        if state.active == "active":
+            return ("running", "running") if service.is_script and state.sub != "exited" else None
+        return _SUB_WORDS.get(state.sub)
+
+    def _tell(self, watch: _Watch, word: str, text: str) -> None:
+        if watch.said != word:
+            watch.said = word
+            self.tell(Progress(service=watch.service.name, unit=watch.service.main, word=word, text=text, seconds=self.clock.now() - self.begin))
+
+
+_SUB_WORDS = {
+    "start-pre": ("prestart", "prestart hooks"),
+    "start": ("starting", "starting"),
+    "auto-restart": ("retrying", "failed, systemd tries again"),
+    "auto-restart-queued": ("retrying", "failed, systemd tries again"),
+    "stop": ("stopping", "prestop hooks"),
+    "stop-sigterm": ("stopping", "stopping"),
+    "stop-post": ("stopping", "poststop hooks"),
+    "final-sigterm": ("stopping", "stopping"),
+    "reload": ("reloading", "reloading"),
+}
+
+
+def await_stopped(systemd: Systemd, clock: Clock, names: Sequence[str]) -> dict[str, UnitState]:
+    """Until none of the units has a process or a job left; bounded by their own stop timeouts."""
+    wait = FIRST_WAIT
+    while True:
+        states = systemd.states(names)
+        if all(not state.job and state.active in ("inactive", "failed") for state in states.values()):
+            return states
+        clock.sleep(wait)
+        wait = min(LONGEST_WAIT, wait * 1.5)
+
+
+def await_run(systemd: Systemd, clock: Clock, names: Sequence[str]) -> dict[str, UnitState]:
+    """Until none of the oneshots has a job left or is at work."""
+    wait = FIRST_WAIT
+    while True:
+        states = systemd.states(names)
+        if all(not state.job and state.active not in ("activating", "deactivating") for state in states.values()):
+            return states
+        clock.sleep(wait)
+        wait = min(LONGEST_WAIT, wait * 1.5)

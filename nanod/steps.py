@@ -1,0 +1,216 @@
+"""A plan as values: what apply will do, in which order, and why. Nothing here looks at the host or acts on it."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nanod.diagnostics import Mark
+    from nanod.state import Manifest
+    from nanod.units.directives import Cost
+    from nanod.units.unitset import Directory, ServiceUnits, UnitSet
+
+
+class CauseKind(StrEnum):
+    """The words of `--json`, `cause.kind`."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    EDITED = "edited-on-disk"
+    """The file is not what the last apply left there."""
+    UNFINISHED = "unfinished"
+    """An earlier apply installed it and did not get to its processes."""
+    NOT_RUNNING = "not-running"
+    GONE = "gone-from-spec"
+    WATCHED = "watched-file-changed"
+    DEPENDENCY = "dependency-restarted"
+    PROVISION = "provisioning-changed"
+    PRESTART = "prestart-changed"
+    ORDER = "stops-before-dependency"
+    MISSING = "missing"
+    UNITS = "unit-files-changed"
+    REMOVE = "remove"
+    PURGE = "purge"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Why a step is there. `subject`: the directive, file or unit it is about; `cost`: what a change asks for; `mark`: its place in the spec."""
+
+    kind: CauseKind
+    text: str
+    subject: str = ""
+    cost: Cost | None = None
+    mark: Mark | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    causes: tuple[Cause, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitStep(Step):
+    unit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakeDirectory(Step):
+    directory: Directory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopBefore(UnitStep):
+    """Stopped while the old file is still in place: its old stop hooks must run, or it is amid a list of commands that
+    changes (a daemon-reload there skips the rest, gates included: systemd#5133, tried on 252 and 257).
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteUnit(UnitStep):
+    text: str
+    old: str | None
+
+    def diff(self) -> str:
+        return unified_diff(self.unit, self.old, self.text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveUnit(UnitStep):
+    """After it has stopped: a unit whose file is gone forgets its ExecStop= (tried)."""
+
+    old: str | None
+
+    def diff(self) -> str:
+        return unified_diff(self.unit, self.old, None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link(Step):
+    """Enablement; `path` is below the unit directory."""
+
+    path: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unlink(Step):
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonReload(Step):
+    """At most one in a plan: it costs PID 1 about a millisecond per loaded unit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPrestart(UnitStep):
+    """Deploy-scoped hooks, alone and waited for: when one fails, apply ends here and the old processes serve on."""
+
+    service: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop(UnitStep):
+    """Goes away, and is waited for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reload(UnitStep):
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restart(UnitStep):
+    """`together`: it orders with another restarted unit, so all such are stopped, dependents first, before the first is started again.
+
+    Restart jobs cannot promise that: each is enqueued by a call of its own, and the first would start again before the second begins to stop.
+    """
+
+    together: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start(UnitStep):
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forget(UnitStep):
+    """reset-failed: PID 1 keeps a failed unit without a file for ever."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetApp(Step):
+    """nanod's own record of the app: its generations and its history."""
+
+    app: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purge(Step):
+    """A directory or file with everything in it."""
+
+    path: str
+
+
+FileStep = MakeDirectory | WriteUnit | RemoveUnit | Link | Unlink | ForgetApp | Purge
+JobStep = StopBefore | DaemonReload | RunPrestart | Stop | Reload | Restart | Start | Forget
+AnyStep = FileStep | JobStep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What plan saw and leaves alone; `unit` or path it is about."""
+
+    kind: str
+    subject: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What apply will do. `wanted` None is a removal; `manifest` is what will be recorded, None when the record goes."""
+
+    app: str
+    wanted: UnitSet | None
+    steps: tuple[AnyStep, ...]
+    notes: tuple[Note, ...] = ()
+    manifest: Manifest | None
+    before: Manifest | None
+    token: str
+    masked: frozenset[str] = frozenset()
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.steps
+
+    @property
+    def records(self) -> bool:
+        """Whether the record changes, also without a step: a file that is watched from now on."""
+        return bool(self.steps) or self.manifest != self.before
+
+    @property
+    def services(self) -> tuple[ServiceUnits, ...]:
+        return self.wanted.services if self.wanted else ()
+
+    @property
+    def texts(self) -> Mapping[str, str]:
+        return {unit.name: unit.render() for unit in self.wanted.units} if self.wanted else {}
+
+
+def unified_diff(name: str, old: str | None, new: str | None) -> str:
+    lines = difflib.unified_diff(
+        (old or "").splitlines(),
+        (new or "").splitlines(),
+        f"a/{name}" if old is not None else "/dev/null",
+        f"b/{name}" if new is not None else "/dev/null",
+        lineterm="",
+        n=2,
+    )
+    return "\n".join(lines)

@@ -1,0 +1,56 @@
+"""What is recorded of an apply that did not get to its end. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nanod.steps import DaemonReload, Link, MakeDirectory, RemoveUnit, UnitStep, Unlink, WriteUnit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nanod.state import Manifest
+    from nanod.steps import AnyStep, Plan
+
+
+def record(plan: Plan, left: Sequence[AnyStep], *, not_reloaded: Sequence[str] = ()) -> Manifest | None:
+    """The manifest after `plan`, of which the steps `left` were not done. None when there is no record to keep.
+
+    What was installed but never reached its process is recorded with an empty hash: the next apply then knows that it has to restart it.
+    `not_reloaded` names services whose reload failed: the files that they watch count as not taken in.
+    """
+    after, before = plan.manifest, plan.before
+    if after is None:
+        return None
+    old_units = before.units if before else {}
+    old_watched = before.watched if before else {}
+    unwritten = {step.unit for step in left if isinstance(step, WriteUnit)}
+    unloaded = {step.unit for step in plan.steps if isinstance(step, WriteUnit)} if any(isinstance(step, DaemonReload) for step in left) else set()
+    open_jobs = {step.unit for step in left if isinstance(step, UnitStep) and not isinstance(step, WriteUnit | RemoveUnit)}
+    units = {name: "" if name in open_jobs | unloaded else content for name, content in after.units.items() if name not in unwritten}
+    units |= {name: old_units[name] for name in unwritten if name in old_units}
+    remaining = [step.unit for step in left if isinstance(step, RemoveUnit)]
+    units |= {name: old_units.get(name, "") for name in remaining}
+    stale = set(old_watched) if left else {path for item in plan.services if item.name in not_reloaded for path in item.reload_on}
+    return replace(
+        after,
+        units=units,
+        links=_links(after, before, left),
+        services=dict(after.services) | _leaving(before, remaining),
+        watched=dict(after.watched) | {path: old_watched[path] for path in stale if path in after.watched and path in old_watched},
+        made=tuple(path for path in after.made if path not in {step.directory.path for step in left if isinstance(step, MakeDirectory)}),
+    )
+
+
+def _links(after: Manifest, before: Manifest | None, left: Sequence[AnyStep]) -> dict[str, str]:
+    missing = {step.path for step in left if isinstance(step, Link)}
+    kept = {step.path: before.links.get(step.path, "") for step in left if isinstance(step, Unlink)} if before else {}
+    return {path: target for path, target in after.links.items() if path not in missing} | kept
+
+
+def _leaving(before: Manifest | None, remaining: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Services that still have units to be removed keep their place in the stop order."""
+    if before is None:
+        return {}
+    return {name: units for name, units in before.services.items() if any(unit in remaining for unit in units)}
