@@ -64,7 +64,11 @@ ANY_PATH = Shape(r"/.*", "an absolute path")
 CONDITION_PATH = Shape(r"\|?!?/.*", "an absolute path, after '|' and '!'")
 CREDENTIAL = Shape(r"[A-Za-z0-9_.-]+:/.*", "'name:/path'")
 ACCESS_PATH = Shape(r"-?\+?/.*", "an absolute path, after '-' and '+'")
-UNIT_NAME = Shape(r"[A-Za-z0-9:_.\\@-]{1,246}\.[a-z]+", "a unit name")
+UNIT_NAME = Shape(
+    # unit_name_is_valid(), without templates (`x@.service`), which only instances of can be depended on.
+    r"(?=.{1,255}$)(?!@)[A-Za-z0-9:_.\\@-]+(?<!@)\.(service|socket|target|timer|path|mount|automount|swap|slice|scope|device)",
+    "a unit name",
+)
 TOKEN = Shape(r"~?@?[A-Za-z0-9_.-]+", "a plain word")
 # `private` is where systemd keeps the directories of dynamic users; a `:` would make a link (config_parse_exec_directories).
 BELOW = Shape(r"(?!private(/|$))((?!\.{1,2}(/|$))[A-Za-z0-9_.@+-]+(/(?!$)|$))+", "a relative path of letters, digits and '_.@+-'")

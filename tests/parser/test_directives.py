@@ -1,0 +1,116 @@
+"""The table of directives, against systemd's own parser: each shape is needed, each value that nanod writes is taken, each `since` is true."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nanod.units import directives
+from nanod.units.directives import Emitter
+from tests.parser import hostile
+from tests.parser.batch import Meant
+
+if TYPE_CHECKING:
+    from tests.parser.oracle import Parser
+
+SHAPED = [
+    (section, key)
+    for section, rows in directives.TABLE.items()
+    for key, row in rows.items()
+    # [Install] is not for PID 1, and an unknown capability is dropped without a word.
+    if row.shape and section != "Install" and key != "CapabilityBoundingSet"
+]
+
+
+@pytest.mark.parametrize(("section", "key"), SHAPED)
+def test_each_shape_is_needed(parser: Parser, monkeypatch: pytest.MonkeyPatch, section: str, key: str) -> None:
+    row = directives.row_of(section, key)
+    monkeypatch.setitem(directives.TABLE[section], key, replace(row, shape=None))
+    made = []
+    for number, value in enumerate([*hostile.FIRST, "x", "a/", "private", "65535", "a:b", "A", "=", "/a:b", ".", ".."]):
+        unit = Meant.unit(number)
+        if row.emitter in (Emitter.TEXT, Emitter.VALUE, Emitter.PATH):
+            unit.one(section, key, value)
+        else:
+            unit.many(section, key, [value])
+        made.append(unit)
+    reading = parser.read({unit.name: unit.builder.finish().render() for unit in made})
+    assert reading.complaints, "systemd takes all of these: the shape refuses for nothing"
+
+
+_TIMES = ["0s", "500ms", "1h 30min", "1us", "infinity"]
+_USERS = ["shop", "root", "1000", "_x-9"]
+_BELOW = ["shop/web", "a.b/.c/d-e privat"]
+_UNITS = ["a.service srv-a\\x2db.mount b@c.socket"]
+VALUES = {
+    "Type": ["exec", "notify", "oneshot"],
+    "NotifyAccess": ["all", "main"],
+    "Restart": ["no", "on-failure", "always"],
+    "RestartMode": ["direct"],
+    "CollectMode": ["inactive-or-failed"],
+    "KillMode": ["control-group", "mixed"],
+    "KillSignal": ["SIGTERM", "SIGRTMIN+3"],
+    "RuntimeDirectoryPreserve": ["no", "restart"],
+    "OOMPolicy": ["continue", "stop", "kill"],
+    "ProtectSystem": ["no", "full", "strict"],
+    "ProtectHome": ["yes", "read-only"],
+    "ProtectProc": ["invisible"],
+    "SystemCallErrorNumber": ["EPERM"],
+    "MemoryMax": ["512M", "80%", "12.5%", "infinity", "1"],
+    "MemoryHigh": ["512M", "80%"],
+    "CPUQuota": ["50%", "250%", "12.5%"],
+    "CPUWeight": ["1", "10000"],
+    "IOWeight": ["1", "10000"],
+    "TasksMax": ["200", "infinity"],
+    "StartLimitBurst": ["0", "5"],
+    **dict.fromkeys(
+        ["StartLimitIntervalSec", "RestartSec", "TimeoutStartSec", "TimeoutStopSec", "RuntimeMaxSec"], ["0s", "500ms", "1h 30min", "1us", "infinity"]
+    ),
+    "CapabilityBoundingSet": ["CAP_NET_BIND_SERVICE", "~CAP_SYS_ADMIN"],
+    "RestrictAddressFamilies": ["AF_UNIX AF_INET AF_INET6"],
+    "SystemCallArchitectures": ["native"],
+    "SystemCallFilter": ["@system-service", "~@privileged @resources"],
+    "SuccessExitStatus": ["SIGTERM", "3 SIGHUP"],
+    "LoadCredential": ["db-password:/etc/shop/db pw%:x", "a.b_c:/x"],
+    "SyslogIdentifier": ["shop-web", "a %n b"],
+    **dict.fromkeys(("User", "Group"), _USERS),
+    "Slice": ["nanod-shop\\x2dstage.slice"],
+    **dict.fromkeys(("RuntimeDirectory", "StateDirectory", "CacheDirectory"), _BELOW),
+    "Description": ['100% "x" \\ y'],
+    "ConditionPathExists": ["|!/srv/a b/.nanod-installed-0", "/x"],
+    "RequiresMountsFor": ["/srv/shop"],
+    "WorkingDirectory": ["/srv/a b"],
+    "Environment": ["A=", "_a1=%n"],
+    "EnvironmentFile": ["/etc/a b%n"],
+    "ReadWritePaths": ["/srv", "-/srv +/x -+/y"],
+    **dict.fromkeys(["Wants", "Requires", "BindsTo", "PartOf", "After", "Before", "OnFailure"], ["a.service srv-a\\x2db.mount b@c.socket"]),
+}
+
+
+def _written(number: int, section: str, key: str, value: str) -> Meant:
+    unit = Meant.unit(number)
+    match directives.row_of(section, key).emitter:
+        case Emitter.EXEC:
+            unit.exec(key, value.split())
+        case Emitter.TEXT | Emitter.VALUE | Emitter.PATH:
+            unit.one(section, key, value)
+        case Emitter.NAMES | Emitter.PATHS | Emitter.WORDS:
+            unit.many(section, key, value.split())
+    assert not unit.refused
+    return unit
+
+
+@pytest.mark.parametrize(("section", "key"), [(section, key) for section in ("Unit", "Service") for key in directives.TABLE[section]])
+def test_each_directive_is_known_and_takes_what_nanod_writes(parser: Parser, section: str, key: str) -> None:
+    yes_or_no = ["yes", "no"]
+    default = ["/bin/true x"] if key.startswith("Exec") else yes_or_no
+    units = [_written(number, section, key, value) for number, value in enumerate(VALUES.get(key, default))]
+    if key == "ExecStart":
+        units = [Meant.unit()]
+    reading = parser.read({unit.name: unit.builder.finish().render() for unit in units})
+    if directives.is_known(section, key, parser.version):
+        assert reading.complaints == ()
+    else:
+        assert "Unknown key" in " ".join(reading.complaints)
