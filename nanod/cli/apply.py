@@ -1,0 +1,68 @@
+"""`nanod apply SPEC`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from nanod.apply import apply, write_files
+from nanod.cli import console, host, progress
+from nanod.cli.options import ENV, JSON, LOCK_TIMEOUT, SPEC, UNIT_DIR, Span, verb
+from nanod.errors import ExitCode
+from nanod.host import facts
+from nanod.host.store import LocalStore
+from nanod.view.plan import plan_data, plan_text
+from nanod.view.verdict import outcome_data, outcome_text
+
+if TYPE_CHECKING:
+    from nanod.values import TimeSpan
+
+
+@verb("apply", "nanod apply shop.yaml", "nanod apply -e stage --settle 0 shop.yaml", "nanod apply --root /mnt/image shop.yaml")
+@SPEC
+@ENV
+@click.option("--settle", type=Span(), metavar="TIME", help="How long what was started must stay up; default: as the spec says.")
+@LOCK_TIMEOUT
+@click.option("--root", type=click.Path(file_okay=False), metavar="DIR", help="Only install the files into the tree DIR; nothing is started.")
+@UNIT_DIR
+@JSON
+def command(
+    *, spec: str, env: str | None, settle: TimeSpan | None, lock_timeout: TimeSpan, root: str | None, unit_dir: str | None, as_json: bool
+) -> int:
+    """Make the host as the spec says, touch only what changed, wait until it is healthy, and say whether it is.
+
+    Prints the plan, then news on standard error, then the verdict: for each service how it is, and what failed, with its last lines. Exit code 0 when
+    all is healthy, 4 when not.
+    """
+    if root is not None:
+        return _install_files(root, spec, env, lock_timeout, unit_dir, as_json=as_json)
+    facts.require_systemd("apply")
+    host.require_root("apply")
+    here = host.here(unit_dir)
+    with host.locked(lock_timeout):
+        planned = host.planned(spec, env=env, host=here)
+        if planned.plan.steps:
+            facts.require_run_space()
+        if not as_json:
+            console.out(plan_text(planned.plan, console.style()))
+        with progress.shown() as tell:
+            outcome = apply(planned.plan, here, spec_text=planned.spec_text, span=settle, tell=tell)
+    if as_json:
+        console.out_json(outcome_data(outcome))
+    else:
+        console.out(outcome_text(outcome, console.style()))
+    return outcome.exit_code
+
+
+def _install_files(root: str, spec: str, env: str | None, lock_timeout: TimeSpan, unit_dir: str | None, *, as_json: bool) -> int:
+    host.require_root("apply")
+    store = LocalStore(root=root, unit_dir=unit_dir or host.UNIT_DIRECTORY)
+    with host.locked(lock_timeout, root=root):
+        planned = host.planned_below(root, spec, env=env, store=store)
+        write_files(planned.plan, store, spec_text=planned.spec_text)
+    if as_json:
+        console.out_json({"root": root, **plan_data(planned.plan)})
+    else:
+        console.out(plan_text(planned.plan, console.style()))
+    return ExitCode.OK

@@ -1,0 +1,120 @@
+"""From compiled units to a plan for this machine, or for a tree below `--root`; and what a command must be allowed to do here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nanod.apply import Host
+from nanod.cli import console, flow
+from nanod.diagnostics import Report
+from nanod.errors import NanodError, SpecError
+from nanod.host import facts
+from nanod.host.clock import SystemClock
+from nanod.host.journal import Journalctl
+from nanod.host.lock import host_lock
+from nanod.host.safety import check_root_programs
+from nanod.host.snapshot import snapshot
+from nanod.host.store import LocalStore
+from nanod.host.systemd import DBusSystemd
+from nanod.host.verify import verify
+from nanod.plan import plan as make_plan
+from nanod.steps import WriteUnit
+from nanod.units.directives import OLDEST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nanod.state import Manifest
+    from nanod.steps import Plan
+    from nanod.values import TimeSpan
+
+UNIT_DIRECTORY = "/etc/systemd/system"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Here(Host):
+    """The machine nanod runs on; its store also says what it could not read."""
+
+    store: LocalStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """What a spec asks of this machine. `spec_text` is kept beside the units."""
+
+    plan: Plan
+    spec_text: str
+
+
+def here(unit_dir: str | None = None) -> Here:
+    return Here(systemd=DBusSystemd(), store=LocalStore(unit_dir=unit_dir or UNIT_DIRECTORY), journal=Journalctl(), clock=SystemClock())
+
+
+def require_root(action: str) -> None:
+    if os.geteuid() != 0:
+        raise NanodError(f"cannot {action}: only root may do that", hint=f"sudo {' '.join(['nanod', *sys.argv[1:]])}")
+
+
+@contextmanager
+def locked(timeout: TimeSpan, *, root: str = "/") -> Iterator[None]:
+    """One nanod at a time; who waits for whom is said after a moment."""
+    seconds = 10.0**9 if timeout.is_forever else timeout.usec / 1_000_000
+    with host_lock(root=root, timeout=seconds, on_wait=lambda holder: console.err(f"nanod: waiting for {holder}")):
+        yield
+
+
+def planned(path: str, *, env: str | None, host: Here) -> Planned:
+    """Load, compile, look at the host, plan, and verify what would be written. Raises SpecError for what the host lacks or systemd does not take."""
+    units, checked = flow.compiled(path, env=env)
+    assert checked.spec is not None
+    manifest = _manifest(host.store, units.app)
+    seen = snapshot(host.systemd, host.store, units, manifest)
+    report = Report()
+    report.merge(checked.report)
+    report.merge(check_root_programs(checked.spec))
+    report.merge(facts.check_host(units, seen.units))
+    plan = make_plan(units, manifest, seen)
+    return _verified(plan, report, checked)
+
+
+def planned_below(root: str, path: str, *, env: str | None, store: LocalStore) -> Planned:
+    """The same for a tree in which nothing runs; for the oldest systemd, because every newer one reads that too."""
+    units, checked = flow.compiled(path, env=env, version=OLDEST)
+    manifest = _manifest(store, units.app)
+    seen = snapshot(None, store, units, manifest, root=root)
+    report = Report()
+    report.merge(checked.report)
+    report.merge(facts.check_host(units, {}, root))
+    return _verified(make_plan(units, manifest, seen, online=False), report, checked)
+
+
+def _verified(plan: Plan, report: Report, checked: flow.Checked) -> Planned:
+    """Units that are on disk as they are wanted were verified when they were written."""
+    if plan.wanted and any(isinstance(step, WriteUnit) for step in plan.steps):
+        report.merge(verify(plan.wanted))
+    if report.has_errors:
+        raise SpecError(report, checked.sources)
+    console.show_findings(report, checked.sources)
+    assert plan.wanted is not None
+    return Planned(plan=plan, spec_text=checked.sources.get(plan.wanted.spec_file, ""))
+
+
+def manifest_of(app: str, store: LocalStore, action: str) -> Manifest:
+    """Raises NanodError for an app that this host does not have."""
+    found = _manifest(store, app)
+    if found is None:
+        apps = ", ".join(store.apps())
+        raise NanodError(f"cannot {action} {app}: there is no such app here", hint=f"apps are: {apps}" if apps else "no app was applied here yet")
+    return found
+
+
+def _manifest(store: LocalStore, app: str) -> Manifest | None:
+    found = store.manifest(app)
+    for warning in dict.fromkeys(store.warnings):
+        console.err(f"nanod: warning: {warning}")
+    store.warnings.clear()
+    return found

@@ -1,0 +1,28 @@
+"""`nanod plan SPEC`."""
+
+from __future__ import annotations
+
+import click
+
+from nanod.cli import console, host
+from nanod.cli.options import ENV, JSON, SPEC, UNIT_DIR, verb
+from nanod.errors import ExitCode
+from nanod.host import facts
+from nanod.view.plan import plan_data, plan_text
+
+
+@verb("plan", "nanod plan shop.yaml", "nanod plan --detailed-exitcode shop.yaml || echo changes")
+@SPEC
+@ENV
+@click.option("--detailed-exitcode", "detailed", is_flag=True, help="Exit with 3 when there is something to change.")
+@UNIT_DIR
+@JSON
+def command(*, spec: str, env: str | None, detailed: bool, unit_dir: str | None, as_json: bool) -> int:
+    """Show what apply would do, and why: for each unit the action, its cause and the difference. Changes nothing."""
+    facts.require_systemd("plan")
+    found = host.planned(spec, env=env, host=host.here(unit_dir)).plan
+    if as_json:
+        console.out_json(plan_data(found))
+    else:
+        console.out(plan_text(found, console.style()))
+    return ExitCode.CHANGES_PENDING if detailed and not found.is_empty else ExitCode.OK

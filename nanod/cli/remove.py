@@ -1,0 +1,64 @@
+"""`nanod remove APP`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from nanod.apply import apply
+from nanod.cli import console, host, progress
+from nanod.cli.options import APP, JSON, LOCK_TIMEOUT, UNIT_DIR, verb
+from nanod.errors import NanodError
+from nanod.host import facts
+from nanod.host.snapshot import snapshot
+from nanod.remove import plan_removal
+from nanod.steps import Purge
+from nanod.view.plan import plan_text
+from nanod.view.verdict import outcome_data, outcome_text
+
+if TYPE_CHECKING:
+    from nanod.cli.host import Here
+    from nanod.steps import Plan
+    from nanod.values import TimeSpan
+
+
+@verb("remove", "nanod remove shop", "nanod remove --purge shop")
+@APP
+@click.option("--purge", is_flag=True, help="Delete its data too: volumes that nanod made, and records of finished installs.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before data is deleted; without a terminal nothing is asked.")
+@LOCK_TIMEOUT
+@UNIT_DIR
+@JSON
+def command(*, app: str, purge: bool, yes: bool, lock_timeout: TimeSpan, unit_dir: str | None, as_json: bool) -> int:
+    """Stop an app with its hooks, last started first, and take its units off the host. Its data stays."""
+    facts.require_systemd("remove")
+    host.require_root("remove")
+    here = host.here(unit_dir)
+    if purge and not yes and not as_json and sys.stdin.isatty() and sys.stderr.isatty():
+        _ask(removal(app, here, purge=True))
+    with host.locked(lock_timeout):
+        plan = removal(app, here, purge=purge)
+        if not as_json:
+            console.out(plan_text(plan, console.style()))
+        with progress.shown() as tell:
+            outcome = apply(plan, here, tell=tell)
+    if as_json:
+        console.out_json(outcome_data(outcome))
+    else:
+        console.out(outcome_text(outcome, console.style()))
+    return outcome.exit_code
+
+
+def removal(app: str, here: Here, *, purge: bool) -> Plan:
+    manifest = host.manifest_of(app, here.store, "remove")
+    others = [found for name in here.store.apps() if name != app and (found := here.store.manifest(name))]
+    return plan_removal(manifest, snapshot(here.systemd, here.store, None, manifest), purge=purge, others=others)
+
+
+def _ask(plan: Plan) -> None:
+    """Raises NanodError unless the answer is yes."""
+    paths = "".join(f"\n  {step.path}" for step in plan.steps if isinstance(step, Purge))
+    if paths and not click.confirm(f"Delete the data of {plan.app} for good?{paths}\n", err=True):
+        raise NanodError(f"cannot remove {plan.app}: you said no")
