@@ -61,11 +61,18 @@ class Generations:
                             return found, number == in_force
             except FileNotFoundError:
                 pass
+            except PermissionError:
+                self.warnings.append(f"the record of {app} is readable to root alone, its unit files tell instead")
         return None, False
 
     def last_number(self, app: str) -> int:
         """0 when there is no generation at all."""
-        with refusing(f"read {APPS}/{app}"), suppress(FileNotFoundError), self._app(app) as directory, directory.sub("generations") as all_of_them:
+        with (
+            refusing(f"read {APPS}/{app}"),
+            suppress(FileNotFoundError, PermissionError),
+            self._app(app) as directory,
+            directory.sub("generations") as all_of_them,
+        ):
             return max(_numbers(all_of_them), default=0)
         return 0
 
