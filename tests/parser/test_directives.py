@@ -65,9 +65,8 @@ VALUES = {
     "IOWeight": ["1", "10000"],
     "TasksMax": ["200", "infinity"],
     "StartLimitBurst": ["0", "5"],
-    **dict.fromkeys(
-        ["StartLimitIntervalSec", "RestartSec", "TimeoutStartSec", "TimeoutStopSec", "RuntimeMaxSec"], ["0s", "500ms", "1h 30min", "1us", "infinity"]
-    ),
+    **dict.fromkeys(("StartLimitIntervalSec", "RestartSec", "TimeoutStartSec", "TimeoutStopSec", "RuntimeMaxSec"), _TIMES),
+    **dict.fromkeys(("Wants", "Requires", "BindsTo", "PartOf", "After", "Before", "OnFailure"), _UNITS),
     "CapabilityBoundingSet": ["CAP_NET_BIND_SERVICE", "~CAP_SYS_ADMIN"],
     "RestrictAddressFamilies": ["AF_UNIX AF_INET AF_INET6"],
     "SystemCallArchitectures": ["native"],
@@ -85,7 +84,6 @@ VALUES = {
     "Environment": ["A=", "_a1=%n"],
     "EnvironmentFile": ["/etc/a b%n"],
     "ReadWritePaths": ["/srv", "-/srv +/x -+/y"],
-    **dict.fromkeys(["Wants", "Requires", "BindsTo", "PartOf", "After", "Before", "OnFailure"], ["a.service srv-a\\x2db.mount b@c.socket"]),
 }
 
 
