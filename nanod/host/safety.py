@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nanod.spec.model import Command, Service, Spec
+    from nanod.units.unitset import UnitSet
 
 _LINKS = 40
 
@@ -29,6 +30,21 @@ def check_root_programs(spec: Spec) -> Report:
             path = program_of(command, service.working_dir)
             if path and (reason := unsafe(path)):
                 report.error(command.at(), f"cannot run {path} as root: {reason}", command.at.path)
+    return report
+
+
+def check_root_environment(wanted: UnitSet) -> Report:
+    """An error at each environment file that others than root may write, of a unit in which root starts something (`+`): it could set LD_PRELOAD."""
+    report = Report()
+    for unit in wanted.units:
+        as_root = any(item.key.startswith("Exec") and "+" in item.text.partition("/")[0] for item in unit.directives)
+        for item in unit.directives:
+            if as_root and item.key == "EnvironmentFile" and (reason := unsafe(item.text.replace("%%", "%"))):
+                report.error(
+                    item.origin,
+                    f"cannot give {item.text} to {unit.name}: {reason}, and it becomes the environment of hooks and gates that root starts"
+                    " (make it root's, or say sandbox: off)",
+                )
     return report
 
 
