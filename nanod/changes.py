@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nanod.diagnostics import Mark
     from nanod.units.unitfile import UnitFile
 
-# What a change in a unit beside the main one can cost the service at most. docs/decisions/least-touch.md says why.
+# What a change in a unit beside the main one can cost the service at most. docs/decisions.md says why.
 _CEILING: dict[Role, Cost] = {
     Role.TARGET: Cost.DAEMON_RELOAD,
     Role.SLICE: Cost.DAEMON_RELOAD,

@@ -1,0 +1,197 @@
+"""A plan to text and to JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from nanod.steps import (
+    CauseKind,
+    DaemonReload,
+    Forget,
+    ForgetApp,
+    Link,
+    MakeDirectory,
+    Purge,
+    Reload,
+    RemoveUnit,
+    Restart,
+    RunPrestart,
+    Start,
+    Stop,
+    StopBefore,
+    UnitStep,
+    Unlink,
+    WriteUnit,
+)
+from nanod.view.tty import clean, columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from nanod.steps import AnyStep, Cause, Plan
+    from nanod.view.tty import Style
+
+_WORDS: dict[type[object], str] = {
+    MakeDirectory: "make-directory",
+    StopBefore: "stop-first",
+    WriteUnit: "write",
+    RemoveUnit: "delete",
+    Link: "link",
+    Unlink: "unlink",
+    DaemonReload: "daemon-reload",
+    RunPrestart: "run",
+    Stop: "stop",
+    Reload: "reload",
+    Restart: "restart",
+    Start: "start",
+    Forget: "forget",
+    ForgetApp: "forget-app",
+    Purge: "purge",
+}
+"""What each step is called in JSON; people read the same words."""
+_QUIET = (WriteUnit, Forget)
+"""Said only where nothing else happens to the unit."""
+
+
+def plan_text(plan: Plan, style: Style, *, diffs: bool = False) -> str:
+    """One line for each unit and path: what happens to it, and why; with `diffs` also what changes in each file."""
+    lines = [f"{style.strong(plan.app)}: {summary(plan)}"]
+    lines += _table(plan, style, diffs=diffs)
+    lines += [f"  {style.warn('note:')} {clean(f'{note.subject} {note.text}')}" for note in plan.notes]
+    return "\n".join(lines)
+
+
+def summary(plan: Plan) -> str:
+    """`2 units written, 1 daemon-reload, 1 restart`."""
+    if plan.is_empty:
+        return "nothing to do"
+    counts: Counter[type[object]] = Counter(type(step) for step in plan.steps)
+    words: tuple[tuple[type[object], str, str], ...] = (
+        (MakeDirectory, "directory made", "directories made"),
+        (WriteUnit, "unit written", "units written"),
+        (RemoveUnit, "unit deleted", "units deleted"),
+        (Purge, "path purged", "paths purged"),
+        (DaemonReload, "daemon-reload", "daemon-reloads"),
+        (RunPrestart, "prestart run", "prestart runs"),
+        (Stop, "stop", "stops"),
+        (Reload, "reload", "reloads"),
+        (Restart, "restart", "restarts"),
+        (Start, "start", "starts"),
+    )
+    found = [f"{counts[kind]} {one if counts[kind] == 1 else many}" for kind, one, many in words if counts[kind]]
+    return ", ".join(found) or "only links and records"
+
+
+def plan_data(plan: Plan) -> dict[str, object]:
+    return {
+        "app": plan.app,
+        "generation": plan.manifest.generation if plan.manifest else None,
+        "token": plan.token,
+        "empty": plan.is_empty,
+        "steps": [_step_data(step) for step in plan.steps],
+        "notes": [{"kind": note.kind, "subject": note.subject, "text": note.text} for note in plan.notes],
+    }
+
+
+def _step_data(step: AnyStep) -> dict[str, object]:
+    found: dict[str, object] = {"action": _WORDS[type(step)], "causes": [_cause_data(cause) for cause in step.causes]}
+    subject = _subject(step)
+    if subject:
+        found["unit" if isinstance(step, UnitStep) else "path"] = subject
+    if isinstance(step, WriteUnit | RemoveUnit):
+        found["diff"] = step.diff()
+    return found
+
+
+def _cause_data(cause: Cause) -> dict[str, object]:
+    found: dict[str, object] = {"kind": str(cause.kind), "text": cause.text}
+    if cause.subject:
+        found["subject"] = cause.subject
+    if cause.cost is not None:
+        found["cost"] = cause.cost.name.lower().replace("_", "-")
+    if cause.mark:
+        found |= {"file": cause.mark.file, "line": cause.mark.line, "column": cause.mark.column}
+    return found
+
+
+def _subject(step: AnyStep) -> str:
+    match step:
+        case MakeDirectory(directory=item):
+            return item.path
+        case Link(path=path) | Unlink(path=path) | Purge(path=path):
+            return path
+        case UnitStep(unit=unit):
+            return unit
+        case _:
+            return ""
+
+
+def _table(plan: Plan, style: Style, *, diffs: bool) -> Iterator[str]:
+    by_subject: dict[str, list[AnyStep]] = {}
+    for step in plan.steps:
+        if subject := _subject(step):
+            by_subject.setdefault(subject, []).append(step)
+    if not by_subject:
+        return
+    rows = [(_symbol(steps), clean(subject), _action(steps), clean(causes_text(_causes(steps)))) for subject, steps in by_subject.items()]
+    paint = {"+": style.good, "-": style.bad, "~": style.warn}
+    for row, line, steps in zip(rows, columns(rows), by_subject.values(), strict=True):
+        yield "  " + paint.get(row[0], style.strong)(line[:1]) + line[1:]
+        if diffs:
+            yield from _diff(steps, style)
+
+
+def _symbol(steps: Sequence[AnyStep]) -> str:
+    for step in steps:
+        match step:
+            case WriteUnit(old=None) | MakeDirectory() | Link():
+                return "+"
+            case WriteUnit():
+                return "~"
+            case RemoveUnit() | Unlink() | Purge():
+                return "-"
+            case _:
+                pass
+    return "-" if isinstance(steps[0], Stop) else " "
+
+
+def _action(steps: Sequence[AnyStep]) -> str:
+    words = [_WORDS[type(step)].replace("-", " ") for step in steps if not isinstance(step, _QUIET)]
+    if words:
+        return ", ".join(words)
+    # The file alone: what it changes, PID 1 reads at the daemon-reload, and nothing that runs is disturbed.
+    return "write" if isinstance(steps[0], WriteUnit) and steps[0].old is None else "no restart"
+
+
+def _causes(steps: Iterable[AnyStep]) -> list[Cause]:
+    return list(dict.fromkeys(cause for step in steps for cause in step.causes))
+
+
+def causes_text(causes: Sequence[Cause]) -> str:
+    """`Environment=, ExecStart= changed (shop.yaml:12); not running`: what weighs most comes first, and each place is said once."""
+    directives = [cause for cause in causes if cause.kind in (CauseKind.CHANGED, CauseKind.EDITED) and cause.subject]
+    rest = [cause for cause in causes if cause not in directives]
+    parts = []
+    if directives:
+        heaviest = directives[:4]
+        more = f" and {len(directives) - len(heaviest)} more" if len(directives) > len(heaviest) else ""
+        verb = directives[0].text.removeprefix(f"{directives[0].subject}=")
+        parts.append(f"{', '.join(f'{cause.subject}=' for cause in heaviest)}{more}{verb}{_place(heaviest)}")
+    parts += [f"{cause.text}{_place([cause])}" for cause in rest]
+    return "; ".join(parts)
+
+
+def _place(causes: Iterable[Cause]) -> str:
+    places = dict.fromkeys(f"{PurePath(cause.mark.file).name}:{cause.mark.line}" for cause in causes if cause.mark and cause.mark.line)
+    return f" ({', '.join(places)})" if places else ""
+
+
+def _diff(steps: Iterable[AnyStep], style: Style) -> Iterator[str]:
+    for step in steps:
+        if isinstance(step, WriteUnit | RemoveUnit):
+            for line in step.diff().splitlines():
+                paint = {"+": style.good, "-": style.bad, "@": style.faint}.get(line[:1])
+                text = clean(line)
+                yield "      " + (paint(text) if paint else text)
