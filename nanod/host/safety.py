@@ -43,7 +43,7 @@ def check_root_environment(wanted: UnitSet) -> Report:
                 report.error(
                     item.origin,
                     f"cannot give {item.text} to {unit.name}: {reason}, and it becomes the environment of hooks and gates that root starts"
-                    " (make it root's, or say sandbox: off)",
+                    " (chown it to root, chmod go-w)",
                 )
     return report
 
