@@ -51,39 +51,42 @@ def open_directory(path: str, *, root: str = "/", make: Callable[[int, str], Non
     `make(parent_fd, name)` makes a missing component. Raises OSError: FileNotFoundError without `make`, PermissionError for an unsafe
     step, NotADirectoryError, and ELOOP.
     """
-    trail = [os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
-    owners = [0]  # whoever names the root vouches for it
+    trail = [(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), 0)]  # with the owner of each; whoever names the root vouches for it
     todo = list(reversed(PurePosixPath("/", path).parts[1:]))
-    links = 0
+    links = last_owner = 0
     try:
         while todo:
             name = todo.pop()
             if name == "..":
-                if len(trail) > 1:
-                    os.close(trail.pop())
-                    owners.pop()
-                continue
-            found = _look(trail[-1], name, make)
-            _refuse_unsafe_step(owners[-1], found.st_uid, path)
-            if stat.S_ISLNK(found.st_mode):
-                links += 1
-                if links > _LINKS:
-                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-                target = PurePosixPath(os.readlink(name, dir_fd=trail[-1]))
-                if target.is_absolute():
-                    while len(trail) > 1:
-                        os.close(trail.pop())
-                        owners.pop()
-                todo.extend(reversed([part for part in target.parts if part != "/"]))
-                continue
-            child = os.open(name, _OPEN_DIRECTORY, dir_fd=trail[-1])
-            trail.append(child)
-            owners.append(os.fstat(child).st_uid)
-            _refuse_unsafe_step(owners[-2], owners[-1], path)
-        return trail.pop()
+                _leave(trail, 1)
+            else:
+                found = _look(trail[-1][0], name, make)
+                _refuse_unsafe_step(last_owner, found.st_uid, path)
+                if stat.S_ISLNK(found.st_mode):
+                    links += 1
+                    if links > _LINKS:
+                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+                    target = PurePosixPath(os.readlink(name, dir_fd=trail[-1][0]))
+                    todo.extend(reversed([part for part in target.parts if part != "/"]))
+                    last_owner = found.st_uid
+                    if not target.is_absolute():
+                        continue
+                    _leave(trail, len(trail))
+                else:
+                    child = os.open(name, _OPEN_DIRECTORY, dir_fd=trail[-1][0])
+                    trail.append((child, os.fstat(child).st_uid))
+            _refuse_unsafe_step(last_owner, trail[-1][1], path)
+            last_owner = trail[-1][1]
+        return trail.pop()[0]
     finally:
-        for descriptor in trail:
+        for descriptor, _ in trail:
             os.close(descriptor)
+
+
+def _leave(trail: list[tuple[int, int]], levels: int) -> None:
+    """Up, but never above the root."""
+    for _ in range(min(levels, len(trail) - 1)):
+        os.close(trail.pop()[0])
 
 
 def _look(parent: int, name: str, make: Callable[[int, str], None] | None) -> os.stat_result:
@@ -144,8 +147,11 @@ class OpenDirectory:
             if failed.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
                 return None
             raise
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            return None
         with os.fdopen(descriptor, "rb") as file:
-            return file.read() if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+            return file.read()
 
     def link_target(self, name: str) -> str | None:
         try:

@@ -159,9 +159,9 @@ class LocalStore:
         return bool(differing)
 
     def apps(self) -> list[str]:
-        """Every app with a record that can be read, or with unit files."""
+        """Every app with a record in force, or with unit files."""
         stamped = (records.stamps(text).get("App", "") for text in self.read_units(self._unit_names()).values())
-        recorded = [app for app in self._generations.apps() if self._generations.current(app)[0]]
+        recorded = [app for app in self._generations.apps() if self._generations.current(app)[1]]
         return sorted({*recorded, *stamped} - {""})
 
     def manifest(self, app: str) -> Manifest | None:
