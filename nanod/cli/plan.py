@@ -15,14 +15,15 @@ from nanod.view.plan import plan_data, plan_text
 @SPEC
 @ENV
 @click.option("--detailed-exitcode", "detailed", is_flag=True, help="Exit with 3 when there is something to change.")
+@click.option("--diff/--no-diff", "diffs", default=True, help="Show what changes in each unit file; on by default.")
 @UNIT_DIR
 @JSON
-def command(*, spec: str, env: str | None, detailed: bool, unit_dir: str | None, as_json: bool) -> int:
+def command(*, spec: str, env: str | None, detailed: bool, diffs: bool, unit_dir: str | None, as_json: bool) -> int:
     """Show what apply would do, and why: for each unit the action, its cause and the difference. Changes nothing."""
     facts.require_systemd("plan")
     found = host.planned(spec, env=env, host=host.here(unit_dir)).plan
     if as_json:
         console.out_json(plan_data(found))
     else:
-        console.out(plan_text(found, console.style()))
+        console.out(plan_text(found, console.style(), diffs=diffs))
     return ExitCode.CHANGES_PENDING if detailed and not found.is_empty else ExitCode.OK

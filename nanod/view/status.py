@@ -8,6 +8,7 @@ from nanod.status import AppStatus, DriftKind, Health, HookStatus, ServiceStatus
 from nanod.values import TimeSpan
 from nanod.verdict import hook_text
 from nanod.view.tty import clean, columns
+from nanod.view.verdict import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -63,8 +64,7 @@ def _facts(item: ServiceStatus) -> Iterator[str]:
 
 def _reasons(item: ServiceStatus, style: Style) -> Iterator[str]:
     if item.verdict.reasons:
-        headline = item.verdict.headline or item.unit
-        yield f"    {style.bad(clean(': '.join([headline, *(reason.text for reason in item.verdict.reasons)])))}"
+        yield f"    {style.bad(clean(sentence(item.verdict)))}"
         for reason in item.verdict.reasons:
             yield from (style.faint(f"      {clean(line)}") for line in reason.lines)
 
