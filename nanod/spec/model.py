@@ -118,6 +118,8 @@ class Health(Item):
 
     kind: ProbeKind
     address: str = ""
+    own_port: bool = False
+    """The port of `address` is one of the service's `ports`: instance n of a replicated service is probed at it + n - 1."""
     command: Command | None = None
     interval: TimeSpan
     timeout: TimeSpan
@@ -211,6 +213,7 @@ class Task(Item):
     sidecar: bool
     wait_for: str | None
     timeout: TimeSpan | None
+    on_failure: OnFailure
     per_group: bool
     service: Service | None
     """The task's own keys over what it inherits; None for `wait_for`."""
@@ -227,7 +230,7 @@ class Service(Item):
     shell: tuple[str, ...]
     working_dir: str
     user: str
-    """`root` by default; with `dynamic_user` the name that systemd allocates for the unit."""
+    """`root` by default, and where `dynamic_user` takes its place."""
     group: str | None
     dynamic_user: bool
     environment: Mapping[str, str]
@@ -263,6 +266,8 @@ class Service(Item):
     features: Mapping[str, object]
     systemd: Mapping[str, Mapping[str, tuple[str, ...]]]
     """Section to key to values as written; one empty value resets."""
+    replaced: frozenset[tuple[str, str]] = frozenset()
+    """Sections and keys of `systemd` that were written as text: they replace nanod's own lines, where a list is added to them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,182 @@
+"""What one service says against another, or one key against another: checks over the finished model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from nanod.spec.model import Condition, Kind, ProbeKind, RestartPolicy
+from nanod.spec.needs import is_unit_name
+from nanod.spec.probes import LOOPBACK, split_address
+from nanod.spec.tree import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nanod.spec.model import Health, Service, Spec, Task
+    from nanod.spec.tree import Findings
+
+_INSTANCE_PROBES: Final = (ProbeKind.NOTIFY, ProbeKind.EXEC, ProbeKind.UNIX)
+
+
+def check(findings: Findings, services: Mapping[str, Service]) -> None:
+    _ports(findings, services)
+    for service in services.values():
+        _sockets(findings, service)
+        _replicas(findings, service)
+        _tasks(findings, service)
+        _environment(findings, service)
+        if service.kind is Kind.SCRIPT:
+            _script(findings, service)
+        elif service.schedule is not None:
+            findings.error(_place(service), "'schedule' is for what ends by itself: add 'kind: script'", "schedule", on_key=True)
+    _completed(findings, services)
+    _cycles(findings, services)
+
+
+def _place(service: Service | Task | Spec) -> Place:
+    assert isinstance(service.at, Place)
+    return service.at
+
+
+def _ports(findings: Findings, services: Mapping[str, Service]) -> None:
+    """Instance n of a service has ports[k] + n - 1."""
+    owners: dict[int, str] = {}
+    for name, service in services.items():
+        for place, position, port in _all_ports(service):
+            last = port + (service.replicas or 1) - 1
+            if last > 65535:
+                findings.error(place, f"{service.replicas} instances from port {port} on need ports above 65535", "ports", position)
+            for taken in range(port, min(last, 65535) + 1):
+                if (owner := owners.setdefault(taken, name)) != name:
+                    findings.error(place, f"port {taken} belongs to '{owner}' already", "ports", position)
+                    break
+
+
+def _all_ports(service: Service) -> list[tuple[Place, int, int]]:
+    own = [(_place(service), position, port) for position, port in enumerate(service.ports)]
+    mains = [task.service for task in service.processes if task.service]
+    return own + [(_place(main), position, port) for main in mains for position, port in enumerate(main.ports)]
+
+
+def _sockets(findings: Findings, service: Service) -> None:
+    place = _place(service)
+    for position, socket in enumerate(service.sockets):
+        if socket.listen.startswith("/"):
+            continue
+        host, port = split_address(socket.listen)
+        if port in service.ports:
+            findings.error(place, f"port {port} stands in 'ports' too: either the service binds it or nanod's socket does", "sockets", position)
+        health = service.health
+        if health and health.kind in {ProbeKind.TCP, ProbeKind.GRPC} and _reaches(health, host, port, is_port_alone=":" not in socket.listen):
+            findings.error(
+                place, f"a {health.kind} probe of a socket that nanod owns succeeds with nobody accepting; use http, exec or notify", "health", str(health.kind)
+            )
+    if service.rolling and service.rolling.strategy == "blue-green" and service.health:
+        health = service.health
+        if health.kind not in _INSTANCE_PROBES and not health.own_port:
+            findings.error(place, "with blue-green the probe must reach the new instance itself: notify, exec, unix, or its own port", "health", str(health.kind))
+
+
+def _reaches(health: Health, host: str, port: int, *, is_port_alone: bool) -> bool:
+    if not health.address:
+        return False
+    probed_host, probed_port = split_address(health.address)
+    same = probed_host == host or is_port_alone or (probed_host in LOOPBACK and host in {*LOOPBACK, "0.0.0.0", "[::]"})  # noqa: S104 - compared, never bound
+    return same and probed_port == port
+
+
+def _replicas(findings: Findings, service: Service) -> None:
+    place = _place(service)
+    if service.replicas is None:
+        if service.rolling and service.rolling.strategy == "in-place" and "max_parallel" in place.child("rolling").map:
+            findings.error(place, "'max_parallel' needs 'replicas'", "rolling", "max_parallel", on_key=True)
+        return
+    if service.kind is Kind.SCRIPT:
+        findings.error(place, "a script has no 'replicas'", "replicas", on_key=True)
+    if "PORT" in service.environment and service.ports:
+        findings.error(place, "with 'replicas' every instance has a PORT of its own, the first of its 'ports'", "environment", "PORT", on_key=True)
+
+
+def _tasks(findings: Findings, service: Service) -> None:
+    place = _place(service)
+    if service.tasks and service.kind is Kind.SCRIPT and service.schedule:
+        findings.error(place, "a scheduled script has no 'tasks'", "tasks", on_key=True)
+    for task in service.tasks:
+        if task.sidecar and task.service and task.service.kind is Kind.SCRIPT:
+            findings.error(_place(task), "a sidecar keeps running, a script ends", "kind")
+    for process in service.processes:
+        if process.service and process.service.health and service.health:
+            findings.error(place, "with 'processes', health stands under each of them", "health", on_key=True)
+            break
+
+
+def _environment(findings: Findings, service: Service) -> None:
+    taken = dict.fromkeys(service.environment, "environment")
+    for credential in service.credentials:
+        if credential.env is None:
+            continue
+        if credential.env in taken:
+            findings.error(_place(service), f"the variable '{credential.env}' is set in '{taken[credential.env]}' too", "credentials", credential.name, "env")
+        taken[credential.env] = "credentials"
+
+
+def _script(findings: Findings, service: Service) -> None:
+    place = _place(service)
+    if service.restart.policy is RestartPolicy.ALWAYS:
+        findings.error(place, "a script ends by itself: 'policy: always' would run it without end", "restart", "policy")
+    if service.processes:
+        findings.error(place, "a script has one 'command', not 'processes'", "processes", on_key=True)
+    if service.health and service.health.kind is ProbeKind.NOTIFY and service.schedule:
+        findings.error(place, "a scheduled script has nothing that waits for its health", "health", on_key=True)
+
+
+def _completed(findings: Findings, services: Mapping[str, Service]) -> None:
+    """A script that somebody waits to complete is a oneshot that stays: systemd would run its poststart hooks after its end."""
+    for service in services.values():
+        for need in service.requires:
+            target = services.get(need.target)
+            if need.condition is not Condition.COMPLETED or target is None:
+                continue
+            assert isinstance(need.at, Place)
+            if target.kind is not Kind.SCRIPT or target.schedule is not None:
+                what = "runs on a schedule" if target.schedule else "does not end by itself (kind: script does)"
+                findings.error(need.at, f"'{need.target}' {what}, so nothing can wait for its completion", "condition")
+            for key in ("poststart", "ready"):
+                if key in target.hooks:
+                    findings.error(_place(target), f"'{service.name}' waits for '{target.name}' to complete, so it has no time for {key} hooks", "hooks", key, on_key=True)
+            if target.health is not None:
+                findings.error(_place(target), f"'{service.name}' waits for '{target.name}' to complete, so it has no health", "health", on_key=True)
+
+
+def _cycles(findings: Findings, services: Mapping[str, Service]) -> None:
+    """Each cycle once, whole, at the first entry that closes it. Without recursion: a chain may be as long as there are services."""
+    edges = {
+        name: [target for target in (*(need.target for need in service.requires), *service.after) if not is_unit_name(target) and target in services]
+        for name, service in services.items()
+    }
+    done: set[str] = set()
+    for start in services:
+        path: list[str] = []
+        stack = [(start, iter(edges[start]))] if start not in done else []
+        path.extend(name for name, _ in stack)
+        while stack:
+            name, rest = stack[-1]
+            target = next(rest, None)
+            if target is None:
+                done.add(name)
+                stack.pop()
+                path.pop()
+            elif target in path:
+                circle = [*path[path.index(target) :], target]
+                service = services[name]
+                findings.error(_edge(service, target), f"a circle of services that wait for one another: {' → '.join(circle)}")
+            elif target not in done:
+                stack.append((target, iter(edges[target])))
+                path.append(target)
+
+
+def _edge(service: Service, target: str) -> Place:
+    for need in service.requires:
+        if need.target == target and isinstance(need.at, Place):
+            return need.at
+    return next(item for item in _place(service).child("after").items() if item.node == target)

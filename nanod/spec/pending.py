@@ -1,0 +1,49 @@
+"""What the language has and this version does not do yet: each is checked and modelled like the rest, and then refused at its line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from nanod.spec.model import Kind, ProbeKind, Spec
+from nanod.spec.tree import Place
+
+if TYPE_CHECKING:
+    from nanod.spec.model import Service
+    from nanod.spec.tree import Findings
+
+KEYS: Final = ("processes", "tasks", "replicas", "rolling", "sockets", "schedule", "source", "build", "settings", "features")
+HOOKS: Final = ("build", "deploy", "post_deploy")
+KINDS: Final = (Kind.HTTP, Kind.GRPC)
+
+
+def refuse_pending(findings: Findings, spec: Spec) -> None:
+    if spec.deploy is not None and isinstance(spec.at, Place):
+        _refuse(findings, spec.at, "'deploy'", "deploy")
+    for service in spec.services.values():
+        _service(findings, service)
+
+
+def _service(findings: Findings, service: Service) -> None:
+    at = service.at
+    assert isinstance(at, Place)
+    for key in KEYS:
+        if at.get(key) is not None:
+            _refuse(findings, at, f"'{key}'", key)
+    for phase in HOOKS:
+        if phase in service.hooks:
+            _refuse(findings, at, f"a '{phase}' hook", "hooks", phase)
+    if service.kind in KINDS:
+        _refuse(findings, at, f"'kind: {service.kind}'", "kind")
+    if service.health and service.health.kind is ProbeKind.GRPC:
+        _refuse(findings, at, "'health.grpc'", "health", "grpc")
+    if service.health and service.health.liveness:
+        _refuse(findings, at, "'health.liveness'", "health", "liveness")
+    if service.stop.drain.usec:
+        _refuse(findings, at, "'stop.drain'", "stop", "drain")
+    for credential in service.credentials:
+        if credential.encrypted:
+            _refuse(findings, at, "an encrypted credential", "credentials", credential.name, "encrypted")
+
+
+def _refuse(findings: Findings, at: Place, what: str, *keys: str) -> None:
+    findings.error(at, f"{what} is not supported yet", *keys, on_key=True)
