@@ -72,8 +72,8 @@ UNIT_NAME = Shape(
 TOKEN = Shape(r"~?@?[A-Za-z0-9_.-]+", "a plain word")
 # `private` is where systemd keeps the directories of dynamic users; a `:` would make a link (config_parse_exec_directories).
 BELOW = Shape(r"(?!private(/|$))((?!\.{1,2}(/|$))[A-Za-z0-9_.@+-]+(/(?!$)|$))+", "a relative path of letters, digits and '_.@+-'")
-# What valid_user_group_name() takes without a warning, and numbers; 65535 and 4294967295 are "no user" to the kernel.
-USER = Shape(r"[a-zA-Z_][a-zA-Z0-9_-]{0,30}|(?!65535$)[0-9]{1,9}", "a user or group name (letters, digits, '_' and '-', at most 31) or number")
+# As POSIX and systemd want names, and the dots that directories of people have; 65535 and 4294967295 are "no user" to the kernel.
+USER = Shape(r"[a-zA-Z_][a-zA-Z0-9_.-]{0,30}|(?!65535$)[0-9]{1,9}", "a user or group name (letters, digits and '_.-', at most 31) or number")
 ASSIGNMENT = Shape(r"[A-Za-z_][A-Za-z0-9_]*=.*", "'NAME=value'")
 
 _TEXT, _VALUE, _PATH, _NAMES = Emitter.TEXT, Emitter.VALUE, Emitter.PATH, Emitter.NAMES

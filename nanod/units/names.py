@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 LIB = "/var/lib/nanod/lib/1"
 """Where the programs that units run are kept. The number is the contract between units and programs: a new one leaves running units with the old."""
@@ -17,17 +21,25 @@ HOOK_MESSAGE_ID = "5d7e1c1f8d0a4b6c9a4b54c6a2f0d9e3"
 
 SPECIAL_STEMS = frozenset(
     """
-    basic bluetooth boot-complete cryptsetup cryptsetup-pre ctrl-alt-del default emergency exit factory-reset final first-
-    boot-complete getty getty-pre graphical halt hibernate hybrid-sleep initrd initrd-fs initrd-root-device initrd-root-fs
-    initrd-switch-root initrd-usr-fs integritysetup kbrequest kexec local-fs local-fs-pre machine machines multi-user
-    network network-online network-pre nss-lookup nss-user-lookup paths poweroff printer reboot remote-cryptsetup remote-fs
-    remote-fs-pre rescue rpcbind runlevel0 runlevel1 runlevel2 runlevel3 runlevel4 runlevel5 runlevel6 shutdown sigpwr sleep
-    slices smartcard sockets sound soft-reboot storage-target-mode suspend suspend-then-hibernate swap sysinit system
-    system-update system-update-pre system-update-cleanup time-set time-sync timers tpm2 umount usb-gadget user veritysetup
-    veritysetup-pre dbus init
+    basic bluetooth boot-complete console-getty container-getty cryptdisks-early cryptsetup cryptsetup-pre ctrl-alt-del dbus
+    debug-shell default display-manager emergency exit factory-reset final first-boot-complete getty getty-pre getty-static
+    graphical graphical-session graphical-session-pre halt hibernate hybrid-sleep init initrd initrd-cleanup initrd-fs
+    initrd-parse-etc initrd-root-device initrd-root-fs initrd-switch-root initrd-udevadm-cleanup-db initrd-usr-fs
+    integritysetup integritysetup-pre kbrequest kexec kmod-static-nodes local-fs local-fs-pre machine machines multi-user
+    network network-online network-pre nss-lookup nss-user-lookup paths poweroff printer quotaon-root rc-local reboot
+    remote-cryptsetup remote-fs remote-fs-pre remote-veritysetup rescue rpcbind runlevel0 runlevel1 runlevel2 runlevel3
+    runlevel4 runlevel5 runlevel6 shutdown sigpwr single-user sleep slices smartcard sockets soft-reboot sound ssh-access
+    storage-target-mode suspend suspend-then-hibernate swap sysinit syslog system system-update system-update-cleanup
+    system-update-pre time-set time-sync timers tpm2 umount usb-gadget user veritysetup veritysetup-pre x11-common
+    xdg-desktop-autostart
     """.split()
 )
-"""Stems of systemd's own units (systemd.special(7), 252 to 257): an app of this name would shadow one."""
+"""Stems of systemd's own units (systemd.special(7), and what the packages of 252 and 257 ship): an app or service of this name would shadow one."""
+RESERVED_PREFIXES = frozenset({"nanod", "systemd"})
+"""Units named nanod-… and systemd-… are not for apps: `nanod-recover.service`, `systemd-journald.service`."""
+RESERVED_DIRECTORIES = frozenset({"credentials", "lock", "log", "udev"})
+"""Directories of others below /run, where an app has one of its name."""
+_NAME_LIMIT = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +77,31 @@ class AppNames:
         return (self.service(service), self.provision(service), self.prestart(service), self.ready(service), self.failure(service))
 
 
-def check_names(names: AppNames, services: tuple[str, ...]) -> list[tuple[str, str]]:
-    """(service or "", what is wrong) for names that one host cannot have at once: two services claiming one unit, or systemd's own.
+def collisions(names: AppNames, services: Iterable[str]) -> list[tuple[str, str, str]]:
+    """(unit, service, other service) for each unit that two services claim.
 
     A service claims every name that it may ever take, so that adding a hook never renames or shadows anything.
     """
-    wrong = []
-    if names.app in SPECIAL_STEMS:
-        wrong.append(("", f"'{names.app}' is a name of systemd's own units; an app of this name would shadow {names.app}.target"))
     owners: dict[str, str] = {}
+    return [(unit, owner, service) for service in services for unit in names.of(service) if (owner := owners.setdefault(unit, service)) != service]
+
+
+def check_names(names: AppNames, services: tuple[str, ...]) -> list[tuple[str, str]]:
+    """(service or "", what is wrong) for names that one host cannot have at once: two services claiming one unit, or systemd's own."""
+    app = names.app
+    wrong = []
+    if app in SPECIAL_STEMS:
+        wrong.append(("", f"'{app}' is a name of systemd's own units; an app of this name would shadow {app}.target"))
+    elif (prefix := app.partition("-")[0]) in RESERVED_PREFIXES:
+        wrong.append(("", f"'{app}' cannot be the name of an app: units named {prefix}-… are {prefix}'s own"))
+    elif app in RESERVED_DIRECTORIES:
+        wrong.append(("", f"'{app}' cannot be the name of an app: /run/{app} is not its own"))
+    for unit, owner, service in collisions(names, services):
+        wrong.append((service, f"'{owner}' and '{service}' would both own {unit}; rename one of them"))
     for service in services:
         for unit in names.of(service):
-            if (owner := owners.setdefault(unit, service)) != service:
-                wrong.append((service, f"'{service}' and '{owner}' would both own {unit}; rename one of them"))
-            elif unit.rpartition(".")[0] in SPECIAL_STEMS:
+            if unit.rpartition(".")[0] in SPECIAL_STEMS:
                 wrong.append((service, f"{unit} is one of systemd's own units; rename the service or the project"))
+            elif len(unit) > _NAME_LIMIT:
+                wrong.append((service, f"{unit} is longer than the {_NAME_LIMIT} characters of a unit name; rename the service or the project"))
     return wrong

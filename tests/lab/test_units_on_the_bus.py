@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -46,14 +46,14 @@ def units(count: int) -> list[Meant]:
     return made
 
 
-def on_the_bus(machine: Machine, made: list[Meant]) -> dict[str, dict[str, object]]:
+def on_the_bus(machine: Machine, made: list[Meant]) -> dict[str, dict[str, Any]]:
     for unit in made:
         machine.path(f"/etc/systemd/system/{unit.name}").write_text(unit.builder.finish().render())
     machine.run(["systemctl", "daemon-reload"])
     return {unit.name: {**properties(machine, unit.name, "Unit"), **properties(machine, unit.name, "Service")} for unit in made}
 
 
-def properties(machine: Machine, unit: str, interface: str) -> dict[str, object]:
+def properties(machine: Machine, unit: str, interface: str) -> dict[str, Any]:
     path = "/org/freedesktop/systemd1/unit/" + "".join(letter if letter.isalnum() else f"_{ord(letter):02x}" for letter in unit)
     call = ["org.freedesktop.systemd1", path, "org.freedesktop.DBus.Properties", "GetAll", "s", f"org.freedesktop.systemd1.{interface}"]
     answer = json.loads(machine.run(["busctl", "--json=short", "call", *call]).out)
@@ -70,7 +70,7 @@ def test_pid_1_holds_what_was_meant(booted: Machine) -> None:
             if key in unit.said:
                 assert got[key] == unit.said[key][0]
         assert got["Environment"] == [word for words in unit.said["Environment"] if isinstance(words, list) for word in words]
-        assert sorted(":".join(pair) for pair in got["LoadCredential"]) == sorted(unit.said.get("LoadCredential", []))
+        assert {":".join(pair) for pair in got["LoadCredential"]} == set(unit.said.get("LoadCredential", []))
         assert [line[1] for line in got["ExecStopEx"]] == unit.said["ExecStop"]
         assert {line[0] for line in got["ExecStopEx"]} == {"/opt/a b%n"}
         for line in got["ExecReloadEx"]:

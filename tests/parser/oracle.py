@@ -20,6 +20,8 @@ _ESCAPE = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)
 _IGNORED = re.compile(
     # Whether the program exists is the host's business, and these units are never started.
     r"is not executable|Failed to create .*/start"
+    # A name with a dot: systemd says that it is unusual, and takes it.
+    r"|^Accepting user/group name '[A-Za-z0-9_.-]+', which does not match strict user/group name rules\.$"
     # systemd 252 does not know two system calls of its own @system-service on every architecture.
     r"|Failed to parse system call, ignoring: (riscv_hwprobe|uretprobe)$"
 )

@@ -41,7 +41,7 @@ def test_each_shape_is_needed(parser: Parser, monkeypatch: pytest.MonkeyPatch, s
 
 
 _TIMES = ["0s", "500ms", "1h 30min", "1us", "infinity"]
-_USERS = ["shop", "root", "1000", "_x-9"]
+_USERS = ["shop", "root", "1000", "_x-9", "ann.lee"]
 _BELOW = ["shop/web", "a.b/.c/d-e privat"]
 _UNITS = ["a.service srv-a\\x2db.mount b@c.socket"]
 VALUES = {
