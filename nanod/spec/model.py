@@ -280,7 +280,10 @@ class Deploy(Item):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec(Item):
-    """`app` is the project, or `<project>-<env>`; `env` is None when unset (NANOD_ENV is `default` then)."""
+    """`app` is the project, or `<project>-<env>`; `env` is None when unset (NANOD_ENV is `default` then).
+
+    `file` is absolute, whatever marks call it, or `<stdin>`: it is what owns the app on a host.
+    """
 
     file: str
     directory: str
