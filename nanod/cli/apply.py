@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 def command(
     *, spec: str, env: str | None, settle: TimeSpan | None, lock_timeout: TimeSpan, root: str | None, unit_dir: str | None, as_json: bool
 ) -> int:
-    """Make the host as the spec says, touch only what changed, wait until it is healthy, and say whether it is.
+    """Make the host as the spec says; say whether it is healthy.
 
-    Prints the plan, then news on standard error, then the verdict: for each service how it is, and what failed, with its last lines. Exit code 0 when
+    Only what changed is touched. Prints the plan, then news on standard error, then the verdict: for each service how it is, and what failed, with its last lines. Exit code 0 when
     all is healthy, 4 when not.
     """
     if root is not None:

@@ -15,7 +15,9 @@ from nanod.errors import ExitCode
 @click.option("--strict", is_flag=True, help="Take warnings for errors.")
 @JSON
 def command(*, spec: str, env: str | None, strict: bool, as_json: bool) -> int:
-    """Show all errors of a spec at once, each with its line. Looks at nothing but the spec: no root, no systemd."""
+    """Show all errors of a spec at once, each with its line.
+
+    Looks at nothing but the spec: no root, no systemd."""
     checked = flow.check(spec, env=env)
     found = list(checked.report)
     is_good = checked.units is not None and not (strict and console.counted(found))

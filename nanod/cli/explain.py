@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 @click.option("--markdown", is_flag=True, help="The lifecycle as a Markdown table.")
 @JSON
 def command(*, spec: str | None, name: str | None, env: str | None, version: int | None, markdown: bool, as_json: bool) -> int:
-    """Explain the lifecycle: when each phase runs, where, and what its failure does.
+    """Explain the lifecycle, or the units of a spec.
 
+    The lifecycle says when each phase runs, where, and what its failure does.
     With a SPEC, show its units, each line beside the place in the spec that made it; NAME (a service or a unit) shows only these.
     """
     if spec is None:

@@ -100,8 +100,7 @@ def _verified(plan: Plan, report: Report, checked: flow.Checked) -> Planned:
     if report.has_errors:
         raise SpecError(report, checked.sources)
     console.show_findings(report, checked.sources)
-    assert plan.wanted is not None
-    return Planned(plan=plan, spec_text=checked.sources.get(plan.wanted.spec_file, ""))
+    return Planned(plan=plan, spec_text="".join(checked.sources.values()))
 
 
 def manifest_of(app: str, store: LocalStore, action: str) -> Manifest:

@@ -19,7 +19,10 @@ from nanod.view.plan import plan_data, plan_text
 @UNIT_DIR
 @JSON
 def command(*, spec: str, env: str | None, detailed: bool, diffs: bool, unit_dir: str | None, as_json: bool) -> int:
-    """Show what apply would do, and why: for each unit the action, its cause and the difference. Changes nothing."""
+    """Show what apply would do, and why.
+
+    For each unit the action, its cause with the line of the spec, and what changes in its file. Changes nothing.
+    """
     facts.require_systemd("plan")
     found = host.planned(spec, env=env, host=host.here(unit_dir)).plan
     if as_json:

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     help="A network of its own with a loopback and nothing else, or this machine's.",
 )
 def command(*, spec: str, env: str | None, network: Network, command_inside: tuple[str, ...]) -> int:
-    """Apply a spec for real on a throw-away systemd, booted over this machine's files; nothing of it stays.
+    """Apply a spec for real on a throw-away systemd.
 
-    It boots in seconds, needs root and no running systemd, prints what apply and status print, then runs COMMAND inside. The exit code is that of
+    That one is booted over this machine's files, and nothing of it stays. It boots in seconds, needs root and no running systemd, prints what apply and status print, then runs COMMAND inside. The exit code is that of
     apply.
     """
     checked = flow.check(spec, env=env)

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 @UNIT_DIR
 @JSON
 def command(*, app: str, purge: bool, yes: bool, lock_timeout: TimeSpan, unit_dir: str | None, as_json: bool) -> int:
-    """Stop an app with its hooks, last started first, and take its units off the host. Its data stays."""
+    """Take an app off the host; its data stays.
+
+    It is stopped with its hooks, last started first, and then its units are deleted.
+    """
     facts.require_systemd("remove")
     host.require_root("remove")
     here = host.here(unit_dir)

@@ -1,0 +1,49 @@
+"""docs/commands.md and the commands say the same, in both directions."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from nanod.cli.app import VERBS, nanod
+from nanod.errors import ExitCode
+
+_PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+_SECTIONS = {text.split(maxsplit=2)[1]: text for text in re.split(r"^## ", _PAGE, flags=re.MULTILINE) if text.startswith("nanod ")}
+
+
+def _command(verb: str) -> click.Command:
+    found = nanod.get_command(click.Context(nanod), verb)
+    assert found is not None
+    return found
+
+
+def test_every_verb_has_a_section_and_every_section_a_verb() -> None:
+    assert set(_SECTIONS) == set(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_option_is_documented_and_every_documented_option_exists(verb: str) -> None:
+    options = [item for item in _command(verb).params if isinstance(item, click.Option)]
+    exist = {word for item in options for word in (*item.opts, *item.secondary_opts)}
+    listed = re.findall(r"^- (`.*?)(?::|$)", _SECTIONS[verb], flags=re.MULTILINE)
+    documented = {word for line in listed for word in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", line)}
+    assert documented - exist == set()
+    assert {word for word in exist if word.startswith("--")} - documented == set()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_an_example_that_begins_with_the_verb(verb: str) -> None:
+    command = _command(verb)
+    text = command.get_help(click.Context(command, info_name=f"nanod {verb}"))
+    examples = text.partition("Example")[2]
+    assert f"nanod {verb}" in examples
+    assert max(map(len, text.split("\n"))) <= 100
+
+
+def test_exit_codes_are_those_of_the_code() -> None:
+    table = _PAGE.partition("## Exit codes")[2].partition("\n## ")[0]
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, flags=re.MULTILINE)} == {int(code) for code in ExitCode}
