@@ -1,20 +1,21 @@
 """A JSON Schema compiled to closures that answer yes or no, 50 times faster than jsonschema and without importing it.
 
-Knows the keywords that the language's schema uses and raises for any other, so that it cannot drift from jsonschema's meaning unseen; a property test compares
-the two.
+Knows the keywords that the language's schema uses and raises for any other, so that it cannot drift from jsonschema's meaning unseen; a property
+test compares the two.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 from nanod.spec.tree import Map, Seq
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    Check = Callable[[object], bool]
+Check = Callable[[object], bool]
 
 _ANNOTATIONS = frozenset(["$schema", "$defs", "title", "description", "default"])
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -40,48 +41,29 @@ class _Compiler:
     def shape(self, schema: Any) -> Check:
         if schema is True:
             return lambda _: True
-        checks = [check for keyword in schema if keyword not in _ANNOTATIONS and (check := self._keyword(keyword, schema))]
+        checks = [self._keyword(keyword, schema) for keyword in schema if keyword not in _ANNOTATIONS]
         if len(checks) == 1:
             return checks[0]
         return lambda value: all(check(value) for check in checks)
 
-    def _keyword(self, keyword: str, schema: Mapping[str, Any]) -> Check | None:
+    def _keyword(self, keyword: str, schema: Mapping[str, Any]) -> Check:
         operand = schema[keyword]
+        if keyword in {"properties", "patternProperties", "additionalProperties"}:
+            return self._members(schema) if keyword == _first_of_members(schema) else lambda _: True
         match keyword:
-            case "type":
-                return _type(operand)
-            case "enum":
-                known = frozenset((type(item), item) for item in operand)
-                return lambda value: isinstance(value, (str, int, bool, type(None))) and (type(value), value) in known
-            case "pattern":
-                search = re.compile(operand).search
-                return lambda value: not isinstance(value, str) or search(value) is not None
-            case "maxLength":
-                return lambda value: not isinstance(value, str) or len(value) <= operand
-            case "minimum":
-                return lambda value: not _is_number(value) or value >= operand  # type: ignore[operator]
-            case "maximum":
-                return lambda value: not _is_number(value) or value <= operand  # type: ignore[operator]
-            case "minItems":
-                return lambda value: not isinstance(value, list) or len(value) >= operand
-            case "required":
-                return lambda value: not isinstance(value, dict) or all(key in value for key in operand)
+            case "$ref":
+                return self._reference(operand)
             case "items":
                 item = self.shape(operand)
                 return lambda value: not isinstance(value, list) or all(map(item, value))
-            case "anyOf":
-                branches = [self.shape(branch) for branch in operand]
-                return lambda value: any(branch(value) for branch in branches)
             case "propertyNames":
                 name = self.shape(operand)
                 return lambda value: not isinstance(value, dict) or all(map(name, value))
-            case "$ref":
-                return self._reference(operand)
-            case "additionalProperties":
-                return self._members(schema)
-            case "properties" | "patternProperties":
-                return None if "additionalProperties" in schema else self._members(schema)
-        raise KeyError(keyword)
+            case "anyOf":
+                branches = [self.shape(branch) for branch in operand]
+                return lambda value: any(branch(value) for branch in branches)
+            case _:
+                return _SIMPLE[keyword](operand)
 
     def _reference(self, target: str) -> Check:
         name = target.removeprefix("#/$defs/")
@@ -113,10 +95,33 @@ class _Compiler:
         return members
 
 
+def _first_of_members(schema: Mapping[str, Any]) -> str:
+    """The three keywords for members are one check, made for the first of them."""
+    return next(keyword for keyword in schema if keyword in {"properties", "patternProperties", "additionalProperties"})
+
+
 def _type(wanted: str | list[str]) -> Check:
     kinds = frozenset(kind for name in ([wanted] if isinstance(wanted, str) else wanted) for kind in _TYPES[name])
     return lambda value: type(value) in kinds
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _enum(words: list[object]) -> Check:
+    known = frozenset((type(word), word) for word in words)
+    return lambda value: isinstance(value, (str, int, type(None))) and (type(value), value) in known
+
+
+def _pattern(pattern: str) -> Check:
+    search = re.compile(pattern).search
+    return lambda value: not isinstance(value, str) or search(value) is not None
+
+
+_SIMPLE: Final[dict[str, Callable[[Any], Check]]] = {
+    "type": _type,
+    "enum": _enum,
+    "pattern": _pattern,
+    "maxLength": lambda limit: lambda value: not isinstance(value, str) or len(value) <= limit,
+    "minimum": lambda limit: lambda value: not isinstance(value, int) or isinstance(value, bool) or value >= limit,
+    "maximum": lambda limit: lambda value: not isinstance(value, int) or isinstance(value, bool) or value <= limit,
+    "minItems": lambda limit: lambda value: not isinstance(value, list) or len(value) >= limit,
+    "required": lambda keys: lambda value: not isinstance(value, dict) or all(key in value for key in keys),
+}

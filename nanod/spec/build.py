@@ -15,14 +15,11 @@ from nanod.spec.tree import Map, Place, Seq, shown
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nanod.phases import Hook
-    from nanod.spec.model import Stop
+    from nanod.spec.model import Hook, Stop
     from nanod.spec.needs import Group
     from nanod.spec.read import Context
 
-_INHERITED: Final = (
-    "user dynamic_user group working_dir environment environment_files credentials sandbox volumes runtime_dir".split()
-)
+_INHERITED: Final = "user dynamic_user group working_dir environment environment_files credentials sandbox volumes runtime_dir".split()
 _TASK_FAILURE: Final = {"prestart": OnFailure.FAIL, "poststart": OnFailure.FAIL, "poststop": OnFailure.WARN}
 
 
@@ -86,7 +83,8 @@ def service(context: Context, group: Group, place: Place, name: str, *, is_task:
 
 def _user(context: Context, place: Place) -> str:
     if read.flag(place, "dynamic_user") and place.get("user") is not None:
-        context.findings.error(place, "'user' and 'dynamic_user' cannot both be said: a dynamic user has a name of systemd's choice", "dynamic_user", on_key=True)
+        message = "'user' and 'dynamic_user' cannot both be said: a dynamic user's name is made for it"
+        context.findings.error(place, message, "dynamic_user", on_key=True)
     return read.text(place, "user") or str(DEFAULTS["user"])
 
 
@@ -155,7 +153,7 @@ def _inherits(place: Place, own: Map, key: str, name: str, kind: str) -> Place:
             if shared in place.map.places:
                 inherited.places[shared] = place.map.places[shared]
     outer = place.child(key)
-    return Place(place.file, laid_over(inherited, own, kind), outer, name, outer.map.places.get(name))
+    return Place(place.file, laid_over(inherited, own, kind), parent=outer, key=name, spans=outer.map.places.get(name))
 
 
 def _processes(context: Context, group: Group, place: Place) -> tuple[Task, ...]:
@@ -181,9 +179,7 @@ def _processes(context: Context, group: Group, place: Place) -> tuple[Task, ...]
 
 def _tasks(context: Context, group: Group, place: Place) -> tuple[Task, ...]:
     own_tasks = place.child("tasks").map
-    return tuple(
-        _task(context, group, _inherits(place, own, "tasks", name, "task"), name) for name, own in own_tasks.items() if isinstance(own, Map)
-    )
+    return tuple(_task(context, group, _inherits(place, own, "tasks", name, "task"), name) for name, own in own_tasks.items() if isinstance(own, Map))
 
 
 def _task(context: Context, group: Group, at: Place, name: str) -> Task:
@@ -194,7 +190,8 @@ def _task(context: Context, group: Group, at: Place, name: str) -> Task:
     sidecar = read.flag(lifecycle, "sidecar")
     wait_for = read.text(at, "wait_for")
     if sidecar and (hook == "poststop" or wait_for):
-        context.findings.error(lifecycle, f"a sidecar runs beside the service, {'after which poststop runs' if hook == 'poststop' else 'and a wait ends'}", "sidecar")
+        why = "poststop comes after that" if hook == "poststop" else "a wait ends"
+        context.findings.error(lifecycle, f"a sidecar runs beside the service, and {why}", "sidecar")
     if sidecar and at.get("timeout") is not None:
         context.findings.error(at, "a sidecar runs as long as its service and has no 'timeout'", "timeout", on_key=True)
     return Task(

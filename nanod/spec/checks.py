@@ -68,13 +68,13 @@ def _sockets(findings: Findings, service: Service) -> None:
             findings.error(place, f"port {port} stands in 'ports' too: either the service binds it or nanod's socket does", "sockets", position)
         health = service.health
         if health and health.kind in {ProbeKind.TCP, ProbeKind.GRPC} and _reaches(health, host, port, is_port_alone=":" not in socket.listen):
-            findings.error(
-                place, f"a {health.kind} probe of a socket that nanod owns succeeds with nobody accepting; use http, exec or notify", "health", str(health.kind)
-            )
+            message = f"a {health.kind} probe of a socket that nanod owns succeeds with nobody accepting; use http, exec or notify"
+            findings.error(place, message, "health", str(health.kind))
     if service.rolling and service.rolling.strategy == "blue-green" and service.health:
         health = service.health
         if health.kind not in _INSTANCE_PROBES and not health.own_port:
-            findings.error(place, "with blue-green the probe must reach the new instance itself: notify, exec, unix, or its own port", "health", str(health.kind))
+            message = "with blue-green the probe must reach the new instance itself: notify, exec, unix, or its own port"
+            findings.error(place, message, "health", str(health.kind))
 
 
 def _reaches(health: Health, host: str, port: int, *, is_port_alone: bool) -> bool:
@@ -116,7 +116,8 @@ def _environment(findings: Findings, service: Service) -> None:
         if credential.env is None:
             continue
         if credential.env in taken:
-            findings.error(_place(service), f"the variable '{credential.env}' is set in '{taken[credential.env]}' too", "credentials", credential.name, "env")
+            message = f"the variable '{credential.env}' is set in '{taken[credential.env]}' too"
+            findings.error(_place(service), message, "credentials", credential.name, "env")
         taken[credential.env] = "credentials"
 
 
@@ -141,11 +142,12 @@ def _completed(findings: Findings, services: Mapping[str, Service]) -> None:
             if target.kind is not Kind.SCRIPT or target.schedule is not None:
                 what = "runs on a schedule" if target.schedule else "does not end by itself (kind: script does)"
                 findings.error(need.at, f"'{need.target}' {what}, so nothing can wait for its completion", "condition")
+            waits = f"'{service.name}' waits for '{target.name}' to complete"
             for key in ("poststart", "ready"):
                 if key in target.hooks:
-                    findings.error(_place(target), f"'{service.name}' waits for '{target.name}' to complete, so it has no time for {key} hooks", "hooks", key, on_key=True)
+                    findings.error(_place(target), f"{waits}, so it cannot have {key} hooks: they run beside it", "hooks", key, on_key=True)
             if target.health is not None:
-                findings.error(_place(target), f"'{service.name}' waits for '{target.name}' to complete, so it has no health", "health", on_key=True)
+                findings.error(_place(target), f"{waits}, so it cannot have a health check", "health", on_key=True)
 
 
 def _cycles(findings: Findings, services: Mapping[str, Service]) -> None:

@@ -9,7 +9,11 @@ _DAYS: Final = "Sun Mon Tue Wed Thu Fri Sat Sun".split()
 _MONTHS: Final = "jan feb mar apr may jun jul aug sep oct nov dec".split()
 _RANGES: Final = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 _ITEM = re.compile(r"(?:\*|([A-Za-z0-9]+)(?:-([A-Za-z0-9]+))?)(?:/([0-9]+))?")
-_SHORT: Final = {"@hourly": "hourly", "@daily": "daily", "@midnight": "daily", "@weekly": "weekly", "@monthly": "monthly", "@yearly": "yearly", "@annually": "yearly"}
+_SHORT: Final = {
+    **{f"@{word}": word for word in ("hourly", "daily", "weekly", "monthly", "yearly")},
+    "@midnight": "daily",
+    "@annually": "yearly",
+}
 
 
 class CronError(ValueError):
@@ -17,7 +21,7 @@ class CronError(ValueError):
 
 
 def from_cron(text: str) -> str | None:
-    """The calendar expression for cron's five fields or an @word; None for a text that is no cron. Raises CronError where systemd has no such expression."""
+    """The calendar expression for cron's five fields or an @word; None for other text. Raises CronError where systemd has no such expression."""
     fields = text.split()
     if text.startswith("@"):
         if text not in _SHORT:
@@ -57,7 +61,7 @@ def _item(item: str, place: int) -> str:
 
 
 def _weekdays(start: int, end: int | None, step: str | None) -> str:
-    """systemd has no steps over days of the week, and its week begins on Monday."""
+    """There are no steps over days of the week, and the week begins on Monday."""
     if end is None:
         return _DAYS[start]
     if step is None and 1 <= start <= end <= 7:

@@ -22,7 +22,9 @@ def hooks(context: read.Context, service: Place, shell: tuple[str, ...], base: s
     written = service.below("hooks")
     for phase in HOOK_PHASES:
         if written is not None and written.get(phase) is not None:
-            made = tuple(_hook(context, place, phase, number, shell, base) for number, place in enumerate(_places(context, written.child(phase)), 1))
+            made = tuple(
+                _hook(context, place, (phase, number), shell, base) for number, place in enumerate(_places(context, written.child(phase)), 1)
+            )
             _check_names(context, made)
             if made:
                 found[phase] = made
@@ -44,7 +46,8 @@ def _places(context: read.Context, phase: Place) -> list[Place]:
     return items
 
 
-def _hook(context: read.Context, place: Place, phase: str, number: int, shell: tuple[str, ...], base: str | None) -> Hook:
+def _hook(context: read.Context, place: Place, position: tuple[str, int], shell: tuple[str, ...], base: str | None) -> Hook:
+    phase, number = position
     scope = read.choice(place, "scope", Scope, "start")
     if scope is Scope.DEPLOY and phase != "prestart":
         context.findings.error(place, f"'scope: deploy' is for prestart hooks; {phase} hooks run at every start", "scope")
@@ -55,7 +58,8 @@ def _hook(context: read.Context, place: Place, phase: str, number: int, shell: t
     assert run is not None, "the schema asks for text, or a mapping with 'run'"
     is_irreversible = read.flag(place, "irreversible")
     if is_irreversible and phase != "deploy" and scope is not Scope.DEPLOY:
-        context.findings.error(place, "'irreversible' is for hooks that run once per content: deploy, and prestart with 'scope: deploy'", "irreversible")
+        message = "'irreversible' is for hooks that run once per content: deploy, and prestart with 'scope: deploy'"
+        context.findings.error(place, message, "irreversible")
     return Hook(
         at=place,
         phase=phase,
@@ -75,7 +79,8 @@ def _on_failure(context: read.Context, place: Place, row: Phase) -> OnFailure:
     chosen = read.choice(place, "on_failure", OnFailure, row.default)
     if chosen not in row.allowed:
         name = f"{row.name} hook{f' with scope: {row.scope}' if row.scope is Scope.DEPLOY else ''}"
-        context.findings.error(place, f"'on_failure' of a {name} must be {alternatives([word.value for word in row.allowed])}, not '{chosen}'", "on_failure")
+        allowed = alternatives([word.value for word in row.allowed])
+        context.findings.error(place, f"'on_failure' of a {name} must be {allowed}, not '{chosen}'", "on_failure")
     return chosen
 
 

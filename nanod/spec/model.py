@@ -1,7 +1,7 @@
 """What a spec says, after merging, with defaults filled in: frozen values, each with its mark.
 
-Every value has `at`: `item.at("stop", "timeout")` is the place of that key, or the nearest enclosing place when nobody wrote it; `item.at.written("stop",
-"timeout")` tells a value that was written from a default.
+Every value has `at`: `item.at("stop", "timeout")` is the place of that key, or the nearest enclosing place when nobody wrote it;
+`item.at.written("stop", "timeout")` tells a value that was written from a default.
 Paths are absolute and normalised. Numbers of time and size are `nanod.values`.
 """
 
@@ -11,14 +11,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-from nanod.values import TimeSpan
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from nanod.diagnostics import Mark
     from nanod.phases import Context, OnFailure, Scope
-    from nanod.values import Size
+    from nanod.values import Size, TimeSpan
 
 
 class Where(Protocol):

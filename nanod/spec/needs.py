@@ -86,7 +86,8 @@ def _is_known(context: Context, group: Group, service: Place, item: Place, targe
     elif target in group.names:
         return True
     else:
-        advice = f"did you mean '{near[0]}'?" if near else f"services are {', '.join(sorted(group.names)[:20])}; a unit of the host ends in '.service' or the like"
+        known = f"services are {', '.join(sorted(group.names)[:20])}; a unit of the host ends in '.service' or the like"
+        advice = f"did you mean '{near[0]}'?" if near else known
         problem = f"no service {shown(target)}: {advice}"
     context.findings.error(outer, problem, item.key, on_key=True)
     return False

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from nanod.spec.read import Context
 
 _SIGNALS: Final = frozenset(
-    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS".split()
+    """
+    HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG XCPU XFSZ
+    VTALRM PROF WINCH IO PWR SYS
+    """.split()
 )
 _REALTIME = re.compile(r"RTM(?:IN(?:\+(?:[1-9]|[12][0-9]|30))?|AX(?:-(?:[1-9]|[12][0-9]|30))?)")
 _REFUSED: Final = {
@@ -144,7 +147,9 @@ def _refuse_cron(context: Context, place: Place, calendar: str, *keys: str) -> N
 
 def rolling(context: Context, service: Place) -> Rolling | None:
     place = service.below("rolling")
-    return place and Rolling(
+    if place is None:
+        return None
+    return Rolling(
         at=place,
         strategy=read.text(place, "strategy") or str(DEFAULTS["rolling.strategy"]),
         max_parallel=read.integer(place, "max_parallel", int(DEFAULTS["rolling.max_parallel"])),
@@ -154,7 +159,9 @@ def rolling(context: Context, service: Place) -> Rolling | None:
 
 def build(context: Context, service: Place) -> Build | None:
     place = service.below("build")
-    return place and Build(
+    if place is None:
+        return None
+    return Build(
         at=place,
         environment=read.environment(context, place),
         inputs=read.strings(place, "inputs") or ("**",),
@@ -171,7 +178,8 @@ def directives(context: Context, service: Place) -> tuple[dict[str, dict[str, tu
         place = block.below(section) if block else None
         for key, value in place.map.items() if place else ():
             if (why := _REFUSED.get(key)) or key.startswith("X-Nanod-"):
-                context.findings.error(service, f"'{key}' cannot be set here: {why or 'it is how nanod knows its own units'}", "systemd", section, key, on_key=True)
+                message = f"'{key}' cannot be set here: {why or 'it is how nanod knows its own units'}"
+                context.findings.error(service, message, "systemd", section, key, on_key=True)
             elif isinstance(value, Seq):
                 found.setdefault(section, {})[key] = tuple(read.written(item) for item in value)
             else:

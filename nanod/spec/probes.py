@@ -72,7 +72,7 @@ def health(context: Context, service: Place, ports: tuple[int, ...], shell: tupl
 
 
 def implied_health(context: Context, service: Place, ports: tuple[int, ...], kind: str) -> Health | None:
-    """kind http or grpc with ports and no health: tcp on the own port."""
+    """Of kind http or grpc with ports and no health: tcp on the own port."""
     if kind not in {"http", "grpc"} or not ports or "health" in service.map.broken:
         return None
     return Health(
@@ -123,7 +123,8 @@ def _url(context: Context, place: Place, value: str, ports: tuple[int, ...]) -> 
     except ValueError:
         parts, port, host = urlsplit(""), 0, ""
     if parts.scheme not in {"http", "https"} or not _is_host(host) or parts.username is not None:
-        context.findings.error(place, f"'http' must be a URL such as 'http://127.0.0.1:8080/healthz', or '/path' on the own port, not {shown(value)}", "http")
+        form = "a URL such as 'http://127.0.0.1:8080/healthz', or '/path' on the own port"
+        context.findings.error(place, f"'http' must be {form}, not {shown(value)}", "http")
         return "", False
     return value, host in LOOPBACK and port in ports
 
@@ -133,7 +134,8 @@ def _liveness(context: Context, health_place: Place, kind: ProbeKind) -> Livenes
     if place is None:
         return None
     if kind is ProbeKind.NOTIFY:
-        context.findings.error(health_place, "'liveness' needs something to probe; with 'notify' use systemd's watchdog (systemd: {Service: {WatchdogSec: …}})", "liveness")
+        message = "'liveness' needs something to probe; with 'notify' use systemd's watchdog (systemd: {Service: {WatchdogSec: …}})"
+        context.findings.error(health_place, message, "liveness", on_key=True)
     return Liveness(
         at=place,
         interval=read.default_span(context, place, "health.liveness.interval"),
@@ -163,5 +165,3 @@ def _socket(context: Context, place: Place) -> Listen:
         backlog=read.integer(place, "backlog", int(DEFAULTS["sockets.backlog"])),
         via=read.text(place, "via") or str(DEFAULTS["sockets.via"]),
     )
-
-

@@ -126,7 +126,8 @@ def absolute(context: Context, place: Place, value: str, base: str | None, *keys
         context.findings.error(place, f"{shown(value)}: '~' is not a home directory here, write the absolute path", *keys)
     if not value.startswith("/"):
         if base is None:
-            context.findings.error(place, f"{shown(value)} is relative, and a spec from standard input has no directory: write the absolute path", *keys)
+            message = f"{shown(value)} is relative, and a spec from standard input has no directory: write the absolute path"
+            context.findings.error(place, message, *keys)
             return "/"
         value = f"{base}/{value}"
     return normal(value)
@@ -195,11 +196,15 @@ def command_at(context: Context, place: Place, key: str, shell_argv: tuple[str, 
 
 
 def _program(context: Context, place: Place, word: str, base: str | None, *keys: str | int) -> str:
-    """The program, absolute unless it is a bare name. systemd reads marks before it (`-`, `@`, `:`, `+`, `!`) and env(1) one with `=` as a variable."""
+    """The program, absolute unless it is a bare name. Marks before it (`-`, `@`, `:`, `+`, `!`) mean something to systemd, `=` in it to env(1)."""
     path = absolute(context, place, word, base, *keys) if "/" in word else word
     if not word or _BAD_PROGRAM.search(word) or not word.isprintable():
-        hint = "; text with blanks is a command for the shell: write it without the brackets" if " " in word.strip() else ""
-        context.findings.error(place, f"{shown(word)} cannot be a program's name: quotes, blanks, '=', '\\' and marks before it have other meanings{hint}", *keys)
+        hint = (
+            "a command for the shell is written without the brackets"
+            if " " in word.strip()
+            else "quotes, blanks, '=', '\\' and marks have other meanings"
+        )
+        context.findings.error(place, f"{shown(word)} cannot be a program's name: {hint}", *keys)
     return path
 
 

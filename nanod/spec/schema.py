@@ -26,7 +26,6 @@ from nanod.spec.shapes import (
     PATHS,
     PERCENT,
     PORT,
-    SCALAR,
     SIZE,
     TEXT,
     TIME,
@@ -55,7 +54,7 @@ _HOOK = mapping(
         "run": said(COMMAND, "What runs: text for the shell, or a list that is run as it is."),
         "name": said(FILE_NAME, "How status and history call it; its position otherwise."),
         "timeout": said(TIME, "How long it may take; the phase's own limit otherwise."),
-        "on_failure": said(choice("fail", "warn", "ignore"), "fail halts the service, warn shows, ignore goes to the history alone; not every phase allows each."),
+        "on_failure": said(choice("fail", "warn", "ignore"), "fail halts the service, warn shows, ignore is in the history alone; see the phases."),
         "scope": said(choice("start", "deploy"), "prestart only: at every process start, or once per content of the service."),
         "context": said(choice("host", "service"), "Outside or inside the service's sandbox; both as the service's user."),
         "user": said(USER, "Another user than the service's."),
@@ -81,7 +80,7 @@ _HOOKS = mapping(
 _HEALTH = mapping(
     "a mapping with one probe",
     {
-        "http": said(text("a URL, or a path on the own port", r"[^\x00-\x20\x7f]+"), "A URL that answers 2xx or 3xx when healthy; `/path` is on the own port."),
+        "http": said(text("a URL, or a path on the own port", r"[^\x00-\x20\x7f]+"), "A URL that answers 2xx or 3xx; `/path` is on the own port."),
         "tcp": said(_ADDRESS, "An address that accepts connections."),
         "unix": said(PATH, "A stream socket that accepts connections."),
         "grpc": said(_ADDRESS, "The address of a grpc.health.v1 server."),
@@ -115,7 +114,9 @@ _REQUIRES = any_of(
             mapping(
                 "a mapping such as {condition: healthy}",
                 {
-                    "condition": said(choice("started", "healthy", "completed"), "What is waited for: healthy where there is a health check, else started."),
+                    "condition": said(
+                        choice("started", "healthy", "completed"), "What is waited for: healthy where it has a health check, else started."
+                    ),
                     "restart": said(BOOLEAN, "Restarts together with it.", default=False),
                     "required": said(BOOLEAN, "false: start even when it does not.", default=True),
                 },
@@ -213,20 +214,20 @@ _COMMON: dict[str, Shape] = {
     "sandbox": said(choice("strict", "default", "off"), "How closed it runs.", DEFAULTS["sandbox"]),
     "systemd": said(
         mapping(
-            "a mapping of sections such as {Service: {Nice: \"5\"}}",
+            'a mapping of sections such as {Service: {Nice: "5"}}',
             {
                 section: said(
                     table(
                         "a mapping of directives",
                         DIRECTIVE_NAME,
-                        any_of("text or a list of texts (\"\" is the empty one)", DIRECTIVE, sequence("a list of texts", DIRECTIVE)),
+                        any_of('text or a list of texts ("" is the empty one)', DIRECTIVE, sequence("a list of texts", DIRECTIVE)),
                     ),
                     f"The [{section}] section.",
                 )
                 for section in ("Unit", "Service", "Socket", "Timer")
             },
         ),
-        "Directives of the main unit: text replaces, a list adds, [\"\"] resets.",
+        'Directives of the main unit: text replaces, a list adds, [""] resets.',
     ),
 }
 _OWN_PORTS: dict[str, Shape] = {
@@ -246,7 +247,10 @@ _TASK = mapping(
     {
         **_COMMON,
         "lifecycle": said(_LIFECYCLE, "When the task runs."),
-        "wait_for": said(text("an address such as 'tcp://127.0.0.1:5432'", r"(?:tcp|unix|http|https)://[^\x00-\x20\x7f]+"), "Waits until it answers, instead of a command."),
+        "wait_for": said(
+            text("an address such as 'tcp://127.0.0.1:5432'", r"(?:tcp|unix|http|https)://[^\x00-\x20\x7f]+"),
+            "Waits until it answers, instead of a command.",
+        ),
         "timeout": said(TIME, "Limit of a task that ends."),
         "on_failure": said(choice("fail", "warn"), "What a failure means to the service."),
         "per": said(choice("replica", "group"), "Once for each instance, or once for all.", DEFAULTS["tasks.per"]),
@@ -282,7 +286,9 @@ _SERVICE = mapping(
             table("a mapping of processes", NAME, optional(mapping("a mapping of a process's keys", {**_COMMON, **_OWN_PORTS}))),
             "Several main processes instead of `command`.",
         ),
-        "tasks": said(table("a mapping of tasks", NAME, optional(ref("task", "a mapping of a task's keys"))), "Tasks around the service, as in Nomad."),
+        "tasks": said(
+            table("a mapping of tasks", NAME, optional(ref("task", "a mapping of a task's keys"))), "Tasks around the service, as in Nomad."
+        ),
         "replicas": said(number("a number from 1 to 1000", 1, 1000), "How many instances."),
         "rolling": said(
             mapping(
@@ -308,7 +314,9 @@ _SERVICE = mapping(
                         "calendar": said(CALENDAR, "When (systemd.time(7))."),
                         "persistent": said(BOOLEAN, "Runs at boot when it was missed.", DEFAULTS["schedule.persistent"]),
                         "randomized_delay": said(TIME, "A random pause before it.", DEFAULTS["schedule.randomized_delay"]),
-                        "timezone": said(text("a time zone such as 'UTC' or 'Europe/Berlin'", r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*"), "Of the calendar."),
+                        "timezone": said(
+                            text("a time zone such as 'UTC' or 'Europe/Berlin'", r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*"), "Of the calendar."
+                        ),
                     },
                 ),
             ),
@@ -361,7 +369,8 @@ _OVERLAY = mapping(
     {
         **_LAYERS,
         "services": said(
-            table("a mapping of names to services", NAME, optional(ref("service", "a mapping of a service's keys"))), "Laid over the services; null leaves one out."
+            table("a mapping of names to services", NAME, optional(ref("service", "a mapping of a service's keys"))),
+            "Laid over the services; null leaves one out.",
         ),
     },
 )

@@ -8,7 +8,7 @@ Shape = dict[str, Any]
 
 
 def whole(pattern: str) -> str:
-    """The pattern, for the whole text. JSON Schema searches; Python's `$` also matches before a last line feed, which `(?!\\n)` rules out."""
+    """The pattern, for the whole text. JSON Schema searches, and Python's `$` matches before a last line feed too, which the look-ahead rules out."""
     return f"^(?:{pattern})$(?!\\n)"
 
 
@@ -91,7 +91,7 @@ PORT = number("a port number from 1 to 65535", 1, 65535)
 
 TEXT = text("text without NUL", r"[^\x00]*")
 LINE = text("one line of text", r"[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\\]")
-SCALAR: Shape = {"title": "text, a number, true or false (\"\" is the empty one)", "type": ["string", "integer", "boolean"], "pattern": r"^[^\x00]*$"}
+SCALAR: Shape = {"title": 'text, a number, true or false ("" is the empty one)', "type": ["string", "integer", "boolean"], "pattern": r"^[^\x00]*$"}
 """Read as it is written: `08`, `1e3`, `no`, `true` and `22:22` are these very characters."""
 DIRECTIVE: Shape = {
     "title": "one line of text that does not end in a backslash",

@@ -1,7 +1,7 @@
 """Enough of the shell's grammar (POSIX.1-2017, 2.3 and 2.9) to know whether a text is one simple command, and where `exec` goes in it.
 
-dash keeps standing as the parent of the last command of a script, so that a service's main process would be the shell: it gets `reload`'s signal and dies of it
-(tried, dash 0.5.12). `exec` makes the command the main process.
+dash stays as the parent of the last command of a script, so that a service's main process would be the shell: it gets the signal of a
+reload and dies of it (tried, dash 0.5.12). `exec` makes the command the main process.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ _OPENERS: Final = frozenset("then else elif do { ! time".split())
 _CLOSERS: Final = frozenset("fi done esac } ]]".split())
 # `exec` in front of these fails or changes nothing: no program of the name exists, or it would only end the shell.
 _BUILTINS: Final = frozenset(
-    ". : alias bg break cd command continue declare disown eval exit export fg getopts hash jobs let local popd pushd read readonly return set shift shopt source "
-    "times trap type typeset ulimit umask unalias unset wait".split()
+    """
+    . : alias bg break cd command continue declare disown eval exit export fg getopts hash jobs let local popd pushd read readonly
+    return set shift shopt source times trap type typeset ulimit umask unalias unset wait
+    """.split()
 )
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
 _OPERATORS: Final = ("&&", "||", ";;", "|&", ";", "&", "|", "(", ")", "\n")

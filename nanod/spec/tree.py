@@ -56,8 +56,9 @@ def built_in(values: dict[str, object]) -> Map:
     made = Map()
     for key, value in values.items():
         if isinstance(value, list):
-            made[key] = Seq()
-            made[key].extend(value)
+            items = Seq()
+            items.extend(value)
+            made[key] = items
         else:
             made[key] = built_in(value) if isinstance(value, dict) else value
     return made
@@ -68,7 +69,9 @@ class Place:
 
     __slots__ = ("file", "key", "node", "parent", "spans")
 
-    def __init__(self, file: str, node: object, parent: Place | None = None, key: str | int = "", spans: tuple[Span | None, Span] | None = None) -> None:
+    def __init__(
+        self, file: str, node: object, *, parent: Place | None = None, key: str | int = "", spans: tuple[Span | None, Span] | None = None
+    ) -> None:
         self.file, self.node, self.parent, self.key, self.spans = file, node, parent, key, spans
 
     @property
@@ -95,7 +98,7 @@ class Place:
     def child(self, key: str | int) -> Place:
         """The place of a key or item, which exists or is built in."""
         node, spans = _step(self.node, key)
-        return Place(self.file, node, self, key, spans)
+        return Place(self.file, node, parent=self, key=key, spans=spans)
 
     def below(self, key: str) -> Place | None:
         """The place of the mapping under `key`, None when there is none."""
@@ -114,7 +117,7 @@ class Place:
                 break
             node, spans = inner, found
         if spans is None:
-            return self.parent() if self.parent is not None and self.parent.spans is not None else Mark(self.file if self.parent is None else "<built-in>")
+            return self.parent() if self.parent is not None else Mark(self.file)
         span = spans[0] if spans[0] is not None and isinstance(node, (Map, Seq)) else spans[1]
         return mark_of(self.file, span)
 

@@ -57,7 +57,7 @@ _REFUSED: Final = {
 
 
 def explain(root: Place, schema: Shape, findings: Findings) -> bool:
-    """Reports everything in which the values break the schema, and cuts the wrong values out, so that the rest can be looked at. False: there were too many to go on."""
+    """Reports everything that breaks the schema, and cuts it out, so that the rest can be looked at. False: there was too much to go on."""
     budget = _Budget(MAX_FINDINGS)
     validator = jsonschema.Draft202012Validator(schema)
     errors = [leaf for error in islice(validator.iter_errors(root.node), MAX_FINDINGS) for leaf in _leaves(error)]
