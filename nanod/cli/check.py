@@ -17,7 +17,8 @@ from nanod.errors import ExitCode
 def command(*, spec: str, env: str | None, strict: bool, as_json: bool) -> int:
     """Show all errors of a spec at once, each with its line.
 
-    Looks at nothing but the spec: no root, no systemd."""
+    Looks at nothing but the spec: no root, no systemd.
+    """
     checked = flow.check(spec, env=env)
     found = list(checked.report)
     is_good = checked.units is not None and not (strict and console.counted(found))

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def command(*, spec: str, env: str | None, output: str | None, version: int | None, as_json: bool) -> int:
     """Print the units that a spec becomes.
 
-    Needs no root and no systemd; the same spec in the same directory gives the same bytes."""
+    Needs no root and no systemd; the same spec in the same directory gives the same bytes.
+    """
     units, checked = flow.compiled(spec, env=env, version=version)
     console.show_findings(checked.report, checked.sources)
     if output is not None:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def command(*, spec: str | None, name: str | None, env: str | None, version: int | None, markdown: bool, as_json: bool) -> int:
     """Explain the lifecycle, or the units of a spec.
 
-    The lifecycle says when each phase runs, where, and what its failure does.
-    With a SPEC, show its units, each line beside the place in the spec that made it; NAME (a service or a unit) shows only these.
+    The lifecycle says when each phase runs, where, and what its failure does. With a SPEC, show its units, each line beside the place in the spec
+    that made it; NAME (a service or a unit) shows only these.
     """
     if spec is None:
         _lifecycle(markdown=markdown, as_json=as_json)

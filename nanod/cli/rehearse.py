@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 def command(*, spec: str, env: str | None, network: Network, command_inside: tuple[str, ...]) -> int:
     """Apply a spec for real on a throw-away systemd.
 
-    That one is booted over this machine's files, and nothing of it stays. It boots in seconds, needs root and no running systemd, prints what apply and status print, then runs COMMAND inside. The exit code is that of
-    apply.
+    It is booted in seconds over this machine's files, and nothing of it stays; it needs root and no running systemd. Prints what apply and status
+    print, then runs COMMAND inside. The exit code is that of apply.
     """
     checked = flow.check(spec, env=env)
     if checked.units is None:

@@ -19,7 +19,8 @@ from nanod.view.status import status_data, status_text
 def command(*, app: str | None, unit_dir: str | None, as_json: bool) -> int:
     """Show how apps are, and why.
 
-    Their services, the last run of each hook, the cause of a failure with its last lines, and what was changed by hand. Exit code 0 when all is healthy, 4 when not. systemctl and journalctl show the same units.
+    Their services, the last run of each hook, the cause of a failure with its last lines, and what was changed by hand. Exit code 0 when all is
+    healthy, 4 when not. systemctl and journalctl show the same units.
     """
     facts.require_systemd("show status")
     here = host.here(unit_dir)

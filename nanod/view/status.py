@@ -88,7 +88,11 @@ def _ran(hook: HookStatus, now: int) -> str:
     if hook.record is None:
         return ""
     how = f"{hook_text(hook.record).removeprefix(f'hook {hook.hook.phase}/{hook.hook.name} ')}, " if hook.record.status else ""
-    return f"{how}took {hook.record.duration_ms / 1000:.1f} s, {age(now - hook.record.at)} ago"
+    return f"{how}took {_took(hook.record.duration_ms)}, {age(now - hook.record.at)} ago"
+
+
+def _took(milliseconds: int) -> str:
+    return f"{milliseconds}ms" if milliseconds < 1000 else age(milliseconds * 1000)
 
 
 def _drift(drift: Iterable[Drift], style: Style) -> Iterator[str]:

@@ -75,9 +75,9 @@ def test_a_failed_service_says_why_shows_its_hooks_and_what_was_changed_by_hand(
         "  web  -  failed  -  restarts 2",
         "    cannot start shop-web: hook prestart/migrate exited with status 3",
         "      no \\x1b[2Jtable",
-        "    failed     prestart/migrate  exited with status 3, took 0.2 s, 1min 30s ago",
+        "    failed     prestart/migrate  exited with status 3, took 250ms, 1min 30s ago",
         "    no record  poststart/1",
-        "    ok         poststop/1        took 0.2 s, 1min 30s ago",
+        "    ok         poststop/1        took 250ms, 1min 30s ago",
         "    edited  shop-web.service is not what nanod left there; 'nanod apply' puts it back",
         "    override  /etc/systemd/system/shop-web.service.d/x.conf is a drop-in of the administrator, which wins",
     ]
