@@ -119,7 +119,7 @@ def _forget_enablement(directory: Path, *, vendor: bool) -> None:
 def _forget_apps(root: Path) -> None:
     """Remove the units that nanod made here earlier: their state below /var/lib/nanod is not there either."""
     for unit in (root / "etc/systemd/system").glob("*.*"):
-        if not unit.is_symlink() and unit.is_file() and b"\nX-Nanod-" in unit.read_bytes():
+        if not unit.is_symlink() and unit.is_file() and b"\n[X-Nanod]\n" in unit.read_bytes():
             unit.unlink()
 
 

@@ -19,6 +19,8 @@ from nanod.rehearse.machine import SOURCE, Machine
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from nanod.host.process import Completed
+
 CREDENTIAL = """\
 [Service]
 Type=oneshot
@@ -174,6 +176,55 @@ def test_command_line() -> None:
         [sys.executable, "-m", "nanod.rehearse", "--", "sh", "-c", "ps -p 1 -o comm=; exit 5"], cwd=SOURCE, capture_output=True, check=False
     )
     assert (done.returncode, done.stdout) == (5, b"systemd\n")
+
+
+SPEC = """\
+project: trial
+services:
+  web:
+    command: {command}
+    user: root
+    hooks:
+      poststart: echo up > /srv/trial/hook
+"""
+
+
+def rehearse(machine: Machine, command: str, *inside: str) -> Completed:
+    """Rehearse on a machine of the lab: what must not change is that machine's then, and not this one's."""
+    machine.write("/srv/trial/trial.yaml", SPEC.format(command=command))
+    return machine.nanod("rehearse", "trial.yaml", "--", *inside, cwd=Path("/srv/trial"))
+
+
+def test_rehearse_applies_for_real_and_nothing_of_it_stays(machine: Machine) -> None:
+    done = rehearse(machine, "sleep infinity", "sh", "-c", "pwd; cat hook; systemctl is-active trial-web; systemctl is-active redis-server")
+    assert done.status == 0, done.err
+    assert done.out.splitlines()[-4:] == ["/srv/trial", "up", "active", "inactive"]
+    assert machine.run(["sh", "-c", "ls /srv/trial; ls -d /etc/systemd/system/trial*; ls /var/lib/nanod/apps"]).out == "trial.yaml\n"
+
+
+def test_rehearse_exits_with_the_verdict(machine: Machine) -> None:
+    assert rehearse(machine, "/bin/false", "true").status == 4
+    assert rehearse(machine, "sleep infinity", "false").status == 0
+
+
+def test_rehearse_starts_from_nothing_where_the_app_runs_already(machine: Machine) -> None:
+    machine.write("/srv/trial/trial.yaml", SPEC.format(command="sleep infinity"))
+    assert machine.nanod("apply", "/srv/trial/trial.yaml").status == 0
+    state = "systemctl show --property=MainPID,NRestarts trial-web; find /etc/systemd/system /var/lib/nanod /srv/trial -printf '%p %T@\\n'"
+    before = machine.run(["sh", "-c", state]).out
+    words = ["rehearse", "trial.yaml", "--", "pgrep", "--count", "--full", "^sleep infinity"]
+    done = machine.nanod(*words, cwd=Path("/srv/trial"))
+    assert done.status == 0, done.err
+    assert "generation 1" in done.out
+    assert done.out.splitlines()[-1] == "1"
+    assert machine.run(["sh", "-c", state]).out == before
+
+
+def test_rehearse_needs_the_spec_inside(machine: Machine) -> None:
+    machine.write("/run/trial.yaml", SPEC.format(command="sleep infinity"))
+    done = machine.nanod("rehearse", "/run/trial.yaml")
+    assert done.status == 1
+    assert "cannot rehearse /run/trial.yaml: it is not there on the machine" in done.err
 
 
 CALLER = """\

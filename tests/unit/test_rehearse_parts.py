@@ -93,8 +93,8 @@ def _host(root: Path) -> None:
     system = "etc/systemd/system"
     for name in ("redis.service", "multi-user.target.wants/redis.service", "a.service.requires/b.service", "sysinit.target.wants/t.service"):
         _file(root, f"{system}/{name}")
-    _file(root, f"{system}/shop-web.service", "# from /srv/shop.yaml\n[Unit]\nX-Nanod-App=shop\n")
-    _file(root, f"{system}/shop.target", "# from /srv/shop.yaml\n[Unit]\nX-Nanod-App=shop\n")
+    _file(root, f"{system}/shop-web.service", "# Made by nanod from /srv/shop.yaml\n[Service]\n[X-Nanod]\nApp=shop\n")
+    _file(root, f"{system}/shop.target", "# Made by nanod from /srv/shop.yaml\n[Service]\n[X-Nanod]\nApp=shop\n")
     for name in ("dbus.service", "getty.target"):
         _file(root, f"usr/lib/systemd/system/multi-user.target.wants/{name}")
     _file(root, "usr/lib/systemd/system/sysinit.target.wants/systemd-journald.service")
