@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nanod.spec.model import Health, Service, Spec, Task
     from nanod.spec.tree import Findings
 
+_MAX_CIRCLES: Final = 20
 _INSTANCE_PROBES: Final = (ProbeKind.NOTIFY, ProbeKind.EXEC, ProbeKind.UNIX)
 
 
@@ -40,16 +41,19 @@ def _place(service: Service | Task | Spec) -> Place:
 
 def _ports(findings: Findings, services: Mapping[str, Service]) -> None:
     """Instance n of a service has ports[k] + n - 1."""
-    owners: dict[int, str] = {}
+    taken: list[tuple[int, int, str, Place, int]] = []
     for name, service in services.items():
         for place, position, port in _all_ports(service):
             last = port + (service.replicas or 1) - 1
             if last > 65535:
                 findings.error(place, f"{service.replicas} instances from port {port} on need ports above 65535", "ports", position)
-            for taken in range(port, min(last, 65535) + 1):
-                if (owner := owners.setdefault(taken, name)) != name:
-                    findings.error(place, f"port {taken} belongs to '{owner}' already", "ports", position)
-                    break
+            taken.append((port, last, name, place, position))
+    until, owner = 0, ""
+    for port, last, name, place, position in sorted(taken, key=lambda row: row[:2]):
+        if port <= until:
+            findings.error(place, f"port {port} belongs to '{owner}' already", "ports", position)
+        if last > until:
+            until, owner = last, name
 
 
 def _all_ports(service: Service) -> list[tuple[Place, int, int]]:
@@ -142,6 +146,7 @@ def _completed(findings: Findings, services: Mapping[str, Service]) -> None:
             if target.kind is not Kind.SCRIPT or target.schedule is not None:
                 what = "runs on a schedule" if target.schedule else "does not end by itself (kind: script does)"
                 findings.error(need.at, f"'{need.target}' {what}, so nothing can wait for its completion", "condition")
+                continue
             waits = f"'{service.name}' waits for '{target.name}' to complete"
             for key in ("poststart", "ready"):
                 if key in target.hooks:
@@ -157,24 +162,30 @@ def _cycles(findings: Findings, services: Mapping[str, Service]) -> None:
         for name, service in services.items()
     }
     done: set[str] = set()
+    found = 0
     for start in services:
-        path: list[str] = []
         stack = [(start, iter(edges[start]))] if start not in done else []
-        path.extend(name for name, _ in stack)
-        while stack:
+        path = dict.fromkeys(name for name, _ in stack)
+        while stack and found < _MAX_CIRCLES:
             name, rest = stack[-1]
             target = next(rest, None)
             if target is None:
                 done.add(name)
                 stack.pop()
-                path.pop()
+                path.popitem()
             elif target in path:
-                circle = [*path[path.index(target) :], target]
+                names = list(path)
+                circle = [*names[names.index(target) :], target]
                 service = services[name]
-                findings.error(_edge(service, target), f"a circle of services that wait for one another: {' → '.join(circle)}")
+                findings.error(_edge(service, target), f"a circle of services that wait for one another: {_written(circle)}")
+                found += 1
             elif target not in done:
                 stack.append((target, iter(edges[target])))
-                path.append(target)
+                path[target] = None
+
+
+def _written(circle: list[str]) -> str:
+    return " → ".join(circle if len(circle) <= 12 else [*circle[:6], "…", *circle[-5:]])
 
 
 def _edge(service: Service, target: str) -> Place:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import gc
 import os
 import re
@@ -208,9 +207,9 @@ class _Loading:
 
     def _unknown_runtime(self, top: Place, place: Place, runtime: str) -> None:
         known = sorted({*RUNTIMES, *top.child("runtimes").map})
-        near = difflib.get_close_matches(runtime, known, 1)
+        near = self.findings.guess(runtime, known)
         if runtime not in top.child("runtimes").map.broken:
-            advice = f"did you mean '{near[0]}'?" if near else f"there is {', '.join(known)}; others are declared under 'runtimes:'"
+            advice = f"did you mean '{near}'?" if near else f"there is {', '.join(known)}; others are declared under 'runtimes:'"
             self.findings.error(place, f"no runtime {shown(runtime)}: {advice}", "runtime")
         place.map.broken |= {"command"}
 

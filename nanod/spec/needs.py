@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -76,7 +75,6 @@ def _is_known(context: Context, group: Group, service: Place, item: Place, targe
     """Whether it can be waited for; else the finding is made, at the name."""
     outer = item.parent or item
     own = target.removeprefix(f"{group.app}-").removesuffix(".service")
-    near = difflib.get_close_matches(target, group.names, 1)
     if is_unit_name(target):
         if target != f"{group.app}-{own}.service" or own not in group.names:
             return True
@@ -87,7 +85,8 @@ def _is_known(context: Context, group: Group, service: Place, item: Place, targe
         return True
     else:
         known = f"services are {', '.join(sorted(group.names)[:20])}; a unit of the host ends in '.service' or the like"
-        advice = f"did you mean '{near[0]}'?" if near else known
+        near = context.findings.guess(target, group.names)
+        advice = f"did you mean '{near}'?" if near else known
         problem = f"no service {shown(target)}: {advice}"
     context.findings.error(outer, problem, item.key, on_key=True)
     return False

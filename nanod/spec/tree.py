@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import TYPE_CHECKING, Protocol
 
 from nanod.diagnostics import Mark
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from nanod.diagnostics import Report
 
 
@@ -175,7 +178,7 @@ def shown(value: object) -> str:
         text = printable(value)
         return f"'{text if len(text) <= 60 else text[:57] + '…'}'"
     if value is None:
-        return "empty"
+        return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict):
@@ -189,6 +192,13 @@ class Findings:
     def __init__(self, report: Report) -> None:
         self.report = report
         self._said: set[tuple[Mark, str]] = set()
+        self._guesses = 50
+
+    def guess(self, word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+        """The known word that was most likely meant, or an empty text. Comparing is slow, so a text full of mistakes gets no more after a while."""
+        self._guesses -= 1
+        near = difflib.get_close_matches(word[:64], list(known)[:2000], 1, cutoff) if self._guesses >= 0 else []
+        return near[0] if near else ""
 
     def error(self, place: Place, message: str, *keys: str | int, on_key: bool = False) -> None:
         mark = place.key_mark(*keys) if on_key and keys else place(*keys)

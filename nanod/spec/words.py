@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -142,11 +141,11 @@ def _unknown_keys(place: Place, error: Error, findings: Findings, budget: _Budge
     known = error.schema.get("properties", {})
     for key in [key for key in place.map if key not in known and not (place.parent is None and key.startswith("x-"))]:
         if budget.take():
-            better = _suggestion(key, known)
+            better = _suggestion(key, known, findings)
             advice = _REFUSED.get(key) or (f"did you mean {better}?" if better else "") or _all_known(known)
             findings.error(place, f"unknown key {shown(key)}{f' in {_name(place)}' if place.parent else ''}: {advice}", key, on_key=True)
             if better:
-                place.map.drop(better.strip("'").partition(".")[0])
+                place.map.broken |= {better.strip("'").partition(".")[0]}
         place.map.drop(key)
 
 
@@ -154,15 +153,15 @@ def _all_known(known: Mapping[str, Any]) -> str:
     return f"the keys here are {', '.join(sorted(known))}"
 
 
-def _suggestion(key: str, known: Mapping[str, Any]) -> str:
+def _suggestion(key: str, known: Mapping[str, Any], findings: Findings) -> str:
     """`'timeout'`, or `'stop.timeout'` for a key that is known one level down; empty when nothing comes near."""
     low = key.lower().replace("-", "_")
     if low in known:
         return f"'{low}'"
     if (other := _ELSEWHERE.get(low, "")) and other.partition(".")[0] in known:
         return f"'{other}'"
-    if close := difflib.get_close_matches(low[:40], list(known), 1, 0.75):
-        return f"'{close[0]}'"
+    if close := findings.guess(low, known, 0.75):
+        return f"'{close}'"
     below = [f"{outer}.{key}" for outer, shape in known.items() if key in shape.get("properties", {})]
     return alternatives(below) if below else ""
 
