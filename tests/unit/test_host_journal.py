@@ -1,0 +1,127 @@
+"""What journalctl prints, taken apart."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nanod.errors import NanodError
+from nanod.host import journal
+from nanod.host.journal import Journalctl, plain
+from nanod.host.process import Completed
+from nanod.state import HookResult
+from nanod.units.names import HOOK_MESSAGE_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RECORD = {
+    "MESSAGE_ID": HOOK_MESSAGE_ID,
+    "NANOD_APP": "shop",
+    "NANOD_UNIT": "shop-web.service",
+    "NANOD_PHASE": "prestart",
+    "NANOD_HOOK": "migrate",
+    "NANOD_STATUS": "3",
+    "NANOD_INVOCATION": "ab",
+    "NANOD_DURATION_MS": "12",
+    "__REALTIME_TIMESTAMP": "1795214217791407",
+    "_UID": "0",
+}
+RESULT = HookResult(unit="shop-web.service", phase="prestart", name="migrate", status=3, invocation="ab", duration_ms=12, at=1795214217791407)
+
+
+class Printed:
+    """journalctl that prints these entries, and notes how it was asked."""
+
+    def __init__(self, *entries: object) -> None:
+        self.text = "\n".join(entry if isinstance(entry, str) else json.dumps(entry) for entry in entries)
+        self.asked: list[Sequence[str]] = []
+
+    def __call__(self, argv: Sequence[str], *, timeout: float) -> Completed:
+        assert timeout > 0
+        self.asked.append(argv)
+        return Completed(argv=tuple(argv), status=0, out=self.text, err="")
+
+
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch) -> type[Printed]:
+    class Installed(Printed):
+        def __init__(self, *entries: object) -> None:
+            super().__init__(*entries)
+            monkeypatch.setattr(journal, "run", self)
+
+    return Installed
+
+
+def test_hook_results_are_asked_for_by_unit_and_time(printed: type[Printed]) -> None:
+    asked = printed(RECORD).asked
+    assert Journalctl().hook_results(["shop-web.service", "shop-db.service"], since=1_500_000) == [RESULT]
+    assert list(asked[0]) == ["journalctl", "--sync"]
+    assert asked[1][-5:] == [
+        "--since=@1.500000",
+        "--lines=5000",
+        f"MESSAGE_ID={HOOK_MESSAGE_ID}",
+        "NANOD_UNIT=shop-web.service",
+        "NANOD_UNIT=shop-db.service",
+    ]
+    assert Journalctl().hook_results([]) == []
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"NANOD_STATUS": "many"}, {"NANOD_DURATION_MS": None}, {"NANOD_PHASE": "absent"}, {"_UID": "1000", "_SYSTEMD_UNIT": "user@1000.service"}],
+)
+def test_records_that_are_torn_or_of_others_do_not_count(printed: type[Printed], change: dict[str, object]) -> None:
+    printed({key: value for key, value in (RECORD | change).items() if value != "absent"})
+    assert Journalctl().hook_results(["shop-web.service"]) == []
+
+
+@pytest.mark.parametrize("change", [{"_UID": "1000", "_SYSTEMD_UNIT": "shop-web.service"}, {"_UID": "1000"}, {"_SYSTEMD_UNIT": "other.service"}])
+def test_records_of_the_service_itself_and_of_root_count(printed: type[Printed], change: dict[str, object]) -> None:
+    printed(RECORD | change)
+    assert Journalctl().hook_results(["shop-web.service"]) == [RESULT]
+
+
+def test_last_lines_are_the_programs_own(printed: type[Printed]) -> None:
+    asked = printed(
+        {"MESSAGE": "first"},
+        {"MESSAGE": "audit", "_TRANSPORT": "audit"},
+        {"MESSAGE": "hook failed", "MESSAGE_ID": HOOK_MESSAGE_ID},
+        {"MESSAGE": [*b"\x1b[31mred\x1b[0m \xff"], "_TRANSPORT": "stdout"},
+        {"MESSAGE": ["twice", "given"]},
+        {"MESSAGE": None},
+        "no json",
+        "[]",
+        {"MESSAGE": "two\nlines"},
+    ).asked
+    assert Journalctl().last_lines("shop-web.service", invocation="ab", count=4) == ["red \N{REPLACEMENT CHARACTER}", "twice", "two", "lines"]
+    assert asked[1][-2:] == ["_SYSTEMD_UNIT=shop-web.service", "_SYSTEMD_INVOCATION_ID=ab"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[1;31mred\x1b[0m", "red"),
+        ("\x1b]0;title\x07x", "x"),
+        ("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("\x1b(Bx\x1b7y", "xy"),
+        ("a\x08b\x07\x9b31m\x7f", "ab31m"),
+        ("over\rwrite\tkeeps tabs", "overwrite\tkeeps tabs"),
+        ("line\r\nnext", "line\nnext"),
+        ("\x1b[", ""),
+    ],
+)
+def test_nothing_printed_reaches_the_terminal_as_a_command(text: str, shown: str) -> None:
+    assert plain(text) == shown
+
+
+def test_no_journal_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(argv: Sequence[str], *, timeout: float) -> Completed:
+        raise NanodError(f"cannot run {argv[0]}: {timeout}")
+
+    monkeypatch.setattr(journal, "run", gone)
+    assert Journalctl().hook_results(["shop-web.service"]) == []
+    assert Journalctl().last_lines("shop-web.service") == []

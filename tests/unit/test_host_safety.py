@@ -1,0 +1,156 @@
+"""What root runs, only root may change."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from nanod.host.safety import check_root_environment, check_root_programs, program_of, unsafe
+
+from .host_units import app, mark, unit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nanod.diagnostics import Mark
+    from nanod.spec.model import Command, Spec
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A directory that only root can reach into, unlike pytest's own below /tmp."""
+    with tempfile.TemporaryDirectory(dir="/root") as directory:
+        yield Path(directory)
+
+
+def program(path: Path, mode: int = 0o755, owner: int = 0) -> Path:
+    path.write_text("#!/bin/sh\n")
+    path.chmod(mode)
+    os.chown(path, owner, 0)
+    return path
+
+
+@dataclass
+class At:
+    line: int
+    path: str = "services.web"
+
+    def __call__(self, *_: str | int) -> Mark:
+        return mark(self.line)
+
+
+def command(*argv: str, text: str | None = None, line: int = 1) -> Command:
+    return cast("Command", SimpleNamespace(argv=argv, text=text, at=At(line)))
+
+
+def spec(**service: object) -> Spec:
+    base: dict[str, Any] = {
+        "user": "root",
+        "dynamic_user": False,
+        "working_dir": "/srv",
+        "hooks": {},
+        "command": None,
+        "health": None,
+        "on_failure": None,
+        "provisioning": None,
+    }
+    return cast("Spec", SimpleNamespace(services={"web": SimpleNamespace(**base | service)}))
+
+
+class TestUnsafe:
+    def test_roots_own_is_safe(self, home: Path) -> None:
+        assert unsafe(str(program(home / "hook"))) == ""
+        assert unsafe("/bin/sh") == ""
+        assert unsafe(str(home / "missing/hook")) == ""
+
+    @pytest.mark.row("FAULTS-43")
+    @pytest.mark.parametrize(
+        ("mode", "owner", "words"), [(0o757, 0, "writable by others than root (mode 0757)"), (0o755, 1000, "belongs to uid 1000")]
+    )
+    def test_a_program_of_others_is_not(self, home: Path, mode: int, owner: int, words: str) -> None:
+        path = program(home / "hook", mode, owner)
+        assert unsafe(str(path)) == f"{path} {'is ' if mode == 0o757 else ''}{words}"
+
+    @pytest.mark.row("FAULTS-43")
+    @pytest.mark.parametrize(("mode", "owner"), [(0o777, 0), (0o755, 1000)])
+    def test_a_directory_of_others_on_the_way_is_not(self, home: Path, mode: int, owner: int) -> None:
+        (home / "open").mkdir()
+        path = program(home / "open/hook")
+        os.chown(home / "open", owner, 0)
+        (home / "open").chmod(mode)
+        assert unsafe(str(path)).startswith(f"{home}/open ")
+        (home / "link").symlink_to("open/hook")
+        assert unsafe(str(home / "link")).startswith(f"{home}/open ")
+
+    def test_group_write_matters_only_for_groups_of_others(self, home: Path) -> None:
+        path = program(home / "hook", 0o775)
+        assert unsafe(str(path)) == ""
+        os.chown(path, 0, 50)
+        path.chmod(0o775)
+        assert "writable by others" in unsafe(str(path))
+
+    def test_a_sticky_directory_protects_what_is_roots(self, home: Path) -> None:
+        home.chmod(0o1777)
+        assert unsafe(str(program(home / "mine"))) == ""
+        assert unsafe(str(program(home / "theirs", owner=1000)))
+
+    def test_links_are_followed_up_and_around(self, home: Path) -> None:
+        program(home / "hook")
+        (home / "sub").mkdir()
+        (home / "sub/up").symlink_to("../hook")
+        assert unsafe(str(home / "sub/up")) == ""
+        (home / "loop").symlink_to("loop")
+        assert unsafe(str(home / "loop")) == "it is a loop of symbolic links"
+
+
+@pytest.mark.parametrize(
+    ("argv", "text", "found"),
+    [
+        (("/opt/x", "y"), None, "/opt/x"),
+        (("npm", "start"), None, ""),
+        (("./x",), None, "/srv/x"),
+        (("/bin/sh", "-ec", "exec /opt/x y"), "exec /opt/x y", "/opt/x"),
+        (("/bin/sh", "-ec", "deploy/x && y"), "deploy/x && y", "/srv/deploy/x"),
+        (("/bin/sh", "-ec", "'/opt/x' y"), "'/opt/x' y", "/opt/x"),
+        (("/bin/sh", "-ec", "$HOME/x"), "$HOME/x", ""),
+        (("/bin/sh", "-ec", ""), "", ""),
+    ],
+)
+def test_the_program_of_a_command(argv: tuple[str, ...], text: str | None, found: str) -> None:
+    assert program_of(command(*argv, text=text), "/srv") == found
+
+
+@pytest.mark.row("FAULTS-43")
+def test_only_commands_that_root_runs_are_looked_at(home: Path) -> None:
+    bad = str(program(home / "hook", 0o777))
+    hooks = {
+        "prestart": (SimpleNamespace(user=None, run=command(bad, line=1)), SimpleNamespace(user="shop", run=command(bad, line=2))),
+        "poststop": (SimpleNamespace(user="root", run=command(bad, line=3)),),
+    }
+    everything: dict[str, object] = {
+        "hooks": hooks,
+        "command": command(bad, line=4),
+        "health": SimpleNamespace(command=command(bad, line=5)),
+        "on_failure": command(bad, line=6),
+        "provisioning": SimpleNamespace(install=command(bad, line=7)),
+    }
+    assert [item.mark.line for item in check_root_programs(spec(**everything))] == [1, 3, 4, 5, 6, 7]
+    assert [item.mark.line for item in check_root_programs(spec(**everything, user="shop"))] == [3]
+    assert [item.mark.line for item in check_root_programs(spec(**everything, dynamic_user=True))] == [3]
+    first = next(iter(check_root_programs(spec(**everything))))
+    assert first.message == f"cannot run {bad} as root: {bad} is writable by others than root (mode 0777)"
+
+
+def test_an_environment_file_of_others_is_refused_where_root_starts_something(home: Path) -> None:
+    bad = str(program(home / "env", 0o666))
+    lines = ("Service", "EnvironmentFile", bad), ("Service", "ExecStart", ":/bin/true")
+    assert list(check_root_environment(app(unit("shop-a.service", *lines)))) == []
+    assert [item.mark.line for item in check_root_environment(app(unit("shop-a.service", *lines, ("Service", "ExecStop", "-+:/bin/true"))))] == [10]
