@@ -33,7 +33,7 @@ from nanod.transaction import record
 from nanod.verdict import Ending, Status, Verdict, gone_warnings, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from nanod.host import Clock, Journal, Store, Systemd
     from nanod.state import HookResult
@@ -50,6 +50,8 @@ class Host:
     store: Store
     journal: Journal
     clock: Clock
+    digests: Callable[[Iterable[str]], Mapping[str, str]]
+    """Of watched files: path to SHA-256, "" for a missing one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,15 +109,18 @@ class _Applying:
     left: list[AnyStep] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)
     bases: dict[str, UnitDetail] = field(default_factory=dict)
+    started: set[str] = field(default_factory=set)
+    taken_in: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> Outcome:
         plan, host = self.plan, self.host
         self.begin, self.wall, self.left = host.clock.now(), host.clock.wall(), list(plan.steps)
         self.touched = {step.unit for step in plan.steps if isinstance(step, StopBefore | Reload | Restart | Start)}
+        self.started = {step.unit for step in plan.steps if isinstance(step, Restart | Start)}
         # A unit that is new has nothing to compare with.
         known = plan.before.units if plan.before else {}
         self.bases = {name: host.systemd.detail(name) for name in self.touched if name in known}
-        settling = Settling(systemd=host.systemd, clock=host.clock, tell=self.tell, begin=self.begin)
+        settling = Settling(systemd=host.systemd, clock=host.clock, tell=self.tell, begin=self.begin, on_up=self._take_in)
         for item in plan.services:
             self._watch(settling, item)
         interrupted = False
@@ -146,10 +151,18 @@ class _Applying:
         settling.watch(
             item,
             touched=item.main in self.touched,
+            started=item.main in self.started,
             span=(self.span if self.span is not None else item.settle).usec / 1_000_000,
             base=self.bases.get(item.main, UnitDetail(name=item.main)),
             masked=item.main in self.plan.masked,
         )
+
+    def _take_in(self, item: ServiceUnits) -> None:
+        """What a started service watches, as it is now that it is up; not what another one watches too that was not started."""
+        others = [other for other in self.plan.services if other.main not in self.started]
+        elsewhere = {path for other in others for path in (*other.reload_on, *other.restart_on)}
+        if paths := {*item.reload_on, *item.restart_on} - elsewhere:
+            self.taken_in |= self.host.digests(sorted(paths))
 
     def _steps(self) -> None:
         """Neighbours of one kind are one batch: all enqueued, then all waited for. A step leaves `left` when it has been done."""
@@ -252,7 +265,7 @@ class _Applying:
 
     def _commit(self, not_reloaded: Sequence[str], *, verdict: Verdict | None = None, error: str = "", interrupted: bool = False) -> None:
         plan, store = self.plan, self.host.store
-        manifest = record(plan, self.left, not_reloaded=not_reloaded)
+        manifest = record(plan, self.left, not_reloaded=not_reloaded, taken_in=self.taken_in)
         if manifest is None or not plan.records:
             return
         store.commit(manifest)

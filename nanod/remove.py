@@ -68,6 +68,6 @@ def _notes(manifest: Manifest, shared: dict[str, str], *, purge: bool) -> Iterat
         if path in shared:
             yield Note(kind="kept", subject=path, text=f"stays: app {shared[path]} uses it too")
         elif path not in manifest.made and not path.startswith("/var/lib/"):
-            yield Note(kind="kept", subject=path, text="stays: it was there before nanod")
+            yield Note(kind="kept", subject=path, text="stays: it was there before the app was")
         elif not purge:
             yield Note(kind="kept", subject=path, text="stays (--purge deletes it)")

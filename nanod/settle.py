@@ -41,6 +41,7 @@ class Progress:
 class _Watch:
     service: ServiceUnits
     touched: bool
+    started: bool
     span: float
     base: UnitDetail
     up_at: float | None = None
@@ -58,11 +59,16 @@ class Settling:
     clock: Clock
     tell: Callable[[Progress], None]
     begin: float
+    on_up: Callable[[ServiceUnits], None] = lambda _: None
+    """Called once for each started service, as soon as it is up."""
     watches: dict[str, _Watch] = field(default_factory=dict)
 
-    def watch(self, service: ServiceUnits, *, touched: bool, span: float, base: UnitDetail, masked: bool = False) -> None:
-        """`span`: seconds for which a touched service must stay up. `base`: what was known of its unit before anything was done to it."""
-        watch = _Watch(service=service, touched=touched, span=span, base=base)
+    def watch(self, service: ServiceUnits, *, touched: bool, started: bool, span: float, base: UnitDetail, masked: bool = False) -> None:
+        """`span`: seconds for which a touched service must stay up. `base`: what was known of its unit before anything was done to it.
+
+        `touched` by a job of this apply; `started` by one that began a new process.
+        """
+        watch = _Watch(service=service, touched=touched, started=started, span=span, base=base)
         if masked:
             watch.ending = Ending(service=service, status=Status.MASKED, unit=service.main)
         self.watches[service.name] = watch
@@ -117,9 +123,12 @@ class Settling:
             return
         if watch.up_at is None:
             watch.up_at = now
+            if watch.started:
+                self.on_up(watch.service)
             if watch.touched:
                 watch.up = self.systemd.detail(watch.service.main)
-                self._tell(watch, "up", f"{'healthy' if watch.service.health else 'up'} after {now - self.begin:.1f} s")
+                word = "reloaded" if not watch.started else "healthy" if watch.service.health else "up"
+                self._tell(watch, "up", f"{word} after {now - self.begin:.1f} s")
         if not watch.touched:
             self._end(watch, Status.HEALTHY)
         elif now - watch.up_at >= watch.span:
@@ -200,6 +209,7 @@ class Settling:
             status=status,
             unit=unit,
             touched=watch.touched,
+            started=watch.started,
             detail=detail or watch.up,
             seconds=(watch.up_at if watch.up_at is not None and crashed_after is None else now) - self.begin,
             blocked_by=blocked_by,

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 from nanod.steps import DaemonReload, Link, MakeDirectory, RemoveUnit, UnitStep, Unlink, WriteUnit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from nanod.state import Manifest
     from nanod.steps import AnyStep, Plan
 
 
-def record(plan: Plan, left: Sequence[AnyStep], *, not_reloaded: Sequence[str] = ()) -> Manifest | None:
+def record(plan: Plan, left: Sequence[AnyStep], *, not_reloaded: Sequence[str] = (), taken_in: Mapping[str, str] | None = None) -> Manifest | None:
     """The manifest after `plan`, of which the steps `left` were not done. None when there is no record to keep.
 
     What was installed but never reached its process is recorded with an empty hash: the next apply then knows that it has to restart it.
-    `not_reloaded` names services whose reload failed: the files that they watch count as not taken in.
+    `not_reloaded` names services whose reload failed: the files that they watch count as not taken in. `taken_in`: watched files as they were when
+    the services that watch them came up; an install or a prestart hook may have written them after the plan was made.
     """
     after, before = plan.manifest, plan.before
     if after is None:
@@ -38,7 +39,9 @@ def record(plan: Plan, left: Sequence[AnyStep], *, not_reloaded: Sequence[str] =
         units=units,
         links=_links(after, before, left),
         services=dict(after.services) | _leaving(before, remaining),
-        watched=dict(after.watched) | {path: old_watched[path] for path in stale if path in after.watched and path in old_watched},
+        watched=dict(after.watched)
+        | dict(taken_in or {})
+        | {path: old_watched[path] for path in stale if path in after.watched and path in old_watched},
         made=tuple(path for path in after.made if path not in {step.directory.path for step in left if isinstance(step, MakeDirectory)}),
     )
 

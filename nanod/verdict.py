@@ -75,6 +75,8 @@ class Ending:
     status: Status
     unit: str
     touched: bool = False
+    started: bool = False
+    """Touched by a start or restart, not by a reload."""
     detail: UnitDetail | None = None
     seconds: float = 0.0
     """Until it was up, or until it was clear that it will not be."""
@@ -263,7 +265,7 @@ def _warnings(ending: Ending, records: Sequence[HookResult]) -> tuple[Reason, ..
         if item.status and item.unit in (service.main, service.ready, service.prestart) and _severity(service.hooks, item) == "warn"
     }
     found = [Reason(kind=Why.HOOK, text=hook_text(item), unit=item.unit, hook=name, status=item.status) for name, item in failed.items()]
-    if ending.status is Status.HEALTHY and ending.detail:
+    if ending.status is Status.HEALTHY and ending.started and ending.detail:
         seen = {(item.phase, item.name) for item in records if item.invocation == ending.detail.invocation}
         found += [
             Reason(kind=Why.UNKNOWN, text=f"hook {hook.phase}/{hook.name} left no record", unit=hook.unit, hook=f"{hook.phase}/{hook.name}")

@@ -51,7 +51,13 @@ class Planned:
 
 
 def here(unit_dir: str | None = None) -> Here:
-    return Here(systemd=DBusSystemd(), store=LocalStore(unit_dir=unit_dir or UNIT_DIRECTORY), journal=Journalctl(), clock=SystemClock())
+    return Here(
+        systemd=DBusSystemd(),
+        store=LocalStore(unit_dir=unit_dir or UNIT_DIRECTORY),
+        journal=Journalctl(),
+        clock=SystemClock(),
+        digests=facts.digests,
+    )
 
 
 def require_root(action: str) -> None:
@@ -71,7 +77,8 @@ def planned(path: str, *, env: str | None, host: Here) -> Planned:
     """Load, compile, look at the host, plan, and verify what would be written. Raises SpecError for what the host lacks or systemd does not take."""
     units, checked = flow.compiled(path, env=env)
     assert checked.spec is not None
-    manifest = _manifest(host.store, units.app)
+    manifest = host.store.manifest(units.app)
+    warn(host.store)
     seen = snapshot(host.systemd, host.store, units, manifest)
     report = Report()
     report.merge(checked.report)
@@ -85,7 +92,8 @@ def planned(path: str, *, env: str | None, host: Here) -> Planned:
 def planned_below(root: str, path: str, *, env: str | None, store: LocalStore) -> Planned:
     """The same for a tree in which nothing runs; for the oldest systemd, because every newer one reads that too."""
     units, checked = flow.compiled(path, env=env, version=OLDEST)
-    manifest = _manifest(store, units.app)
+    manifest = store.manifest(units.app)
+    warn(store)
     seen = snapshot(None, store, units, manifest, root=root)
     report = Report()
     report.merge(checked.report)
@@ -105,16 +113,14 @@ def _verified(plan: Plan, report: Report, checked: flow.Checked) -> Planned:
 
 def manifest_of(app: str, store: LocalStore, action: str) -> Manifest:
     """Raises NanodError for an app that this host does not have."""
-    found = _manifest(store, app)
+    found = store.manifest(app)
     if found is None:
         apps = ", ".join(store.apps())
         raise NanodError(f"cannot {action} {app}: there is no such app here", hint=f"apps are: {apps}" if apps else "no app was applied here yet")
     return found
 
 
-def _manifest(store: LocalStore, app: str) -> Manifest | None:
-    found = store.manifest(app)
+def warn(store: LocalStore) -> None:
+    """Say what of the records could not be read."""
     for warning in dict.fromkeys(store.warnings):
         console.err(f"nanod: warning: {warning}")
-    store.warnings.clear()
-    return found

@@ -19,6 +19,8 @@ from nanod.view.verdict import outcome_text, sentence
 from tests.fakes import EPOCH, AppBuilder, FakeClock, FakeJournal, FakeStore, FakeSystemd, Phase, failing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from nanod.settle import Progress
     from nanod.units.unitset import UnitSet
 
@@ -34,6 +36,7 @@ class World:
     store: FakeStore = field(default_factory=FakeStore)
     journal: FakeJournal = field(default_factory=FakeJournal)
     news: list[Progress] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
     systemd: FakeSystemd = field(init=False)
 
     def __post_init__(self) -> None:
@@ -42,12 +45,17 @@ class World:
 
     @property
     def host(self) -> Host:
-        return Host(systemd=self.systemd, store=self.store, journal=self.journal, clock=self.clock)
+        return Host(systemd=self.systemd, store=self.store, journal=self.journal, clock=self.clock, digests=self.digests)
+
+    def digests(self, paths: Iterable[str]) -> dict[str, str]:
+        return {path: self.files.get(path, "") for path in paths}
 
     def snapshot(self, wanted: UnitSet, **facts: object) -> Snapshot:
         manifest = self.store.manifest(wanted.app)
         names = {unit.name for unit in wanted.units} | set(manifest.units if manifest else ())
-        found = Snapshot(units=self.systemd.states(sorted(names)), files=dict(self.store.files), links=dict(self.store.enabled))
+        watched = [path for item in wanted.services for path in (*item.reload_on, *item.restart_on)]
+        states = self.systemd.states(sorted(names))
+        found = Snapshot(units=states, files=dict(self.store.files), links=dict(self.store.enabled), digests=self.digests(watched))
         return replace(found, **facts)  # type: ignore[arg-type]
 
     def apply(self, builder: AppBuilder, *, settle: str = "5s", **facts: object) -> Outcome:
@@ -309,17 +317,34 @@ def test_a_failed_reload_degrades_and_is_tried_again() -> None:
     world = World()
     builder = AppBuilder()
     builder.service("web", can_reload=True, reload_on=("/etc/web",), hooks=(builder.hook("web", "reload/1"),))
-    world.apply(builder, digests={"/etc/web": "1"})
+    world.files["/etc/web"] = "1"
+    world.apply(builder)
+    world.files["/etc/web"] = "2"
     world.journal.said(WEB, "reload/1", 2, at=EPOCH + 10**9)
-    outcome = world.apply(builder, digests={"/etc/web": "2"})
+    outcome = world.apply(builder)
     assert world.systemd.jobs() == [("reload", WEB)]
     assert (outcome.exit_code, outcome.verdict.status) == (ExitCode.FAILED, Status.DEGRADED)
     assert said(outcome, "web") == "cannot reload shop-web: hook reload/1 exited with status 2; the old configuration stays in force"
     world.journal.results.clear()
-    assert world.apply(builder, digests={"/etc/web": "2"}).exit_code is ExitCode.OK
+    assert world.apply(builder).exit_code is ExitCode.OK
     assert world.systemd.jobs() == [("reload", WEB)]
-    world.apply(builder, digests={"/etc/web": "2"})
+    world.apply(builder)
     assert world.systemd.jobs() == []
+
+
+def test_a_watched_file_that_the_install_writes_counts_as_taken_in() -> None:
+    world = World()
+    builder = AppBuilder().service("web", can_reload=True, reload_on=("/srv/greeting",)).service("api", restart_on=("/srv/greeting",))
+
+    def install(_: Progress) -> None:
+        world.files["/srv/greeting"] = "1"
+
+    wanted = builder.build()
+    apply(plan(wanted, None, world.snapshot(wanted)), world.host, tell=install)
+    assert world.apply(builder).plan.is_empty
+    world.files["/srv/greeting"] = "2"
+    world.apply(builder)
+    assert world.systemd.jobs() == [("reload", WEB), ("restart", "shop-api.service")]
 
 
 def test_scripts_are_waited_for_and_their_exit_is_the_result() -> None:
