@@ -32,8 +32,8 @@ def command(
 ) -> int:
     """Make the host as the spec says; say whether it is healthy.
 
-    Only what changed is touched. Prints the plan, then news on standard error, then the verdict: for each service how it is, and what failed, with its
-    last lines. Exit code 0 when all is healthy, 4 when not.
+    Only what changed is touched. Prints the plan, then news on standard error, then the verdict: for each service how it is, and what failed, with
+    its last lines. Exit code 0 when all is healthy, 4 when not.
     """
     if root is not None:
         return _install_files(root, spec, env, lock_timeout, unit_dir, as_json=as_json)

@@ -25,6 +25,7 @@ def command(*, app: str | None, unit_dir: str | None, as_json: bool) -> int:
     facts.require_systemd("show status")
     here = host.here(unit_dir)
     manifests = [host.manifest_of(name, here.store, "show") for name in ([app] if app else here.store.apps())]
+    host.warn(here.store)
     found = [look(manifest, here.systemd, here.journal, here.store) for manifest in manifests]
     if as_json:
         console.out_json(status_data(found))

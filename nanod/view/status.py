@@ -33,7 +33,8 @@ def status_text(apps: Iterable[AppStatus], style: Style, *, now: int) -> str:
 
 def _app(app: AppStatus, style: Style, now: int) -> Iterator[str]:
     word = style.good("healthy") if app.is_healthy else style.bad("not healthy")
-    yield f"{style.strong(app.app)}: {word}, generation {app.generation}, {clean(app.spec)}{f', env {app.env}' if app.env else ''}"
+    facts = [f"generation {app.generation}" if app.generation else "generation unknown", clean(app.spec), *([f"env {app.env}"] if app.env else [])]
+    yield f"{style.strong(app.app)}: {word}, {', '.join(facts)}"
     heads = columns([[item.name, item.phase or "-", item.health, age(now - item.since) if item.since else "-"] for item in app.services])
     for item, head in zip(app.services, heads, strict=True):
         extra = ", ".join(_facts(item))
