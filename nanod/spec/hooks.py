@@ -22,9 +22,8 @@ def hooks(context: read.Context, service: Place, shell: tuple[str, ...], base: s
     written = service.below("hooks")
     for phase in HOOK_PHASES:
         if written is not None and written.get(phase) is not None:
-            made = tuple(
-                _hook(context, place, (phase, number), shell, base) for number, place in enumerate(_places(context, written.child(phase)), 1)
-            )
+            places = enumerate(_places(context, written.child(phase)), 1)
+            made = tuple(hook for number, place in places if (hook := _hook(context, place, (phase, number), shell, base)))
             _check_names(context, made)
             if made:
                 found[phase] = made
@@ -46,7 +45,8 @@ def _places(context: read.Context, phase: Place) -> list[Place]:
     return items
 
 
-def _hook(context: read.Context, place: Place, position: tuple[str, int], shell: tuple[str, ...], base: str | None) -> Hook:
+def _hook(context: read.Context, place: Place, position: tuple[str, int], shell: tuple[str, ...], base: str | None) -> Hook | None:
+    """None where what it runs was found wrong already, and left out."""
     phase, number = position
     scope = read.choice(place, "scope", Scope, "start")
     if scope is Scope.DEPLOY and phase != "prestart":
@@ -55,7 +55,8 @@ def _hook(context: read.Context, place: Place, position: tuple[str, int], shell:
     row = phase_of(phase, scope)
     own_shell = read.shell(context, place, shell, base)
     run = read.command(context, place.child("run") if isinstance(place.node, Map) else place, own_shell, base)
-    assert run is not None, "the schema asks for text, or a mapping with 'run'"
+    if run is None:
+        return None
     is_irreversible = read.flag(place, "irreversible")
     if is_irreversible and phase != "deploy" and scope is not Scope.DEPLOY:
         message = "'irreversible' is for hooks that run once per content: deploy, and prestart with 'scope: deploy'"
