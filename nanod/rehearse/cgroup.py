@@ -1,7 +1,7 @@
 """A cgroup of its own for each machine.
 
 systemd-nspawn --keep-unit shares its caller's cgroup: of two machines in one cgroup, each kills the other's services.
-So each machine lives below a directory `nanod-rehearse-PID-START` named after its keeper; one whose keeper is gone is stale.
+So each machine lives below a directory `nanod-rehearse-NAMESPACE-PID-START` named after its keeper; one whose keeper is gone is stale.
 Below it, as cgroup v2 forbids processes in inner nodes (man 7 cgroups, "no internal processes"):
 
     first/      the first process of the machine's namespaces
@@ -46,7 +46,7 @@ def own() -> Path:
 def create() -> Path:
     """A new cgroup, named after this process, below the one this process is in."""
     parent = own()
-    path = parent / f"{PREFIX}{os.getpid()}-{_started(os.getpid())}"
+    path = parent / f"{PREFIX}{_namespace()}-{os.getpid()}-{_started(os.getpid())}"
     try:
         path.mkdir()
         for leaf in ("first", "machine"):
@@ -73,12 +73,20 @@ def remove(path: Path, *, patience: float = 5.0) -> None:
         time.sleep(0.01)
 
 
+def stale() -> list[Path]:
+    """The cgroups of keepers that are gone. Another PID namespace may share the cgroup, and its PIDs mean nothing here."""
+    found = []
+    for path in own().glob(f"{PREFIX}{_namespace()}-*"):
+        pid, started = path.name.split("-")[-2:]
+        if _started(int(pid)) != started:
+            found.append(path)
+    return found
+
+
 def sweep() -> None:
     """Remove what keepers left that were killed; their processes were killed with them, and may still be on their way out."""
-    for path in own().glob(PREFIX + "*"):
-        pid, _, started = path.name.removeprefix(PREFIX).partition("-")
-        if _started(int(pid)) != started:
-            remove(path, patience=1.0)
+    for path in stale():
+        remove(path, patience=1.0)
 
 
 def leader(path: Path) -> int | None:
@@ -127,6 +135,10 @@ def _delegate(node: Path) -> None:
             (node / "cgroup.subtree_control").write_text(f"+{controller}", encoding="ascii")
         except OSError:
             continue
+
+
+def _namespace() -> int:
+    return Path("/proc/self/ns/pid").stat().st_ino
 
 
 def _started(pid: int) -> str:

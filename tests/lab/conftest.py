@@ -65,21 +65,15 @@ def keepers() -> list[int]:
     return found
 
 
-def orphans() -> list[Path]:
-    """Cgroups of machines whose keeper is gone."""
-    alive = {path.name for path in Path("/proc").glob("[0-9]*")}
-    return [path for path in cgroup.own().glob(cgroup.PREFIX + "*") if path.name.split("-")[2] not in alive]
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_left() -> Iterator[None]:
     """Fail the session when a machine left a mount, a process or a cgroup."""
     before = mounts.read()
     yield
     deadline = time.monotonic() + 5
-    while (keepers() or orphans()) and time.monotonic() < deadline:
+    while (keepers() or cgroup.stale()) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert keepers() == []
-    assert orphans() == []
+    assert cgroup.stale() == []
     # Others may mount their own meanwhile.
     assert [mount for mount in mounts.read() if mount not in before and mount.kind in {"overlay", "cgroup2"}] == []

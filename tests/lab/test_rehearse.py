@@ -291,5 +291,11 @@ def test_when_the_keeper_is_killed_only_cgroups_are_left_and_the_next_sweeps_the
 
 
 def test_a_live_machine_is_not_swept(machine: Machine) -> None:
+    """Nor by those in another PID namespace, where its keeper's PID is nobody's."""
+    empty = machine._group / "machine/empty"
+    empty.mkdir()
     cgroup.sweep()
+    elsewhere = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, "-m", "nanod.rehearse", "--", "true"]
+    assert subprocess.run(elsewhere, cwd=SOURCE, check=False).returncode == 0
+    assert empty.is_dir()
     assert machine.run(["true"]).status == 0
