@@ -126,14 +126,14 @@ def _main(context: Context, place: Place, shell: tuple[str, ...], working_dir: s
     """`relies` is None for a script, where the shell may well be the main process."""
     command = read.command_at(context, place, "command", shell, working_dir)
     if command is None:
-        if not any(place.get(key) is not None or key in place.map.broken for key in ("command", "processes", "wait_for")):
-            context.findings.error(place, f"'{place.key}' needs a 'command'")
+        if not any(place.get(key) is not None or key in place.map.broken for key in ("command", "processes")):
+            context.findings.error(place, f"'{place.key}' needs a 'command', its own or its runtime's")
         return None
-    for other in ("processes", "wait_for"):
-        if place.get(other) is not None:
-            context.findings.error(place, f"'command' and '{other}' cannot both be said", other, on_key=True)
-    if command.text is None or not is_shell(shell):
+    if place.get("processes") is not None:
+        context.findings.error(place, "'command' and 'processes' cannot both be said", "processes", on_key=True)
+    if not (command.text or "").strip() or not is_shell(shell):
         return command
+    assert command.text is not None, "checked above"
     text, shape = with_exec(command.text)
     if shape is Shape.COMPOUND and relies is not None:
         advice = "write 'exec' before its last command, so that it becomes the main process"
@@ -185,10 +185,12 @@ def _tasks(context: Context, group: Group, place: Place) -> tuple[Task, ...]:
 def _task(context: Context, group: Group, at: Place, name: str) -> Task:
     lifecycle = at.child("lifecycle")
     hook = read.text(lifecycle, "hook")
-    if hook is None and "lifecycle" not in at.map.broken:
+    if hook is None and "lifecycle" not in at.map.broken and "hook" not in lifecycle.map.broken:
         context.findings.error(at, f"the task '{name}' needs 'lifecycle: {{hook: …}}': 'prestart', 'poststart' or 'poststop'")
     sidecar = read.flag(lifecycle, "sidecar")
     wait_for = read.text(at, "wait_for")
+    if wait_for and at.get("command") is not None:
+        context.findings.error(at, "'command' and 'wait_for' cannot both be said", "wait_for", on_key=True)
     if sidecar and (hook == "poststop" or wait_for):
         why = "poststop comes after that" if hook == "poststop" else "a wait ends"
         context.findings.error(lifecycle, f"a sidecar runs beside the service, and {why}", "sidecar")

@@ -50,7 +50,8 @@ def _ports(findings: Findings, services: Mapping[str, Service]) -> None:
             taken.append((port, last, name, place, position))
     until, owner = 0, ""
     for port, last, name, place, position in sorted(taken, key=lambda row: row[:2]):
-        if port <= until:
+        is_said = name == owner and services[name].replicas is None
+        if port <= until and not is_said:
             findings.error(place, f"port {port} belongs to '{owner}' already", "ports", position)
         if last > until:
             until, owner = last, name
@@ -65,7 +66,7 @@ def _all_ports(service: Service) -> list[tuple[Place, int, int]]:
 def _sockets(findings: Findings, service: Service) -> None:
     place = _place(service)
     for position, socket in enumerate(service.sockets):
-        if socket.listen.startswith("/"):
+        if not socket.listen or socket.listen.startswith("/"):
             continue
         host, port = split_address(socket.listen)
         if port in service.ports:

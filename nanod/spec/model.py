@@ -173,7 +173,7 @@ class Credential(Item):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listen(Item):
-    """One entry of `sockets`."""
+    """One entry of `sockets`. `listen`: `host:port`, a port alone, or an absolute path."""
 
     listen: str
     backlog: int

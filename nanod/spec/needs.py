@@ -85,7 +85,7 @@ def _is_known(context: Context, group: Group, service: Place, item: Place, targe
         return True
     else:
         known = f"services are {', '.join(sorted(group.names)[:20])}; a unit of the host ends in '.service' or the like"
-        near = context.findings.guess(target, group.names)
+        near = context.findings.guess(target, group.names, 0.5)
         advice = f"did you mean '{near}'?" if near else known
         problem = f"no service {shown(target)}: {advice}"
     context.findings.error(outer, problem, item.key, on_key=True)

@@ -150,7 +150,7 @@ def sockets(context: Context, service: Place) -> tuple[Listen, ...]:
 
 def _socket(context: Context, place: Place) -> Listen:
     value = read.written(place.get("listen") if place.map else place.node)
-    listen = value
+    listen = ""
     if value.startswith("/"):
         listen = read.absolute(context, place, value, None)
     else:

@@ -220,7 +220,7 @@ _COMMON: dict[str, Shape] = {
                     table(
                         "a mapping of directives",
                         DIRECTIVE_NAME,
-                        any_of('text or a list of texts ("" is the empty one)', DIRECTIVE, sequence("a list of texts", DIRECTIVE)),
+                        any_of('text or a list of texts (use "" for an empty one)', DIRECTIVE, sequence("a list of texts", DIRECTIVE)),
                     ),
                     f"The [{section}] section.",
                 )
@@ -390,6 +390,5 @@ _TOP = mapping(
 SCHEMA: Final[Shape] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     **_TOP,
-    "title": "a nanod spec, a mapping with 'services'",
     "$defs": {"service": _SERVICE, "runtime": _RUNTIME, "task": _TASK, "hook": _HOOK},
 }

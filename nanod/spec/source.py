@@ -25,7 +25,7 @@ from yaml.events import (
 )
 
 from nanod.diagnostics import Mark
-from nanod.spec.tree import Map, Seq, mark_of, printable
+from nanod.spec.tree import Map, Seq, mark_of, printable, shown
 
 if TYPE_CHECKING:
     from nanod.diagnostics import Report
@@ -45,7 +45,6 @@ _INTEGER = re.compile(r"0|[1-9][0-9]{0,17}")
 _WORDS: Final[dict[str, object]] = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 _ADVICE = (
-    ("found character '\\t' that cannot start any token", "; YAML does not indent with tabs, use spaces"),
     ("mapping values are not allowed", "; put quotes around a text that contains ': '"),
     ("found undefined tag handle", "; tags are not used here"),
     ("could not find expected ':'", "; a line of a mapping is 'key: value'"),
@@ -81,7 +80,7 @@ def read(file: str, raw: str | bytes, report: Report) -> Source:
     except _StopError:
         return Source(text, None, is_whole=False)
     except yaml.YAMLError as error:
-        report.error(_error_mark(file, error), _error_text(error))
+        report.error(_error_mark(file, error), _error_text(error, text))
         return Source(text, None, is_whole=False)
     return Source(text, root, is_whole=builder.is_whole, span=builder.root_span)
 
@@ -185,6 +184,7 @@ class _Builder:
             event = self.next()
             value = self._value(event, depth)
             if name is None:
+                made.broken |= {""}
                 continue
             if name in places:
                 first = places[name][0].start_mark.line + 1
@@ -216,8 +216,13 @@ def _error_mark(file: str, error: yaml.YAMLError) -> Mark:
     return Mark(file, mark.line + 1, mark.column + 1, mark.column + 2) if mark else Mark(file)
 
 
-def _error_text(error: yaml.YAMLError) -> str:
+def _error_text(error: yaml.YAMLError, text: str) -> str:
     problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
     context = getattr(error, "context", None)
+    if "cannot start any token" in problem:
+        mark = getattr(error, "problem_mark", None)
+        found = text.split("\n")[mark.line][mark.column :][:1] if mark else ""
+        advice = "a tab cannot indent, use spaces" if found == "\t" else f"put quotes around a text that begins with {shown(found)}"
+        return f"not valid YAML: {advice}"
     advice = next((advice for start, advice in _ADVICE if problem.startswith(start)), "")
     return printable(f"not valid YAML: {problem}{f' ({context})' if context else ''}{advice}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import jsonschema
 
+from nanod.spec.schema import SCHEMA
 from nanod.spec.shapes import alternatives
 from nanod.spec.tree import Map, Place, Seq, shown
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     """jsonschema.ValidationError: its typed attributes differ between the versions from 4.10 on."""
 
 MAX_FINDINGS: Final = 100
+SERVICE_KEYS: Final = frozenset(SCHEMA["$defs"]["service"]["properties"])
 
 _ELSEWHERE: Final = {
     "depends_on": "requires",
@@ -142,15 +144,24 @@ def _unknown_keys(place: Place, error: Error, findings: Findings, budget: _Budge
     for key in [key for key in place.map if key not in known and not (place.parent is None and key.startswith("x-"))]:
         if budget.take():
             better = _suggestion(key, known, findings)
-            advice = _REFUSED.get(key) or (f"did you mean {better}?" if better else "") or _all_known(known)
-            findings.error(place, f"unknown key {shown(key)}{f' in {_name(place)}' if place.parent else ''}: {advice}", key, on_key=True)
+            advice = _refusal(place, key) or (f"did you mean {better}?" if better else _all_known(known))
+            message = f"unknown key {shown(key)}{f' in {_name(place)}' if place.parent else ''}"
+            findings.error(place, f"{message}: {advice}" if advice else message, key, on_key=True)
             if better:
                 place.map.broken |= {better.strip("'").partition(".")[0]}
         place.map.drop(key)
 
 
+def _refusal(place: Place, key: str) -> str:
+    if key == "runtime" and place.parent and place.parent.key == "runtimes":
+        return "runtimes do not build upon one another"
+    if place.parent is None and key in SERVICE_KEYS:
+        return "it belongs to a service, under 'services'"
+    return _REFUSED.get(key, "")
+
+
 def _all_known(known: Mapping[str, Any]) -> str:
-    return f"the keys here are {', '.join(sorted(known))}"
+    return f"the keys here are {', '.join(sorted(known))}" if len(known) < 16 else ""
 
 
 def _suggestion(key: str, known: Mapping[str, Any], findings: Findings) -> str:
