@@ -82,7 +82,7 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["chekc"], "No such command 'chekc'"),
         (["check"], "Missing argument 'SPEC'"),
-        (["check", "--nonsense", "x.yaml"], "No such option: --nonsense"),
+        (["check", "--nonsense", "x.yaml"], "No such option"),
         (["check", "a.yaml", "b.yaml"], "unexpected extra argument"),
         (["compile", "--systemd-version", "251", "x.yaml"], "251 is not in the range"),
         (["apply", "--settle", "soon", "x.yaml"], "must be a time span"),
