@@ -163,7 +163,9 @@ class Settling:
         """Whether it has failed for good: it was up in between, or its tries are used up."""
         detail = self.systemd.detail(watch.service.main)
         if detail.active_since != watch.base.active_since and not watch.service.is_script:
-            self._end(watch, Status.FAILED, detail=detail, crashed_after=0.0)
+            # It may also have come up since the look that brought us here.
+            if not self.systemd.states([watch.service.main])[watch.service.main].is_up:
+                self._end(watch, Status.FAILED, detail=detail, crashed_after=0.0)
         elif detail.restarts >= watch.service.restart_limit:
             self._end(watch, Status.FAILED, detail=detail, tries=detail.restarts)
         return watch.ending is not None

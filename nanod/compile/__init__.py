@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nanod.compile.failure import failure_unit
@@ -30,6 +31,7 @@ __all__ = ["Target", "compile_spec"]
 def compile_spec(spec: Spec, target: Target) -> tuple[UnitSet | None, Report]:
     """Compile, or say at which places of the spec it cannot be done. The Report may hold warnings and notes beside a UnitSet."""
     report = Report()
+    spec = replace(spec, services={name: _canonical(service) for name, service in spec.services.items()})
     app = App(spec=spec, target=target, names=AppNames(spec.app), report=report)
     for name, message in check_names(app.names, tuple(spec.services)):
         report.error(spec.services[name].at() if name in spec.services else spec.at("project"), message)
@@ -60,6 +62,21 @@ def compile_spec(spec: Spec, target: Target) -> tuple[UnitSet | None, Report]:
             host_units=tuple((need.target, need.at()) for service in ordered_services for need in service.requires if need.is_unit),
         ),
         report,
+    )
+
+
+def _canonical(service: Service) -> Service:
+    """Where the order of a spec means nothing, units have one of their own: moving lines of a spec about restarts nothing."""
+    return replace(
+        service,
+        environment=dict(sorted(service.environment.items())),
+        credentials=tuple(sorted(service.credentials, key=lambda item: item.name)),
+        requires=tuple(sorted(service.requires, key=lambda item: item.target)),
+        systemd={section: dict(sorted(keys.items())) for section, keys in sorted(service.systemd.items())},
+        hooks={
+            phase: tuple(replace(hook, environment=dict(sorted(hook.environment.items()))) for hook in hooks)
+            for phase, hooks in service.hooks.items()
+        },
     )
 
 

@@ -64,7 +64,7 @@ def _relations(unit: UnitBuilder, app: App, service: Service) -> None:
             unit.words("Unit", "After", [other], need.at())
         if need.restart:
             unit.words("Unit", "PartOf", [other], need.at("restart"))
-    for position, other in enumerate(service.after):
+    for position, other in sorted(enumerate(service.after), key=lambda item: item[1]):
         name = names.service(other) if other in app.spec.services else other
         unit.words("Unit", "After", [name], at("after", position))
     if ready := hooks_of(service, "ready"):
