@@ -98,7 +98,23 @@ def test_last_lines_are_the_programs_own(printed: type[Printed]) -> None:
         {"MESSAGE": "two\nlines"},
     ).asked
     assert Journalctl().last_lines("shop-web.service", invocation="ab", count=4) == ["red \N{REPLACEMENT CHARACTER}", "twice", "two", "lines"]
-    assert asked[1][-2:] == ["_SYSTEMD_UNIT=shop-web.service", "_SYSTEMD_INVOCATION_ID=ab"]
+    assert asked[1][-4:] == ["_SYSTEMD_UNIT=shop-web.service", "+", "UNIT=shop-web.service", "_PID=1"]
+
+
+def test_a_line_that_lost_its_invocation_is_of_the_run_around_it(printed: type[Printed]) -> None:
+    printed(
+        {"_PID": "1", "INVOCATION_ID": "old", "MESSAGE": "Starting"},
+        {"MESSAGE": "lost of old"},
+        {"MESSAGE": "of old", "_SYSTEMD_INVOCATION_ID": "old"},
+        {"_PID": "1", "INVOCATION_ID": "ab", "MESSAGE": "Starting"},
+        {"MESSAGE": "lost of ab"},
+        {"_PID": "1", "MESSAGE": "no invocation"},
+        {"MESSAGE": "of ab", "_SYSTEMD_INVOCATION_ID": "ab"},
+        {"_PID": "1", "INVOCATION_ID": "new", "MESSAGE": "Starting"},
+        {"MESSAGE": "lost of new"},
+    )
+    assert Journalctl().last_lines("shop-web.service", invocation="ab") == ["lost of ab", "of ab"]
+    assert Journalctl().last_lines("shop-web.service", count=2) == ["of ab", "lost of new"]
 
 
 @pytest.mark.parametrize(
