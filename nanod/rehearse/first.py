@@ -6,6 +6,7 @@ last process. It ends when its standard input does, and obeys START and CUT ther
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import select
@@ -41,12 +42,12 @@ class Config:
         return json.dumps(asdict(self))
 
 
-def nspawn(config: Config) -> list[str]:
-    """The command that boots what `overlay` made. It must not register with a machined that is not there."""
+def nspawn(config: Config, boot: int) -> list[str]:
+    """The command that boots what `overlay` made, for the `boot`-th time. It must not register with a machined that is not there."""
     return [
         "systemd-nspawn",
         f"--directory={overlay.ROOT}",
-        "--machine=nanod-rehearse",
+        f"--machine=nanod-rehearse-{boot}",  # 257 refuses a name whose last systemd-nspawn was killed
         f"--hostname={os.uname().nodename}",
         "--boot",
         "--quiet",
@@ -62,12 +63,12 @@ def nspawn(config: Config) -> list[str]:
     ]
 
 
-def start(config: Config, group: Path) -> subprocess.Popen[bytes]:
+def start(config: Config, boot: int, group: Path) -> subprocess.Popen[bytes]:
     cgroup.remove(group / "payload", patience=1.0)  # of an earlier boot
     # A tmpfs on /tmp would hide the tree's, where a spec may lie.
     environment = {**os.environ, "SYSTEMD_NSPAWN_TMPFS_TMP": "0"}
     enter = ["/bin/sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec "$@"', str(group)]
-    return subprocess.Popen([*enter, *nspawn(config)], stdin=subprocess.DEVNULL, env=environment)
+    return subprocess.Popen([*enter, *nspawn(config, boot)], stdin=subprocess.DEVNULL, env=environment)
 
 
 def serve(config: Config) -> None:
@@ -92,8 +93,8 @@ def keep_running(config: Config, group: Path) -> None:
 
     Raises NanodError when systemd-nspawn fails by itself.
     """
-    while True:
-        machine = start(config, group / "machine")
+    for boot in itertools.count(1):
+        machine = start(config, boot, group / "machine")
         word = b""
         ended = os.pidfd_open(machine.pid)
         ready, _, _ = select.select([sys.stdin, ended], [], [])
