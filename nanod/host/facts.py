@@ -66,7 +66,7 @@ def check_host(wanted: UnitSet, states: Mapping[str, UnitState], root: str = "/"
     """What the app needs and the host lacks, at the places of the spec that need it: users, groups, files, units."""
     report = Report()
     for user, mark in wanted.users:
-        if find_user(user, root) is None:
+        if user != "root" and find_user(user, root) is None:
             report.error(mark, f"user '{user}' does not exist on this host")
     for unit in wanted.units:
         for item in unit.directives:

@@ -27,7 +27,7 @@ def host_lock(*, root: str = "/", timeout: float = 60, command: str = "", on_wai
     The kernel drops the lock with the process, however it dies; the file stays, and what it says counts only while somebody holds the lock.
     Raises BusyError with the holder's pid and command.
     """
-    with refusing(f"lock {_DIRECTORY}/lock"):
+    with refusing(f"lock {root.rstrip('/')}{_DIRECTORY}/lock"):
         descriptor = _open(root)
     try:
         _wait(descriptor, timeout, on_wait)
