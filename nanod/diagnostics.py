@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What a terminal would obey, or take for the end of a line; one blank each, so that columns stay."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -43,10 +48,10 @@ class Diagnostic:
     def text(self, sources: Mapping[str, str] | None = None) -> str:
         """`file:line:col: error: message`, and under it the source line with a caret where `sources` has the file's text."""
         head = f"{self.mark}: {self.severity.name.lower()}: {self.message}"
-        lines = (sources or {}).get(self.mark.file, "").splitlines()
+        lines = (sources or {}).get(self.mark.file, "").split("\n")
         if not 0 < self.mark.line <= len(lines):
             return head
-        source = lines[self.mark.line - 1].replace("\t", " ")
+        source = _UNPRINTABLE.sub(" ", lines[self.mark.line - 1])
         if len(source) > 200:
             return head
         margin = f"{self.mark.line:5} | "
