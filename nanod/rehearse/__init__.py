@@ -14,6 +14,8 @@ It needs root and systemd-nspawn, and neither a running systemd nor an image.
         machine.start()                                   # and on again; also after poweroff()
     # Nothing is left: no mount, no process, no cgroup, no file; nor when you are killed with SIGKILL.
 
+`python -m nanod.rehearse -- CMD…` runs one command on such a machine.
+
 What is written inside stays inside. Of this machine's services none starts by itself: no enabled unit, init script or fstab entry
 counts, but a unit that others require by name starts. Nothing of nanod's own apps on this machine is there: no state, no units.
 Journal, machine-id and /run are new, and so is the network, a loopback and nothing else, unless `network="host"`.
