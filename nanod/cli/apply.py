@@ -46,7 +46,7 @@ def command(
             facts.require_run_space()
         if not as_json:
             console.out(plan_text(planned.plan, console.style()))
-        with progress.shown() as tell:
+        with host.interruptible(), progress.shown() as tell:
             outcome = apply(planned.plan, here, spec_text=planned.spec_text, span=settle, tell=tell)
     if as_json:
         console.out_json(outcome_data(outcome))

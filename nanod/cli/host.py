@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import signal
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,7 +64,7 @@ def here(unit_dir: str | None = None) -> Here:
 
 def require_root(action: str) -> None:
     if os.geteuid() != 0:
-        raise NanodError(f"cannot {action}: only root may do that", hint=f"sudo {' '.join(['nanod', *sys.argv[1:]])}")
+        raise NanodError(f"cannot {action}: only root may do that", hint=f"sudo {shlex.join(['nanod', *sys.argv[1:]])}")
 
 
 @contextmanager
@@ -71,6 +73,19 @@ def locked(timeout: TimeSpan, *, root: str = "/") -> Iterator[None]:
     seconds = 10.0**9 if timeout.is_forever else timeout.usec / 1_000_000
     with host_lock(root=root, timeout=seconds, on_wait=lambda holder: console.err(f"nanod: waiting for {holder}")):
         yield
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """A closed terminal, a lost ssh connection, a `kill`: each ends an apply as Ctrl-C does, with what was done on record."""
+    ours = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]  # nohup(1) ignores SIGHUP
+    for number in ours:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def planned(path: str, *, env: str | None, host: Here) -> Planned:

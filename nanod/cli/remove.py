@@ -45,7 +45,7 @@ def command(*, app: str, purge: bool, yes: bool, lock_timeout: TimeSpan, unit_di
         plan = removal(app, here, purge=purge)
         if not as_json:
             console.out(plan_text(plan, console.style()))
-        with progress.shown() as tell:
+        with host.interruptible(), progress.shown() as tell:
             outcome = apply(plan, here, tell=tell)
     if as_json:
         console.out_json(outcome_data(outcome))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -162,14 +163,16 @@ def test_apply_as_data(world: _World, spec: str, capsys: pytest.CaptureFixture[s
     assert world.locks == ["2s /"]
 
 
-def test_an_interrupted_apply_exits_with_130(world: _World, spec: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupt(_: float) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(FakeClock, "sleep", lambda _, seconds: interrupt(seconds))
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_apply_exits_with_130_and_is_on_record(
+    world: _World, spec: str, number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(number)
+    monkeypatch.setattr(FakeClock, "sleep", lambda *_: signal.raise_signal(number))
     assert main(["apply", spec]) == 130
     assert "interrupted; " in capsys.readouterr().out
     assert "cli-test" in world.store.manifests
+    assert signal.getsignal(number) is before
 
 
 def test_a_spec_that_systemd_does_not_take_changes_nothing(world: _World, spec: str, capsys: pytest.CaptureFixture[str]) -> None:
