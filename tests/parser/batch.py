@@ -10,7 +10,7 @@ from nanod.units.unitfile import UnitBuilder, parse
 from tests.parser.oracle import environment_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tests.parser.oracle import Dump, Parser
 
@@ -31,7 +31,7 @@ class Meant:
     def unit(cls, number: int = 0) -> Meant:
         name = f"nanod-parser-{number}.service"
         meant = cls(name, UnitBuilder(name=name, service="x", head="a comment that ends in \\", report=Report()))
-        meant.builder.exec("ExecStart", ["/bin/true"], MARK)
+        meant.exec("ExecStart", ["/bin/true"])
         return meant
 
     def one(self, section: str, key: str, value: str) -> None:
@@ -59,13 +59,20 @@ class Meant:
         found = []
         if [item.text for item in self.builder.finish().directives] != [text for _, _, text in parse(text)]:
             found.append(f"{self.name}: parse() does not give back what render() wrote")
-        for key, values in self.said.items():
+        return found + differences(self.name, self.said, dump)
+
+
+def differences(name: str, said: Mapping[str, list[object]], dump: Dump) -> list[str]:
+    """Between what is meant, by key, and what systemd reads."""
+    found = []
+    for key, values in said.items():
+        if key in _READ:
             got, wanted = _READ[key](dump, values)
             if got != wanted:
-                found.append(f"{self.name}: {key}: {_first_difference(wanted, got)}")
-        if dump.environment and "Environment" not in self.said:
-            found.append(f"{self.name}: has an environment that nobody asked for")
-        return found
+                found.append(f"{name}: {key}: {_first_difference(wanted, got)}")
+    if dump.environment and "Environment" not in said:
+        found.append(f"{name}: has an environment that nobody asked for")
+    return found + [f"{name}: has {key}= that nobody asked for" for key in dump.commands_written if key not in said]
 
 
 def read_back(parser: Parser, units: Sequence[Meant]) -> list[str]:
@@ -131,7 +138,7 @@ _READ: dict[str, Callable[[Dump, list[object]], tuple[object, object]]] = {
     "ReadWritePaths": _joined("ReadWritePaths"),
     **{key: _last(key) for key in ("Description", "WorkingDirectory", "User", "Group", "Slice")},
     **{key: _sorted(key) for key in ("RuntimeDirectory", "StateDirectory", "CacheDirectory")},
-    **{key: _commands(key) for key in ("ExecStartPre", "ExecStartPost", "ExecReload", "ExecStop", "ExecStopPost")},
+    **{key: _commands(key) for key in ("ExecStartPre", "ExecStart", "ExecStartPost", "ExecReload", "ExecStop", "ExecStopPost")},
     **{key: _names(key) for key in ("Wants", "Requires", "BindsTo", "PartOf", "After", "Before", "OnFailure")},
 }
 """(what systemd reads, what is meant) of each key that the dump shows; the others are asked for over D-Bus, in tests/lab."""

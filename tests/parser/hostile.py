@@ -93,17 +93,23 @@ FIRST = [
 """Each a way to be read as something else."""
 
 
-def text(random: Random) -> str:
+def _any_letter(random: Random) -> str:
+    code = random.randrange(0x20, 0x110000)
+    return chr(code if code & 0xFFFE != 0xFFFE and not (0xD800 <= code < 0xE000 or 0xFDD0 <= code < 0xFDF0) else 0x41)
+
+
+def text(random: Random, unreadable: float = 0.03) -> str:
+    """`unreadable`: how often it holds what no unit file can."""
     kind = random.random()
     if kind < 0.15:
         return random.choice(FIRST)
     pieces = random.choices(_PIECES, k=random.randint(0, 9))
     if kind < 0.4:
         pieces += random.choices(_CONTROLS, k=random.randint(1, 2))
-    if kind > 0.97:
+    if random.random() < unreadable:
         pieces.append(random.choice(_UNREADABLE))
     if kind > 0.9:
-        pieces += [chr(random.randrange(0x20, 0x110000)) for _ in range(random.randint(1, 4))]
+        pieces += [_any_letter(random) for _ in range(random.randint(1, 4))]
     random.shuffle(pieces)
     return "".join(pieces)
 

@@ -99,6 +99,10 @@ class Dump:
         """Conditions are kept, and printed, last one first."""
         return [value.removesuffix(" untested") for value in self.values("ConditionPathExists")][::-1]
 
+    @property
+    def commands_written(self) -> list[str]:
+        return [key.decode() for key in re.findall(rb"^\t\t(?:->|\xe2\x86\x92) (Exec[A-Za-z]+):$", self.text, re.MULTILINE)]
+
     def commands(self, key: str) -> list[list[str]]:
         """The words of each line of ExecStart= and the like."""
         block = re.search(rb"^\t\t(?:->|\xe2\x86\x92) " + key.encode() + rb":\n((?:\t\t\tCommand Line:.*\n)*)", self.text, re.MULTILINE)
@@ -126,9 +130,10 @@ def _unquote(word: bytes) -> str:
 
 
 def _split(out: bytes, names: set[str]) -> dict[str, Dump]:
-    known = b"|".join(re.escape(name.encode()) for name in names)
-    parts = re.split(rb"^\t(?:->|\xe2\x86\x92) Unit (" + known + rb"):\n", out, flags=re.MULTILINE)
-    return {name.decode(): _dump(text) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+    """A value cannot begin a unit: none holds the name of one between such words."""
+    heads = [head for head in re.finditer(rb"^\t(?:->|\xe2\x86\x92) Unit (\S+):\n", out, re.MULTILINE) if head[1].decode() in names]
+    ends = [*(head.start() for head in heads[1:]), len(out)]
+    return {head[1].decode(): _dump(out[head.end() : end]) for head, end in zip(heads, ends, strict=True)}
 
 
 def _dump(text: bytes) -> Dump:
