@@ -20,7 +20,9 @@ What is written inside stays inside. Of this machine's services none starts by i
 counts, but a unit that others require by name starts. Nothing of nanod's own apps on this machine is there: no state, no units.
 Journal, machine-id and /run are new, and so is the network, a loopback and nothing else, unless `network="host"`.
 
-    cgroup       a cgroup of its own for each machine     overlay      its root, and what it does not inherit
-    first        the first process of its namespaces      keeper       cleans up, whatever happens to the caller
-    machine      what the caller sees                     mounts    what is mounted
+    machine      what the caller sees                     rehearsal    the verb, upon it
+    keeper       cleans up, whatever happens to the caller
+    first        the first process of its namespaces      overlay      its root, and what it does not inherit
+    cgroup       a cgroup of its own for each machine     mounts       what is mounted
+    tree         another Debian to boot over
 """
