@@ -8,13 +8,12 @@ from nanod.status import AppStatus, DriftKind, Health, HookStatus, ServiceStatus
 from nanod.values import TimeSpan
 from nanod.verdict import hook_text
 from nanod.view.tty import clean, columns
-from nanod.view.verdict import sentence
+from nanod.view.verdict import reason_data, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from nanod.status import Drift
-    from nanod.verdict import Reason
     from nanod.view.tty import Style
 
 _DRIFT = {
@@ -139,17 +138,10 @@ def _service_data(item: ServiceStatus) -> dict[str, object]:
         "restarts": item.detail.restarts,
         "probe": item.probe or None,
         "status_text": item.detail.status_text or None,
-        "reasons": [_reason_data(reason) for reason in item.verdict.reasons],
+        "reasons": [reason_data(reason) for reason in item.verdict.reasons],
         "hooks": [_hook_data(hook) for hook in item.hooks],
         "drift": [_drift_data(found) for found in item.drift],
     }
-
-
-def _reason_data(reason: Reason) -> dict[str, object]:
-    found: dict[str, object] = {"kind": reason.kind, "text": reason.text, "unit": reason.unit, "lines": list(reason.lines)}
-    if reason.hook:
-        found |= {"hook": reason.hook, "status": reason.status}
-    return found
 
 
 def _hook_data(item: HookStatus) -> dict[str, object]:

@@ -47,7 +47,7 @@ def verdict_data(verdict: Verdict) -> dict[str, object]:
         "app": verdict.app,
         "verdict": str(verdict.status),
         "services": [_service_data(item) for item in verdict.services],
-        "warnings": [_reason_data(reason) for reason in verdict.warnings],
+        "warnings": [reason_data(reason) for reason in verdict.warnings],
     }
 
 
@@ -101,12 +101,12 @@ def _service_data(item: ServiceVerdict) -> dict[str, object]:
         "touched": item.touched,
         "seconds": round(item.seconds, 3),
         "message": sentence(item) if item.headline else "",
-        "reasons": [_reason_data(reason) for reason in item.reasons],
-        "warnings": [_reason_data(reason) for reason in item.warnings],
+        "reasons": [reason_data(reason) for reason in item.reasons],
+        "warnings": [reason_data(reason) for reason in item.warnings],
     }
 
 
-def _reason_data(reason: Reason) -> dict[str, object]:
+def reason_data(reason: Reason) -> dict[str, object]:
     found: dict[str, object] = {"kind": str(reason.kind), "text": reason.text, "unit": reason.unit}
     if reason.hook:
         found["hook"] = reason.hook
