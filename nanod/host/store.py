@@ -14,7 +14,7 @@ from nanod.host import records
 from nanod.host.accounts import owner
 from nanod.host.atomic import Batch, OpenDirectory, kind_of, open_directory, refusing
 from nanod.host.generations import Generations
-from nanod.units.names import LIB, AppNames
+from nanod.units.names import LIB, ONCE, AppNames
 from nanod.units.unitfile import parse
 
 if TYPE_CHECKING:
@@ -149,14 +149,16 @@ class LocalStore:
                 os.close(parent)
 
     def install_lib(self) -> bool:
-        """Put the programs that units run in their place; True when one was missing or different."""
+        """Put the programs that units run, and the directory for their stamps, in place; True when a program was missing or different."""
         with refusing(f"write {LIB}"), OpenDirectory.at(LIB, root=self.root, make=True) as directory:
             batch = Batch()
             differing = [(name, content) for name, content in _programs() if not _is_program(directory, name, content)]
             for name, content in differing:
                 batch.put(directory, name, content, 0o755)
             batch.flush()
-        return bool(differing)
+        above, _, once = ONCE.rpartition("/")
+        with refusing(f"make {ONCE}"), OpenDirectory.at(above, root=self.root, make=True) as directory, directory.sub(once, make=0o700):
+            return bool(differing)
 
     def apps(self) -> list[str]:
         """Every app with a record in force, or with unit files."""
