@@ -21,10 +21,15 @@ if TYPE_CHECKING:
     from nanod.rehearse.machine import Machine
 
 DIRECTORY = "/srv/steps"
-STEP = f"{DIRECTORY}/step"
-MAIN = f"{DIRECTORY}/main"
+"""Logs, and what the programs are told; open to every user."""
+PROGRAMS = "/usr/local/lib/steps"
+"""Programs that may run as root, and so lie where only root writes."""
+STEP = f"{PROGRAMS}/step"
+MAIN = f"{PROGRAMS}/main"
 HOOKS = ("prestart", "poststart", "reload", "prestop", "poststop")
 """All but `ready`, which is asynchronous: its line has no fixed place among those of other services."""
+GIVES_UP = {"delay": "100ms", "limit": 3, "window": "6s"}
+"""A `restart` for services that are to fail; the usual one of `service` leaves room for the restarts that tests ask for."""
 
 _STEP = f"""#!/bin/sh
 # step [WORD]: note this step, and exit as the test has said.
@@ -33,7 +38,7 @@ exit "$(cat {DIRECTORY}/$NANOD_APP-$NANOD_SERVICE.${{1:-$LIFECYCLE_PHASE}} 2>/de
 """
 _MAIN = f"""#!/bin/sh
 # main: a service that notes when it runs, when it is told to stop, and SIGHUP.
-trap 'LIFECYCLE_PHASE=signal {STEP}; exit' TERM
+trap 'LIFECYCLE_PHASE=signal {STEP}; exit 0' TERM
 trap '{STEP} hup' HUP
 {STEP} main || exit
 while [ -e {DIRECTORY}/$NANOD_APP-$NANOD_SERVICE.sick ]; do sleep 0.1; done
@@ -42,7 +47,7 @@ while :; do sleep 3600 & wait $!; done
 """
 
 
-def until(reached: Callable[[], object], what: str, *, timeout: float = 30.0) -> None:
+def until(reached: Callable[[], object], what: str, *, timeout: float = 15.0) -> None:
     """Wait for a condition; the bound is there to end a broken test, and proves nothing."""
     deadline = time.monotonic() + timeout
     while not reached():
@@ -59,13 +64,11 @@ class App:
 
     @classmethod
     def on(cls, machine: Machine, name: str) -> App:
-        for path, text in ((STEP, _STEP), (MAIN, _MAIN)):
-            file = machine.path(path)
-            file.parent.mkdir(exist_ok=True)
-            file.parent.chmod(0o777)  # without the sticky bit: there even root may not append to somebody else's file
-            file.write_text(text)
-            file.chmod(0o755)
         app = cls(machine=machine, name=name)
+        app.program("step", _STEP)
+        app.program("main", _MAIN)
+        machine.path(DIRECTORY).mkdir(exist_ok=True)
+        machine.path(DIRECTORY).chmod(0o777)  # without the sticky bit: there even root may not append to somebody else's file
         app.clear()
         return app
 
@@ -82,7 +85,7 @@ class App:
             "user": "root",
             "runtime_dir": True,
             "health": {"file": f"/run/{self.name}/{name}/up", "interval": "50ms", "start_timeout": "20s"},
-            "restart": {"delay": "100ms", "limit": 3, "window": "6s"},
+            "restart": {"delay": "100ms", "limit": 20, "window": "20s"},
             "settle": "0s",
             "requires": list(requires),
             "hooks": dict.fromkeys(hooks, STEP),
@@ -95,6 +98,14 @@ class App:
         file = self.machine.path(self.spec)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
+
+    def program(self, name: str, text: str) -> str:
+        """Put a program on the machine; returns its path there."""
+        file = self.machine.path(f"{PROGRAMS}/{name}")
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+        file.chmod(0o755)
+        return f"{PROGRAMS}/{name}"
 
     # The commands
 
@@ -145,7 +156,7 @@ class App:
         assert self.machine.run(["kill", "-KILL", str(before)]).status == 0
         until(lambda: self.pid(service) != before, f"systemd sees that {service} is dead")
 
-    def until_up(self, *services: str, timeout: float = 30.0) -> None:
+    def until_up(self, *services: str, timeout: float = 15.0) -> None:
         until(lambda: all(map(self.is_up, services)), f"{', '.join(services)} up", timeout=timeout)
 
     def until_gone(self, *services: str) -> None:

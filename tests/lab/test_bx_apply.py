@@ -402,11 +402,10 @@ def test_each_kind_of_probe_holds_the_start_until_the_service_is_healthy(machine
         "exec": {"exec": "test -e /run/probes/exec/up"},
         "notify": {"notify": True},
     }
-    server = machine.path(f"{DIRECTORY}/server.py")
-    server.write_text(_SERVER)
+    server = app.program("server.py", _SERVER)
     services = {
         name: app.service(name, hooks=("poststart",))
-        | {"command": ["/usr/bin/python3", f"{DIRECTORY}/server.py", name], "health": probe | ({"interval": "50ms"} if name != "notify" else {})}
+        | {"command": ["/usr/bin/python3", server, name], "health": probe | ({"interval": "50ms"} if name != "notify" else {})}
         for name, probe in probes.items()
     }
     app.write(services)

@@ -273,13 +273,11 @@ WORDS = [
 def test_what_is_written_is_what_runs(machine: Machine) -> None:
     """As an argv byte for byte; as text, as a shell reads it, which stops at the first error."""
     app = App.on(machine, "words")
-    program = machine.path(f"{DIRECTORY}/words")
-    program.write_text(f"#!/bin/sh\nfor word do printf '%s\\0' \"$word\"; done >{NEWS}/words-$LIFECYCLE_PHASE\n")
-    program.chmod(0o755)
+    program = app.program("words", f"#!/bin/sh\nfor word do printf '%s\\0' \"$word\"; done >{NEWS}/words-$LIFECYCLE_PHASE\n")
     text = f"""x="it's 100% %n"; echo "$x; $NANOKIT_SERVICE $((1 + 2))" '"quoted" $x' | cat >{NEWS}/words-text"""
     stops = {"run": f"false; touch {NEWS}/never", "name": "stops", "on_failure": "warn"}
     bash = {"run": f"a=(x y); echo ${{a[1]}} >{NEWS}/words-bash", "shell": ["/bin/bash", "-c"]}
-    hooks = {"prestart": [{"run": [f"{DIRECTORY}/words", *WORDS]}, text, stops, bash], "poststart": {"run": [f"{DIRECTORY}/words", *WORDS]}}
+    hooks = {"prestart": [{"run": [program, *WORDS]}, text, stops, bash], "poststart": {"run": [program, *WORDS]}}
     done = app.apply({"web": app.service("web", hooks=()) | {"hooks": hooks}})
     for phase in ("prestart", "poststart"):
         assert news(machine, f"words-{phase}").split("\0")[:-1] == WORDS
