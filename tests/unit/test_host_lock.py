@@ -100,3 +100,19 @@ def test_the_lock_frees_when_its_body_raises(tmp_path: Path) -> None:
         raise ZeroDivisionError
     with host_lock(root=str(tmp_path), timeout=0):
         assert (tmp_path / "run/nanod/lock").stat().st_mode & 0o777 == 0o600
+
+
+_COUNT = (
+    "import sys; from pathlib import Path; from nanod.host.lock import host_lock\n"
+    "counter = Path(sys.argv[1], 'counter')\n"
+    "for _ in range(5):\n"
+    "    with host_lock(root=sys.argv[1], timeout=60): counter.write_text(str(int(counter.read_text()) + 1))"
+)
+
+
+@pytest.mark.row("FAULTS-20")
+def test_many_at_once_each_have_their_turn(tmp_path: Path) -> None:
+    (tmp_path / "counter").write_text("0")
+    processes = [subprocess.Popen([sys.executable, "-c", _COUNT, str(tmp_path)]) for _ in range(10)]
+    assert [process.wait(timeout=60) for process in processes] == [0] * 10
+    assert (tmp_path / "counter").read_text() == "50"
