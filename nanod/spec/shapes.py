@@ -44,7 +44,7 @@ def optional(shape: Shape) -> Shape:
     if "anyOf" in shape:
         return {**shape, "anyOf": [*shape["anyOf"], {"type": "null"}]}
     if "$ref" in shape:
-        return {"title": shape["title"], "anyOf": [shape, {"type": "null"}]}
+        return {**{key: shape[key] for key in shape if key != "$ref"}, "anyOf": [{"$ref": shape["$ref"]}, {"type": "null"}]}
     kinds = shape["type"] if isinstance(shape["type"], list) else [shape["type"]]
     return {**shape, "type": [*kinds, "null"]}
 

@@ -61,22 +61,29 @@ def explain(root: Place, schema: Shape, findings: Findings) -> bool:
     """Reports everything that breaks the schema, and cuts it out, so that the rest can be looked at. False: there was too much to go on."""
     budget = _Budget(MAX_FINDINGS)
     validator = jsonschema.Draft202012Validator(schema)
-    errors = [leaf for error in islice(validator.iter_errors(root.node), MAX_FINDINGS) for leaf in _leaves(error)]
-    for error in errors:
-        place = _place(root, error)
-        keywords = list(error.relative_schema_path)
-        if error.validator == "additionalProperties":
-            _unknown_keys(place, error, findings, budget)
-        elif "propertyNames" in keywords:
-            _wrong_name(place, error, findings, budget)
-        elif error.validator == "required":
-            _missing(place, error, findings, budget)
-        elif budget.take():
-            findings.error(place, f"{_name(place)} must be {_title(error.schema, schema)}, not {_value(place)}")
-    for error in errors:
-        if error.validator != "additionalProperties" and "propertyNames" not in error.relative_schema_path:
-            _cut(_place(root, error))
-    return budget.left > 0 and isinstance(root.node, Map)
+    # Again until nothing is left: a mapping that lost a key it needs goes next, without a word.
+    while errors := [leaf for error in islice(validator.iter_errors(root.node), MAX_FINDINGS) for leaf in _leaves(error)]:
+        for error in errors:
+            _report(_place(root, error), error, schema, findings, budget)
+        if budget.left <= 0:
+            findings.error(root, f"and more: these are the first {MAX_FINDINGS} mistakes")
+        if budget.left <= 0 or not isinstance(root.node, Map):
+            return False
+        for error in errors:
+            if error.validator != "additionalProperties" and "propertyNames" not in error.relative_schema_path:
+                _cut(_place(root, error))
+    return True
+
+
+def _report(place: Place, error: Error, schema: Shape, findings: Findings, budget: _Budget) -> None:
+    if error.validator == "additionalProperties":
+        _unknown_keys(place, error, findings, budget)
+    elif "propertyNames" in error.relative_schema_path:
+        _wrong_name(place, error, findings, budget)
+    elif error.validator == "required":
+        _missing(place, error, findings, budget)
+    elif budget.take():
+        findings.error(place, f"{_name(place)} must be {_title(error.schema, schema)}, not {_value(place)}")
 
 
 class _Budget:

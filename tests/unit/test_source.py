@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanod.diagnostics import Report
@@ -141,6 +141,7 @@ TREES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(TREES, st.booleans())
 def test_what_yaml_writes_reads_back(tree: object, flow: bool) -> None:
     text = yaml.safe_dump(tree, default_flow_style=flow, default_style='"', allow_unicode=False)
@@ -151,6 +152,7 @@ def test_what_yaml_writes_reads_back(tree: object, flow: bool) -> None:
         assert same(ours, read)
 
 
+@settings(deadline=None)
 @given(st.text() | st.binary())
 def test_no_text_raises(text: str | bytes) -> None:
     report = Report()
@@ -158,6 +160,7 @@ def test_no_text_raises(text: str | bytes) -> None:
     assert read.root is None or not report.has_errors or not read.is_whole
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(list("ab:-[]{}&*!|>'\"%@`?,# \n\t") + ["<<", "---", "...", "null", "\u2028"]), max_size=30).map("".join))
 def test_no_yaml_like_text_raises(text: str) -> None:
     report = Report()
