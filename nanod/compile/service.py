@@ -10,6 +10,7 @@ from nanod.compile.part import ENV, SLACK, App, command, credentials, environmen
 from nanod.compile.sandbox import sandbox
 from nanod.phases import Scope
 from nanod.spec.model import Condition, Kind, ProbeKind, RestartPolicy
+from nanod.units.directives import since
 from nanod.units.unitset import Role
 from nanod.values import TimeSpan
 
@@ -41,11 +42,19 @@ def main_unit(app: App, service: Service, *, stays: bool) -> UnitFile:
     _lines(unit, app, service, stays=stays)
     _restart_and_stop(unit, service)
     _resources(unit, service)
+    _raw(unit, app, service)
+    return unit.finish()
+
+
+def _raw(unit: UnitBuilder, app: App, service: Service) -> None:
+    """The spec's own `systemd:` block, last, so that it wins. What the target's systemd would drop with a warning is refused."""
     for section, keys in service.systemd.items():
         for key, values in keys.items():
+            place = service.at("systemd", section, key)
+            if (first := since(section, key)) > app.target.version:
+                app.report.error(place, f"{key}= needs systemd {first} or newer, and this is for {app.target.version}", service.at.path)
             for position, value in enumerate(values):
-                unit.live(section, key, value, at("systemd", section, key, position))
-    return unit.finish()
+                unit.live(section, key, value, service.at("systemd", section, key, position))
 
 
 def _relations(unit: UnitBuilder, app: App, service: Service) -> None:

@@ -1,4 +1,4 @@
-"""One row per directive that nanod writes: how it is emitted, since which systemd, and what a change of it costs the running unit."""
+"""One row per directive that nanod writes: how it is emitted, and what a change of it costs the running unit."""
 
 from __future__ import annotations
 
@@ -111,7 +111,6 @@ _SERVICE: dict[str, Row] = {
     "ExecStopPost": Row(Emitter.EXEC, Cost.STOP_FIRST),
     "Restart": Row(_VALUE, _LATER),
     "RestartSec": Row(_VALUE, _LATER),
-    "RestartMode": Row(_VALUE, _LATER, since=254),
     # A script that has ended must run again to remain.
     "RemainAfterExit": _SETTING,
     "SuccessExitStatus": Row(_NAMES, _LATER, TOKEN),
@@ -176,6 +175,23 @@ _X_NANOD: dict[str, Row] = {name: Row(_TEXT, _LATER) for name in ("App", "Servic
 TABLE: dict[str, dict[str, Row]] = {"Unit": _UNIT, "Service": _SERVICE, "Slice": {}, "Install": _INSTALL, "X-Nanod": _X_NANOD}
 
 
+NEWER: dict[str, dict[str, int]] = {
+    "Unit": {"SurviveFinalKillSignal": 255, "WantsMountsFor": 256},
+    "Service": {
+        **dict.fromkeys(("LogFilterPatterns", "MemoryZSwapMax", "OpenFile", "ReloadSignal"), 253),
+        **dict.fromkeys(("DelegateSubgroup", "ExtensionImagePolicy", "FileDescriptorStorePreserve", "ImportCredential", "MemoryKSM"), 254),
+        **dict.fromkeys(("MemoryPressureThresholdSec", "MemoryPressureWatch", "MountImagePolicy", "RestartMaxDelaySec", "RestartMode"), 254),
+        **dict.fromkeys(("RestartSteps", "RootEphemeral", "RootImagePolicy"), 254),
+        **dict.fromkeys(("CoredumpReceive", "NFTSet", "SetLoginEnvironment"), 255),
+        **dict.fromkeys(("MemoryZSwapWriteback",), 256),
+        **dict.fromkeys(("BindLogSockets", "ManagedOOMMemoryPressureDurationSec", "PrivatePIDs"), 257),
+    },
+    "Socket": {"PassFileDescriptorsToExec": 256, "PollLimitBurst": 255, "PollLimitIntervalSec": 255},
+    "Timer": {"DeferReactivation": 257},
+}
+"""What a `systemd:` block may ask for and systemd 252 does not know, from systemd's NEWS; tried: 252 does not know these, 257 does."""
+
+
 def row_of(section: str, key: str) -> Row:
     """Raises KeyError for a directive that nanod does not write."""
     return TABLE[section][key]
@@ -187,6 +203,6 @@ def cost_of(section: str, key: str) -> Cost:
     return row.cost if row else Cost.RESTART
 
 
-def is_known(section: str, key: str, version: int) -> bool:
-    """Whether the systemd of that version has the directive; an older one would warn, and do without."""
-    return row_of(section, key).since <= version
+def since(section: str, key: str) -> int:
+    """The first systemd that has the directive, as far as that is later than the oldest; an older one would warn, and do without."""
+    return NEWER.get(section, {}).get(key, OLDEST)

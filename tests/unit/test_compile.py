@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from nanod.compile import Target, compile_spec
 from nanod.compile.sandbox import PROFILES
-from nanod.diagnostics import Report
+from nanod.diagnostics import Severity
 from nanod.spec.load import load
-from nanod.units.unitfile import UnitFile, parse
-from nanod.units.unitset import UnitSet
+from nanod.units.unitfile import parse
+
+if TYPE_CHECKING:
+    from nanod.diagnostics import Report
+    from nanod.units.unitfile import UnitFile
+    from nanod.units.unitset import UnitSet
 
 ROOT = Path(__file__).parents[2]
 FULL = """\
@@ -213,6 +218,13 @@ def test_names_that_a_host_cannot_have_are_refused(project: str, services: str, 
     if services != "web":
         text += f"  {services}: {{user: root, command: [/bin/true]}}\n"
     assert any(message in item.message for item in refused(text))
+
+
+@pytest.mark.row("BX-19")
+def test_what_the_targets_systemd_would_drop_with_a_warning_is_refused() -> None:
+    text = "services:\n  web: {user: root, command: [/bin/true], systemd: {Service: {RestartMode: direct}}}\n"
+    assert [item.message for item in refused(text) if item.severity is Severity.ERROR] == ["RestartMode= needs systemd 254 or newer, and this is for 252"]
+    assert "RestartMode=direct" in compiled(text, Target(version=254)).unit("shop-web.service").render()
 
 
 @pytest.mark.row("BX-20")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nanod.diagnostics import Mark, Report
-from nanod.units.directives import Cost, cost_of, is_known, row_of
+from nanod.units.directives import Cost, cost_of, row_of, since
 from nanod.units.quoting import UnrepresentableError, command
 from nanod.units.unitfile import UnitBuilder, parse
 from nanod.values import Size, TimeSpan
@@ -142,8 +142,7 @@ def test_costs() -> None:
 
 
 def test_directives_by_version() -> None:
-    assert not is_known("Service", "RestartMode", 252)
-    assert is_known("Service", "RestartMode", 254)
-    assert is_known("Service", "Restart", 252)
+    assert since("Service", "RestartMode") == 254
+    assert since("Service", "Restart") == 252
     with pytest.raises(KeyError):
         row_of("Service", "RestartModus")
