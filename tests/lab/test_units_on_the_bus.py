@@ -60,6 +60,7 @@ def properties(machine: Machine, unit: str, interface: str) -> dict[str, Any]:
     return {key: value["data"] for key, value in answer["data"][0].items()}
 
 
+@pytest.mark.row("FAULTS-3", "FAULTS-5")
 def test_pid_1_holds_what_was_meant(booted: Machine) -> None:
     made = units(30)
     bus = on_the_bus(booted, made)
@@ -80,6 +81,7 @@ def test_pid_1_holds_what_was_meant(booted: Machine) -> None:
         assert got["CPUQuotaPerSecUSec"] == 500_000
 
 
+@pytest.mark.row("FAULTS-4", "FAULTS-15")
 def test_without_the_prefix_that_keeps_dollars_pid_1_would_expand_them(booted: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quoting, "_LITERAL", "")
     unit = Meant.unit(1000)

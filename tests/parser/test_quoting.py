@@ -39,6 +39,7 @@ def units(count: int, seed: int = SEED) -> Iterator[Meant]:
         yield unit
 
 
+@pytest.mark.row("FAULTS-14")
 def test_a_hundred_thousand_hostile_values_are_read_back_or_refused(parser: Parser) -> None:
     made = list(units(800))
     assert read_back(parser, made) == []
@@ -47,6 +48,7 @@ def test_a_hundred_thousand_hostile_values_are_read_back_or_refused(parser: Pars
     assert {key for unit in made for key in unit.refused_keys} >= {"Description", "Environment", "EnvironmentFile", "ExecStartPre", "ReadWritePaths"}
 
 
+@pytest.mark.row("FAULTS-2", "FAULTS-3", "FAULTS-5", "FAULTS-6")
 @pytest.mark.parametrize("value", hostile.FIRST)
 def test_what_looks_like_something_else_stays_what_it_is(parser: Parser, value: str) -> None:
     unit = Meant.unit()
@@ -79,6 +81,7 @@ def test_what_looks_like_something_else_stays_what_it_is(parser: Parser, value: 
     assert [f"A={value}", "B=b"] in unit.said["Environment"]
 
 
+@pytest.mark.row("FAULTS-1")
 @pytest.mark.parametrize("code", [*range(0x20), 0x7F])
 def test_control_characters(parser: Parser, code: int) -> None:
     for value in (chr(code), f"a{chr(code)}b", f"{chr(code)}ExecStop=/bin/x", f"\\{chr(code)}"):
@@ -139,6 +142,7 @@ BROKEN: dict[str, dict[str, object]] = {
 """One rule of the emitters broken at a time: the values above must show each."""
 
 
+@pytest.mark.row("FAULTS-15")
 @pytest.mark.parametrize("rule", BROKEN)
 def test_each_broken_rule_is_found(parser: Parser, monkeypatch: pytest.MonkeyPatch, rule: str) -> None:
     for name, broken in BROKEN[rule].items():

@@ -192,6 +192,7 @@ def hostile_specs() -> list[Accepted]:
         return accepted(Random(SEED), made)
 
 
+@pytest.mark.row("FAULTS-1", "FAULTS-3", "FAULTS-14")
 def test_hostile_specs_are_read_back_or_refused(parser: Parser, hostile_specs: list[Accepted]) -> None:
     reading = parser.read({unit.name: unit.render() for one in hostile_specs for unit in one.units.units})
     assert reading.complaints == ()

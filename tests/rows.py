@@ -1,0 +1,135 @@
+"""Acceptance row → tests → result: `tools/rows` prints what pytest last said of each, and fails when a row is not proved.
+
+`@pytest.mark.row("NK-4")` marks a test of a row; tests/conftest.py keeps the results of every run, also of one over part of the tests. A row is
+proved on a real systemd: by a test in tests/lab.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+RESULTS = Path(__file__).parents[1] / ".pytest_cache/rows.json"
+
+TITLES = {
+    "NK-1": "install runs before the service, outside its sandbox",
+    "NK-2": "install runs once; the sentinel is in the primary volume",
+    "NK-3": "install runs again when what it creates, or the sentinel, is missing",
+    "NK-4": "one lock for all replicas and environments of a volume",
+    "NK-5": "who waited for the lock sees the sentinel, and skips",
+    "NK-6": "a failed or killed install leaves no sentinel, and is tried again",
+    "NK-7": "install comes from the runtime, or is the service's own",
+    "NK-8": "a failed install halts its service alone",
+    "NK-9": "install has a timeout",
+    "NK-10": "prestart runs on the host, before each start",
+    "NK-11": "prestart waits until what is required is up and healthy",
+    "NK-12": "a failed prestart halts the deployment of its service",
+    "NK-13": "a migration runs once for all instances",
+    "NK-14": "poststart runs on the host, once the service is live",
+    "NK-15": "prestop runs in the service's own context, before the signal",
+    "NK-16": "poststop runs on the host, after the last process",
+    "NK-18": "every hook knows project, environment, service and phase",
+    "NK-19": "hooks can run again",
+    "NK-20": "no hook blocks beyond its timeout",
+    "NK-21": "prestart and install halt; the other hooks warn",
+    "NK-22": "a hook is one shell text, taken as it is",
+    "BX-3": "started means healthy",
+    "BX-5": "hooks of a start, and hooks of a deployment",
+    "BX-6": "the provisioning engine: condition, lock, sentinel, retries",
+    "BX-7": "the verdict comes from settled states, with the chain of reasons",
+    "BX-8": "reload or restart, as the changed directive or file asks",
+    "BX-11": "requires: started, healthy, completed; restart, required",
+    "BX-12": "every mistake in a spec has its line, before anything is touched",
+    "BX-13": "what left the spec is stopped with its hooks, and removed",
+    "BX-16": "the contract of a hook: timeout, environment, policy, last lines",
+    "BX-18": "secrets are credentials, and in no file, state or log",
+    "BX-19": "units fit the systemd version",
+    "BX-20": "sandbox profiles",
+    "BX-21": "limits, in a slice of the app",
+    "BX-23": "crashes: restart, back off, give up, tell",
+    "BX-24": "ready hooks run beside the service, and never harm it",
+    "BX-26": "the systemd: block; the administrator's drop-ins win",
+    "BX-27": "names, and one bad service among good ones",
+    "RV-8": "without a reload hook SIGHUP is ignored",
+}
+"""The rows of this version. A result of another row is printed too, and counts when it is a failure."""
+
+
+PURE = frozenset({"BX-12", "BX-21"})
+"""Rows that need no running systemd: what a spec is refused for, and limits, which a container's PID 1 has no controllers for."""
+LAB = "tests/lab/"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Of one marked test: `passed`, `failed`, `skipped` or `not run`."""
+
+    rows: tuple[str, ...]
+    result: str
+
+
+def kept(file: Path = RESULTS) -> dict[str, Result]:
+    """By test, what all runs so far said last."""
+    found = json.loads(file.read_text()) if file.is_file() else {}
+    return {test: Result(tuple(item["rows"]), item["result"]) for test, item in found.items()}
+
+
+def keep(collected: dict[str, tuple[str, ...]], results: dict[str, str], file: Path = RESULTS) -> None:
+    """Add a run: `collected` is every marked test of the files that it read, and those that are gone from these files are forgotten."""
+    before = kept(file)
+    files = {_file(test) for test in [*collected, *results]}
+    known = {test: item for test, item in before.items() if _file(test) not in files}
+    for test, marked in collected.items():
+        known[test] = Result(marked, results.get(test) or (before[test].result if test in before else "not run"))
+    file.parent.mkdir(exist_ok=True)
+    temporary = file.with_suffix(f".{os.getpid()}")
+    temporary.write_text(json.dumps({test: asdict(item) for test, item in known.items()}, indent=1))
+    temporary.replace(file)
+
+
+def table(known: dict[str, Result]) -> tuple[str, bool]:
+    """The text, and whether every row of this version is proved and no other one refuted."""
+    further = {row for item in known.values() for row in item.rows} - TITLES.keys()
+    lines, wrong = [], 0
+    for row in [*TITLES, *sorted(further, key=_natural)]:
+        tests = {test: item.result for test, item in sorted(known.items()) if row in item.rows}
+        word = _word(row, tests)
+        is_wrong = word not in ("passed", "some skipped") and (row in TITLES or word == "failed")
+        wrong += is_wrong
+        lines.append(f"{'!' if is_wrong else ' '} {row:<9} {word:<13} {TITLES.get(row, '')}".rstrip())
+        lines.extend(f"{'':12}{result:<8} {test}" for test, result in tests.items())
+    lines.append(f"\n{len(TITLES)} rows, {wrong} not proved" if wrong else f"\n{len(TITLES)} rows, all proved")
+    return "\n".join(lines), not wrong
+
+
+def _word(row: str, tests: dict[str, str]) -> str:
+    results = set(tests.values())
+    for worst in ("failed", "not run"):
+        if worst in results:
+            return worst
+    if row in TITLES and row not in PURE:
+        results = {result for test, result in tests.items() if test.startswith(LAB)}
+    if not results:
+        return "no test" if not tests else "no lab test"
+    return "passed" if results == {"passed"} else "some skipped" if "passed" in results else "skipped"
+
+
+def _file(test: str) -> str:
+    return test.partition("::")[0]
+
+
+def _natural(row: str) -> list[str]:
+    return [word.rjust(4) if word.isdigit() else word for word in row.split("-")]
+
+
+def main() -> int:
+    text, proved = table(kept())
+    sys.stdout.write(f"{text}\n")
+    return 0 if proved else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
