@@ -48,6 +48,15 @@ def check_root_environment(wanted: UnitSet) -> Report:
     return report
 
 
+def check_root_volumes(wanted: UnitSet) -> Report:
+    """An error at each volume of root's that somebody else could put a link in the place of: what root makes and writes there would be elsewhere."""
+    report = Report()
+    for item in wanted.directories:
+        if item.user == "root" and (reason := unsafe(str(Path(item.path).parent))):
+            report.error(item.origin, f"cannot use {item.path} as root: {reason}")
+    return report
+
+
 def _root_commands(service: Service) -> Iterator[Command]:
     is_root = service.user == "root" and not service.dynamic_user
     for hooks in service.hooks.values():
