@@ -270,12 +270,16 @@ def test_a_sentinel_that_is_something_else_is_never_written_through(machine: Mac
     app.remove("--purge")
 
 
-def test_an_unsafe_volume_is_refused(machine: Machine) -> None:
-    """FAULTS 42: a volume that is a link, or lies below a directory of somebody else, could be made to point anywhere."""
+@pytest.mark.parametrize("planted", [True, False])
+def test_a_volume_where_somebody_else_may_plant_a_link_is_refused(machine: Machine, planted: bool) -> None:
+    """FAULTS 42: else its owner could lead what root makes and writes there to anywhere."""
     app = App.on(machine, "unsafe")
-    machine.path("/srv/unsafe-target").mkdir()
-    machine.run(["ln", "-s", "/srv/unsafe-target", "/srv/unsafe"])
-    done = app.apply({"web": provisioned(app) | {"user": "nobody"}}, status=1)
-    assert "/srv/unsafe" in done.err
-    assert list(machine.path("/srv/unsafe-target").iterdir()) == []
+    machine.run(["install", "--directory", "--owner=www-data", "/srv/of-www-data"])
+    volume = f"/srv/of-www-data/{planted}"
+    if planted:
+        machine.run(["ln", "-s", "/etc", volume], user="www-data")
+    done = app.apply({"web": provisioned(app) | {"volume": volume}}, status=2)
+    assert volume in done.err
+    assert planted or not machine.path(volume).exists()
+    assert sentinels(app, "/etc") == []
     assert not machine.path("/etc/systemd/system/unsafe-web.service").exists()
