@@ -46,6 +46,9 @@ class _Watch:
     base: UnitDetail
     up_at: float | None = None
     up: UnitDetail | None = None
+    crash: UnitDetail | None = None
+    """How its first run ended that had been up, `crashed_after` seconds. It has failed then; it has settled when systemd is done with it."""
+    crashed_after: float | None = None
     looked: float = 0.0
     said: str = ""
     ending: Ending | None = None
@@ -81,13 +84,29 @@ class Settling:
 
     def run(self) -> None:
         wait = FIRST_WAIT
-        while pending := [watch for watch in self.watches.values() if watch.ending is None]:
+        while pending := self._pending() or self._fallen():
             states = self.systemd.states(self._names(pending))
             for watch in pending:
                 self._look(watch, states)
-            if any(watch.ending is None for watch in pending):
+            if self._pending():
                 self.clock.sleep(wait)
                 wait = min(LONGEST_WAIT, wait * 1.5)
+
+    def _pending(self) -> list[_Watch]:
+        return [watch for watch in self.watches.values() if watch.ending is None]
+
+    def _fallen(self) -> list[_Watch]:
+        """Who was found healthy, and is not up any more now that all the others have settled too."""
+        healthy = [
+            watch
+            for watch in self.watches.values()
+            if watch.started and watch.up_at is not None and watch.ending and watch.ending.status is Status.HEALTHY
+        ]
+        states = self.systemd.states([watch.service.main for watch in healthy]) if healthy else {}
+        fallen = [watch for watch in healthy if not states[watch.service.main].is_up]
+        for watch in fallen:
+            watch.ending = None
+        return fallen
 
     def _names(self, pending: Iterable[_Watch]) -> list[str]:
         names: dict[str, None] = {}
@@ -105,8 +124,8 @@ class Settling:
         state = states.get(watch.service.main, _NOTHING)
         self._say(watch, states, state)
         if watch.up_at is not None and not state.is_up:
-            self._end(watch, Status.FAILED, crashed_after=self.clock.now() - watch.up_at)
-        elif state.active == "active" and not state.job:
+            self._crashed(watch, self.clock.now() - watch.up_at)
+        if state.active == "active" and not state.job:
             self._up(watch, state)
         elif state.sub.startswith("auto-restart") and (not state.job or state.sub == "auto-restart"):
             self._between_restarts(watch, states, state)
@@ -116,26 +135,41 @@ class Settling:
             self._down(watch, states, state)
 
     def _up(self, watch: _Watch, state: UnitState) -> None:
-        now = self.clock.now()
         if watch.service.is_script:
             if state.sub == "exited" or not watch.touched:
                 self._end(watch, Status.HEALTHY)
             return
         if watch.up_at is None:
-            watch.up_at = now
-            if watch.started:
-                self.on_up(watch.service)
-            if watch.touched:
-                watch.up = self.systemd.detail(watch.service.main)
-                word = "reloaded" if not watch.started else "healthy" if watch.service.health else "up"
-                self._tell(watch, "up", f"{word} after {now - self.begin:.1f} s")
-        if not watch.touched:
+            self._came_up(watch)
+        assert watch.up_at is not None
+        lasted = self.clock.now() - watch.up_at
+        if watch.crashed_after is not None:
+            if lasted >= _SECOND_LOOK:
+                self._end(watch, Status.FAILED, detail=watch.crash)
+        elif not watch.touched:
             self._end(watch, Status.HEALTHY)
-        elif now - watch.up_at >= watch.span:
+        elif lasted >= watch.span:
             detail = self.systemd.detail(watch.service.main) if watch.span else watch.up
-            # A crash between two looks: systemd gives each run an invocation of its own.
-            same = watch.up is not None and detail is not None and detail.invocation == watch.up.invocation
-            self._end(watch, Status.HEALTHY if same else Status.FAILED, detail=detail, crashed_after=None if same else now - watch.up_at)
+            if watch.up and detail and detail.invocation != watch.up.invocation:
+                # A crash between two looks: systemd gives each run an invocation of its own, and what is said of this one says nothing of that.
+                self._crashed(watch, lasted, UnitDetail(name=watch.service.main, invocation=watch.up.invocation))
+            else:
+                self._end(watch, Status.HEALTHY, detail=detail)
+
+    def _came_up(self, watch: _Watch) -> None:
+        watch.up_at = now = self.clock.now()
+        if not watch.touched or watch.crashed_after is not None:
+            return
+        watch.up = self.systemd.detail(watch.service.main)
+        if watch.started:
+            self.on_up(watch.service)
+        word = "reloaded" if not watch.started else "healthy" if watch.service.health else "up"
+        self._tell(watch, "up", f"{word} after {now - self.begin:.1f} s")
+
+    def _crashed(self, watch: _Watch, after: float, detail: UnitDetail | None = None) -> None:
+        if watch.crashed_after is None:
+            watch.crash, watch.crashed_after = detail or self.systemd.detail(watch.service.main), after
+        watch.up_at = None
 
     def _not_yet(self, watch: _Watch) -> None:
         if self._is_blocked(watch):
@@ -160,13 +194,17 @@ class Settling:
                 return
 
     def _count(self, watch: _Watch) -> bool:
-        """Whether it has failed for good: it was up in between, or its tries are used up."""
+        """Whether its tries are used up. Tries that a dependency made it lose do not count, as long as that one may still come up."""
         detail = self.systemd.detail(watch.service.main)
-        if detail.active_since != watch.base.active_since and not watch.service.is_script:
-            # It may also have come up since the look that brought us here.
-            if not self.systemd.states([watch.service.main])[watch.service.main].is_up:
-                self._end(watch, Status.FAILED, detail=detail, crashed_after=0.0)
-        elif detail.restarts >= watch.service.restart_limit:
+        # It may also have come up since the look that brought us here.
+        if (
+            detail.active_since != watch.base.active_since
+            and not watch.service.is_script
+            and not self.systemd.states([watch.service.main])[watch.service.main].is_up
+        ):
+            self._crashed(watch, 0.0)
+        waits = any(name in self.watches and self.watches[name].ending is None for name in watch.service.requires)
+        if detail.restarts >= watch.service.restart_limit and not waits:
             self._end(watch, Status.FAILED, detail=detail, tries=detail.restarts)
         return watch.ending is not None
 
@@ -199,7 +237,6 @@ class Settling:
         unit: str = "",
         detail: UnitDetail | None = None,
         blocked_by: str = "",
-        crashed_after: float | None = None,
         tries: int = 0,
     ) -> None:
         unit = unit or watch.service.main
@@ -213,9 +250,9 @@ class Settling:
             touched=watch.touched,
             started=watch.started,
             detail=detail or watch.up,
-            seconds=(watch.up_at if watch.up_at is not None and crashed_after is None else now) - self.begin,
+            seconds=(watch.up_at if watch.up_at is not None and watch.crashed_after is None else now) - self.begin,
             blocked_by=blocked_by,
-            crashed_after=crashed_after,
+            crashed_after=watch.crashed_after,
             tries=tries,
         )
         if status is not Status.HEALTHY or watch.service.is_script:

@@ -195,13 +195,14 @@ def _reasons(ending: Ending, records: Sequence[HookResult], lines: tuple[str, ..
     detail = ending.detail or UnitDetail(name=ending.unit)
     own = [item for item in records if item.unit == ending.unit and item.invocation == detail.invocation]
     root = replace(_cause(ending, detail, own), lines=lines)
+    aside: list[Reason] = []
     if ending.crashed_after is not None:
         when = f"{ending.crashed_after:.1f} s" if ending.crashed_after >= 0.1 else "at once"
-        return (Reason(kind=Why.CRASHED, text=f"{when} after it was up", unit=ending.unit), root)
+        aside.append(Reason(kind=Why.CRASHED, text=f"{when} after it was up", unit=ending.unit))
     if ending.tries or detail.result == "start-limit-hit":
         tries = ending.tries or ending.service.restart_limit
-        return (Reason(kind=Why.RETRIES, text=f"given up after {tries} failed starts", unit=ending.unit), root)
-    return (root,)
+        aside.append(Reason(kind=Why.RETRIES, text=f"given up after {tries} failed starts", unit=ending.unit))
+    return (*aside, root)
 
 
 def _cause(ending: Ending, detail: UnitDetail, own: Sequence[HookResult]) -> Reason:
@@ -237,8 +238,12 @@ def _from_nothing(ending: Ending, detail: UnitDetail) -> Reason:
     if not detail.condition_result:
         return Reason(kind=Why.SYSTEMD, text="a condition of its unit does not hold")
     if detail.result != "success":
-        return Reason(kind=Why.SYSTEMD, text=f"systemd says '{detail.result}'")
-    if detail.exec_main_code == 0 and ending.crashed_after is None:
+        return Reason(
+            kind=Why.SYSTEMD, text="one of its start commands failed" if detail.result == "exit-code" else f"systemd says '{detail.result}'"
+        )
+    if detail.exec_main_code == 0:
+        if ending.crashed_after is not None:
+            return Reason(kind=Why.UNKNOWN, text="it ended, and systemd started it again")
         return Reason(kind=Why.SYSTEMD, text="systemd did not start it")
     return Reason(kind=Why.EXITED, text="it exited with status 0, and a service runs on (kind: script is for what ends)", status=0)
 

@@ -101,6 +101,7 @@ def _service_data(item: ServiceVerdict) -> dict[str, object]:
         "touched": item.touched,
         "seconds": round(item.seconds, 3),
         "message": sentence(item) if item.headline else "",
+        "cause": reason_data(item.reasons[-1]) if item.reasons else None,
         "reasons": [reason_data(reason) for reason in item.reasons],
         "warnings": [reason_data(reason) for reason in item.warnings],
     }

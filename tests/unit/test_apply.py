@@ -201,7 +201,38 @@ def test_a_crash_and_restart_between_two_looks_shows_in_the_invocation() -> None
         (Phase(0, "activating", "start", job=True), Phase(0.05, "active", "running"), Phase(2, "active", "running", detail={"invocation": "other"})),
     )
     outcome = world.apply(AppBuilder().service("web"))
-    assert reasons(outcome, "web")[0] == Why.CRASHED
+    assert said(outcome, "web") == "shop-web did not stay up: it ended, and systemd started it again (5.1 s after it was up)"
+
+
+def test_a_crash_is_watched_until_systemd_is_done_with_it() -> None:
+    world = World()
+    bad = {"result": "exit-code", "exec_main_code": 1, "exec_main_status": 5}
+    up, down = Phase(0, "active", "running"), Phase(0, "activating", "auto-restart", detail=bad)
+    loop = [replace(up, after=0.1), replace(down, after=1.1), replace(up, after=2.1, detail={"invocation": "b"})]
+    world.systemd.on_start(WEB, (Phase(0, "activating", "start", job=True), *loop))
+    outcome = world.apply(AppBuilder().service("web"))
+    assert said(outcome, "web") == "shop-web did not stay up: it exited with status 5 (1.0 s after it was up)"
+    assert world.clock.seconds == pytest.approx(3.2, abs=0.3)
+
+
+def test_who_falls_while_others_settle_is_found() -> None:
+    world = World()
+    bad = {"result": "exit-code", "exec_main_code": 1, "exec_main_status": 78}
+    world.systemd.on_start(
+        DB, (Phase(0, "activating", "start", job=True), Phase(0.01, "active", "running"), Phase(0.3, "failed", "failed", detail=bad))
+    )
+    slow = (Phase(0, "activating", "start-post", job=True), Phase(2, "active", "running"))
+    world.systemd.on_start(WEB, slow)
+    outcome = world.apply(AppBuilder().service("db").service("web"), settle="0s")
+    assert status(outcome) == {"db": "failed", "web": "healthy"}
+    assert said(outcome, "db").startswith("shop-db did not stay up: it exited with status 78")
+
+
+def test_tries_lost_to_a_slow_dependency_do_not_count() -> None:
+    world = World()
+    world.systemd.on_start(DB, (Phase(0, "activating", "start-post", job=True), Phase(300, "active", "running")))
+    world.systemd.on_start(WEB, crash_loop(times=20, every=14, then=Phase(0, "active", "running")))
+    assert status(world.apply(AppBuilder().service("db").service("web", requires=("db",)))) == {"db": "healthy", "web": "healthy"}
 
 
 def crash_loop(*, times: int, every: float, then: Phase) -> tuple[Phase, ...]:
