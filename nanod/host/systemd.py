@@ -179,7 +179,7 @@ class DBusSystemd:
         while True:
             bus = self._connect(action)
             try:
-                return bus.call_method(_NAME, path, interface, method, arguments).body
+                body = bus.call_method(_NAME, path, interface, method, arguments).body
             except _bus_error() as failed:
                 if -failed.errno not in _LOST:
                     if unless and _error_name(failed) == unless:
@@ -189,8 +189,25 @@ class DBusSystemd:
                 if time.monotonic() > deadline:
                     hint = "'journalctl -b _PID=1' may say what PID 1 is busy with"
                     raise NanodError(f"cannot {action}: systemd does not answer", hint=hint) from failed
+            else:
+                self._drain(bus)
+                return body
             if done is not None and done():
                 return None
+
+    def _drain(self, bus: Any) -> None:
+        """Take in the signals that came meanwhile.
+
+        PID 1 sends all of its signals to every private connection, asked for or not. Unread they pile up in the library, 2 KB each, and from
+        65536 on it refuses every call (BUS_RQUEUE_MAX). No signal and a signal without content look alike here, so three in a row count
+        as none.
+        """
+        empty = 0
+        try:
+            while empty < 3:
+                empty = empty + 1 if bus.process().is_empty() else 0
+        except _bus_error():
+            self.close()
 
     def _connect(self, action: str) -> Any:
         """The kept bus, or a new one; a daemon-reexec shuts the door for a while."""

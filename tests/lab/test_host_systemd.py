@@ -249,6 +249,24 @@ result = up
     )
 
 
+def test_polling_for_long_takes_no_memory(host: Machine) -> None:
+    """A look at a unit that is not loaded loads it and drops it: signals to every private connection, 2 KB each when nobody takes them in."""
+    assert (
+        inside(
+            host,
+            """
+def resident(): return int(Path("/proc/self/statm").read_text().split()[1]) * 4
+names = [f"t-none{n}.service" for n in range(20)]
+for turn in range(100): systemd.states(names)
+before = resident()
+for turn in range(500): systemd.states(names)
+result = resident() - before
+""",
+        )
+        < 2000
+    )
+
+
 @pytest.mark.row("FAULTS-45")
 def test_others_than_root_may_look_and_not_touch(host: Machine) -> None:
     host.write("/etc/systemd/system/t-theirs.service", SLEEPER)

@@ -35,6 +35,7 @@ class Bus:
     calls: list[str]
     opened: int
     refuse: int
+    signals: int
 
     def __init__(self, address: bytes = b"", *, peer_to_peer: bool = False) -> None:
         assert (address != b"") == peer_to_peer
@@ -48,6 +49,12 @@ class Bus:
     def close(self) -> None:
         pass
 
+    def process(self) -> SimpleNamespace:
+        """Signals with and without content in turn; after the last, nothing."""
+        type(self).signals -= 1
+        is_empty = self.signals < 0 or self.signals % 2 == 0
+        return SimpleNamespace(is_empty=lambda: is_empty)
+
     def call_method(self, _name: bytes, _path: bytes, _interface: bytes, method: bytes, arguments: list[bytes]) -> object:
         words = " ".join(item.decode() for item in (method, *arguments[-1:]) if isinstance(item, bytes))
         self.calls.append(words)
@@ -59,11 +66,12 @@ class Bus:
 
 @pytest.fixture
 def bus(monkeypatch: pytest.MonkeyPatch) -> Callable[..., type[Bus]]:
-    def install(*script: object, refuse: int = 0) -> type[Bus]:
+    def install(*script: object, refuse: int = 0, signals: int = 0) -> type[Bus]:
         class Scripted(Bus):
             pass
 
         Scripted.script, Scripted.calls, Scripted.opened, Scripted.refuse = list(script), [], 0, refuse
+        Scripted.signals = signals
         library, errors, package = ModuleType("pystemd.dbuslib"), ModuleType("pystemd.dbusexc"), ModuleType("pystemd")
         library.__dict__.update(
             DBus=Scripted,
@@ -98,6 +106,12 @@ def test_a_read_is_repeated_on_a_new_connection(bus: Callable[..., type[Bus]]) -
     scripted = bus(LOST, LOST, b"running")
     assert DBusSystemd().system_state() == "running"
     assert scripted.opened == 3
+
+
+def test_signals_that_nobody_asked_for_are_taken_in(bus: Callable[..., type[Bus]]) -> None:
+    scripted = bus(b"running", signals=1000)
+    assert DBusSystemd().system_state() == "running"
+    assert scripted.signals < 0
 
 
 @pytest.mark.row("FAULTS-33")
