@@ -31,6 +31,7 @@ _MANAGER = _NAME + b".Manager"
 _PROPERTIES = b"org.freedesktop.DBus.Properties"
 _PRIVATE_SOCKET = b"unix:path=/run/systemd/private"
 _FIRST_PATIENCE = 2.0
+_AFTER_LOSS = 0.01
 _LOST = frozenset({errno.ECONNRESET, errno.ECONNREFUSED, errno.ENOTCONN, errno.EPIPE, errno.EBADF, errno.ETIMEDOUT, errno.EINTR, errno.ESTALE})
 _HINTS = {
     "UnitMasked": "an administrator masked it; 'systemctl unmask {unit}' lifts that",
@@ -186,6 +187,7 @@ class DBusSystemd:
                         return None
                     raise _refusal(action, unit, failed) from failed
                 self.close()
+                time.sleep(_AFTER_LOSS)
                 if time.monotonic() > deadline:
                     hint = "'journalctl -b _PID=1' may say what PID 1 is busy with"
                     raise NanodError(f"cannot {action}: systemd does not answer", hint=hint) from failed
