@@ -54,7 +54,7 @@ def require_run_space() -> None:
     """Raises NanodError when the daemon-reload would be refused; asked before the first file changes."""
     with refusing("look at the space in /run"):
         space = os.statvfs("/run")
-    free = space.f_bavail * space.f_frsize
+    free = space.f_bfree * space.f_frsize
     if free < _RUN_SPACE:
         raise NanodError(
             f"cannot apply: /run has {free // 1024} KiB left, and systemd reloads unit files only with {_RUN_SPACE // 1024} KiB or more",

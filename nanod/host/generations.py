@@ -102,7 +102,9 @@ class Generations:
             self._app(manifest.app) as directory,
             directory.sub("generations") as all_of_them,
         ):
+            directory.sweep()
             with all_of_them.sub(number) as mine:
+                mine.sweep()
                 if mine.read(_MANIFEST) != content:
                     batch = Batch()
                     batch.put(mine, _MANIFEST, content, 0o600)

@@ -151,6 +151,7 @@ class LocalStore:
     def install_lib(self) -> bool:
         """Put the programs that units run, and the directory for their stamps, in place; True when a program was missing or different."""
         with refusing(f"write {LIB}"), OpenDirectory.at(LIB, root=self.root, make=True) as directory:
+            directory.sweep()
             batch = Batch()
             differing = [(name, content) for name, content in _programs() if not _is_program(directory, name, content)]
             for name, content in differing:
