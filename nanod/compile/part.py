@@ -115,9 +115,7 @@ def environment(unit: UnitBuilder, app: App, service: Service) -> None:
         "PLATFORM_APP_DIR": service.working_dir,
         "PLATFORM_CACHE_DIR": cache,
     }
-    for name, value in given.items():
-        if name not in service.environment:
-            unit.words("Service", "Environment", [f"{name}={value}"], origin)
+    unit.words("Service", "Environment", [f"{name}={value}" for name, value in given.items() if name not in service.environment], origin)
     for name, value in service.environment.items():
         unit.words("Service", "Environment", [f"{name}={value}"], service.at("environment", name))
     for position, path in enumerate(service.environment_files):

@@ -45,11 +45,15 @@ class Cost(IntEnum):
 class Shape:
     """What one value must look like, whole; systemd would drop another with a warning, or read a part of it as a flag."""
 
-    pattern: str
+    pattern: re.Pattern[str]
     words: str
 
     def fits(self, value: str) -> bool:
-        return re.fullmatch(self.pattern, value, re.DOTALL) is not None
+        return self.pattern.fullmatch(value) is not None
+
+
+def _shape(pattern: str, words: str) -> Shape:
+    return Shape(re.compile(pattern, re.DOTALL), words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +61,23 @@ class Row:
     emitter: Emitter
     cost: Cost
     shape: Shape | None = None
-    since: int = OLDEST
 
 
-ANY_PATH = Shape(r"/.*", "an absolute path")
-CONDITION_PATH = Shape(r"\|?!?/.*", "an absolute path, after '|' and '!'")
-CREDENTIAL = Shape(r"[A-Za-z0-9_.-]+:/.*", "'name:/path'")
-ACCESS_PATH = Shape(r"-?\+?/.*", "an absolute path, after '-' and '+'")
-UNIT_NAME = Shape(
+ANY_PATH = _shape(r"/.*", "an absolute path")
+CONDITION_PATH = _shape(r"\|?!?/.*", "an absolute path, after '|' and '!'")
+CREDENTIAL = _shape(r"[A-Za-z0-9_.-]+:/.*", "'name:/path'")
+ACCESS_PATH = _shape(r"-?\+?/.*", "an absolute path, after '-' and '+'")
+UNIT_NAME = _shape(
     # unit_name_is_valid(), without templates (`x@.service`), which only instances of can be depended on.
     r"(?=.{1,255}$)(?!@)[A-Za-z0-9:_.\\@-]+(?<!@)\.(service|socket|target|timer|path|mount|automount|swap|slice|scope|device)",
     "a unit name",
 )
-TOKEN = Shape(r"~?@?[A-Za-z0-9_.-]+", "a plain word")
+TOKEN = _shape(r"~?@?[A-Za-z0-9_.-]+", "a plain word")
 # `private` is where systemd keeps the directories of dynamic users; a `:` would make a link (config_parse_exec_directories).
-BELOW = Shape(r"(?!private(/|$))((?!\.{1,2}(/|$))[A-Za-z0-9_.@+-]+(/(?!$)|$))+", "a relative path of letters, digits and '_.@+-'")
+BELOW = _shape(r"(?!private(/|$))((?!\.{1,2}(/|$))[A-Za-z0-9_.@+-]+(/(?!$)|$))+", "a relative path of letters, digits and '_.@+-'")
 # As POSIX and systemd want names, and the dots that directories of people have; 65535 and 4294967295 are "no user" to the kernel.
-USER = Shape(r"[a-zA-Z_][a-zA-Z0-9_.-]{0,30}|(?!65535$)[0-9]{1,9}", "a user or group name (letters, digits and '_.-', at most 31) or number")
-ASSIGNMENT = Shape(r"[A-Za-z_][A-Za-z0-9_]*=.*", "'NAME=value'")
+USER = _shape(r"[a-zA-Z_][a-zA-Z0-9_.-]{0,30}|(?!65535$)[0-9]{1,9}", "a user or group name (letters, digits and '_.-', at most 31) or number")
+ASSIGNMENT = _shape(r"[A-Za-z_][A-Za-z0-9_]*=.*", "'NAME=value'")
 
 _TEXT, _VALUE, _PATH, _NAMES = Emitter.TEXT, Emitter.VALUE, Emitter.PATH, Emitter.NAMES
 _LATER = Cost.DAEMON_RELOAD  # read by PID 1 when it is next needed; nothing running depends on it
