@@ -38,7 +38,8 @@ exit "$(cat {DIRECTORY}/$NANOD_APP-$NANOD_SERVICE.${{1:-$LIFECYCLE_PHASE}} 2>/de
 """
 _MAIN = f"""#!/bin/sh
 # main: a service that notes when it runs, when it is told to stop, and SIGHUP.
-trap 'LIFECYCLE_PHASE=signal {STEP}; exit 0' TERM
+# Without a process of its own: systemd sends the signal to whatever the control group has while it sends.
+trap 'echo "signal $NANOD_SERVICE" >>{DIRECTORY}/$NANOD_APP.log; exit 0' TERM
 trap '{STEP} hup' HUP
 {STEP} main || exit
 while [ -e {DIRECTORY}/$NANOD_APP-$NANOD_SERVICE.sick ]; do sleep 0.1; done
