@@ -68,8 +68,17 @@ def check_paths(report: Report, service: Service) -> None:
                     f"a dynamic user has no number to own '{path}': its volumes stand below /var/lib, where systemd makes them",
                     service.at.path,
                 )
-    if service.sandbox is not Sandbox.STRICT:
-        return
     for key, path in (("working_dir", service.working_dir), *(("volumes", volume) for volume in service.volumes)):
-        if path == "/root" or path.startswith(("/home/", "/root/", "/run/user/")):
-            report.error(service.at(key), f"sandbox strict hides '{path}' from the service (ProtectHome=yes)", service.at.path)
+        if hidden := _hidden(service, path):
+            report.error(service.at(key), f"the sandbox hides '{path}' from the service ({hidden}): choose another place, or sandbox: off", service.at.path)
+
+
+def _hidden(service: Service, path: str) -> str:
+    """The directive of the profile that puts something else where `path` is on the host; "" for none."""
+    profile = PROFILES[service.sandbox]
+    private = service.dynamic_user or profile.get("PrivateTmp") == "yes"
+    if private and (path in ("/tmp", "/var/tmp") or path.startswith(("/tmp/", "/var/tmp/"))):
+        return "PrivateTmp=yes"
+    if profile.get("ProtectHome") == "yes" and (path in ("/home", "/root") or path.startswith(("/home/", "/root/", "/run/user/"))):
+        return "ProtectHome=yes"
+    return ""

@@ -228,6 +228,27 @@ def test_what_the_targets_systemd_would_drop_with_a_warning_is_refused() -> None
 
 
 @pytest.mark.row("BX-20")
+@pytest.mark.parametrize(
+    ("place", "sandbox", "hidden"),
+    [
+        ("/tmp/web", "default", "PrivateTmp"),
+        ("/var/tmp", "strict", "PrivateTmp"),
+        ("/home/shop", "strict", "ProtectHome"),
+        ("/home/shop", "default", ""),
+        ("/tmp/web", "off", ""),
+    ],
+)
+def test_a_place_that_the_sandbox_hides_is_refused(place: str, sandbox: str, hidden: str) -> None:
+    text = f"services:\n  web: {{user: root, command: [/bin/true], sandbox: {sandbox},\n    working_dir: {place}}}\n"
+    if not hidden:
+        assert compiled(text)
+        return
+    errors = [item for item in refused(text) if item.severity is Severity.ERROR]
+    assert [item.mark.line for item in errors] == [3]
+    assert f"the sandbox hides '{place}' from the service ({hidden}=yes)" in errors[0].message
+
+
+@pytest.mark.row("BX-20")
 def test_sandbox_profiles_are_documented_line_by_line() -> None:
     text = (ROOT / "docs" / "sandbox.md").read_text()
     sections = {part.split("\n", 1)[0].strip(): part for part in text.split("\n## ")[1:]}
