@@ -70,15 +70,16 @@ def check_paths(report: Report, service: Service) -> None:
                 )
     for key, path in (("working_dir", service.working_dir), *(("volumes", volume) for volume in service.volumes)):
         if hidden := _hidden(service, path):
-            report.error(service.at(key), f"the sandbox hides '{path}' from the service ({hidden}): choose another place, or sandbox: off", service.at.path)
+            cause = f"the sandbox hides '{path}' from the service ({hidden}): choose another place, or sandbox: off"
+            report.error(service.at(key), cause, service.at.path)
 
 
 def _hidden(service: Service, path: str) -> str:
     """The directive of the profile that puts something else where `path` is on the host; "" for none."""
     profile = PROFILES[service.sandbox]
     private = service.dynamic_user or profile.get("PrivateTmp") == "yes"
-    if private and (path in ("/tmp", "/var/tmp") or path.startswith(("/tmp/", "/var/tmp/"))):
+    if private and f"{path}/".startswith(("/tmp/", "/var/tmp/")):  # noqa: S108 names to look for, nothing is written there
         return "PrivateTmp=yes"
-    if profile.get("ProtectHome") == "yes" and (path in ("/home", "/root") or path.startswith(("/home/", "/root/", "/run/user/"))):
+    if profile.get("ProtectHome") == "yes" and f"{path}/".startswith(("/home/", "/root/", "/run/user/")):
         return "ProtectHome=yes"
     return ""
