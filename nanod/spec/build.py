@@ -105,11 +105,11 @@ def _working_dir(context: Context, place: Place, source: str | None, volumes: tu
 
 def _ports(context: Context, place: Place) -> tuple[int, ...]:
     value = place.get("ports")
-    found: list[int] = []
+    found: dict[int, None] = {}
     for position, port in enumerate(value if isinstance(value, Seq) else ()):
         if port in found:
             context.findings.error(place, f"port {port} stands here twice", "ports", position)
-        found.append(int(str(port)))
+        found[int(str(port))] = None
     return tuple(found)
 
 
@@ -153,7 +153,7 @@ def _inherits(place: Place, own: Map, key: str, name: str, kind: str) -> Place:
             if shared in place.map.places:
                 inherited.places[shared] = place.map.places[shared]
     outer = place.child(key)
-    return Place(place.file, laid_over(inherited, own, kind), parent=outer, key=name, spans=outer.map.places.get(name))
+    return Place(place.text, laid_over(inherited, own, kind), outer, name)
 
 
 def _processes(context: Context, group: Group, place: Place) -> tuple[Task, ...]:

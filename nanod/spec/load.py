@@ -23,7 +23,7 @@ from nanod.spec.pending import refuse_pending
 from nanod.spec.read import Context
 from nanod.spec.schema import SCHEMA
 from nanod.spec.shapes import APP_NAME
-from nanod.spec.tree import Findings, Map, Place, built_in, shown
+from nanod.spec.tree import Findings, Map, Place, Text, built_in, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -96,14 +96,14 @@ class _Loading:
         self.file, self.read, self.report, self.env, self.directory = file, read, report, env, directory
         self.context = Context.of(report, directory)
         self.findings: Findings = self.context.findings
-        self.root = Place(file, read.root, spans=(None, read.span) if read.span else None)
+        self.root = Place(Text(file, read.text, read.span), read.root)
 
     def spec(self, *, pending: bool) -> Spec | None:
         if not self._has_shape():
             return None
         env = self._environment()
         document = self._with_overlay(env)
-        top = Place(self.file, document, spans=self.root.spans)
+        top = Place(self.root.text, document)
         project = self._project(top)
         merged = self._services(top)
         app = f"{project}-{env}" if env else project
@@ -200,7 +200,7 @@ class _Loading:
         for layer in layers:
             self._check_forms(layer)
             merged = laid_over(merged, normalised(layer.map)) if merged else normalised(layer.map)
-        place = Place(own[0].file, merged, parent=own[0].parent, key=name, spans=own[0].spans)
+        place = Place(top.text, merged, own[0].parent, name)
         if isinstance(runtime, str) and runtime not in RUNTIMES and not isinstance(top.child("runtimes").get(runtime), Map):
             self._unknown_runtime(top, place, runtime)
         return place

@@ -68,7 +68,7 @@ def normalised(layer: Map) -> Map:
         path, spans = made.pop("volume"), made.places.pop("volume")
         volumes = Seq()
         volumes.append(path)
-        volumes.places.append(spans[1])
+        volumes.places.append(spans[2:])
         made["volumes"] = None if path is None else volumes
         made.places["volumes"] = spans
     if "install" in made:

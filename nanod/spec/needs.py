@@ -84,7 +84,7 @@ def _is_known(context: Context, group: Group, service: Place, item: Place, targe
     elif target in group.names:
         return True
     else:
-        known = f"services are {', '.join(sorted(group.names)[:20])}; a unit of the host ends in '.service' or the like"
+        known = f"services are {', '.join(group.names[:20])}; a unit of the host ends in '.service' or the like"
         near = context.findings.guess(target, group.names, 0.5)
         advice = f"did you mean '{near}'?" if near else known
         problem = f"no service {shown(target)}: {advice}"

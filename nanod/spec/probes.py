@@ -109,7 +109,7 @@ def _probe_address(context: Context, place: Place, kind: ProbeKind, ports: tuple
 def _own(context: Context, place: Place, kind: str, ports: tuple[int, ...]) -> str:
     if not ports and not (place.parent and "ports" in place.parent.map.broken):
         context.findings.error(place, f"'{kind}' probes the service's own port, and it has no 'ports'", kind)
-    return f"127.0.0.1:{ports[0] if ports else 0}"
+    return f"127.0.0.1:{ports[0]}" if ports else ""
 
 
 def _url(context: Context, place: Place, value: str, ports: tuple[int, ...]) -> tuple[str, bool]:

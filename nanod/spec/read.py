@@ -139,12 +139,12 @@ def normal(path: str) -> str:
 
 
 def paths(context: Context, place: Place, key: str, base: str | None) -> tuple[str, ...]:
-    found = []
+    found: dict[str, None] = {}
     for position, value in enumerate(strings(place, key)):
         path = absolute(context, place, value, base, key, position)
         if path in found:
             context.findings.error(place, f"{shown(value)} stands in '{key}' twice", key, position)
-        found.append(path)
+        found[path] = None
     return tuple(found)
 
 

@@ -25,10 +25,11 @@ from yaml.events import (
 )
 
 from nanod.diagnostics import Mark
-from nanod.spec.tree import Map, Seq, mark_of, printable, shown
+from nanod.spec.tree import Map, Seq, Text, printable, shown
 
 if TYPE_CHECKING:
     from nanod.diagnostics import Report
+    from nanod.spec.tree import Span
 
 MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 32
@@ -59,8 +60,7 @@ class Source:
 
     text: str
     root: object
-    is_whole: bool
-    span: Any = None
+    span: Span | None = None
 
 
 class _StopError(Exception):
@@ -71,18 +71,18 @@ def read(file: str, raw: str | bytes, report: Report) -> Source:
     """Everything that is wrong with the text as YAML goes to `report`; never raises for a text."""
     text = _decode(file, raw, report)
     if text is None:
-        return Source("", None, is_whole=False)
+        return Source("", None)
     if _has_forbidden(file, text, report):
-        return Source(text, None, is_whole=False)
+        return Source(text, None)
     builder = _Builder(file, text, report)
     try:
         root = builder.document()
     except _StopError:
-        return Source(text, None, is_whole=False)
+        return Source(text, None)
     except yaml.YAMLError as error:
         report.error(_error_mark(file, error), _error_text(error, text))
-        return Source(text, None, is_whole=False)
-    return Source(text, root, is_whole=builder.is_whole, span=builder.root_span)
+        return Source(text, None)
+    return Source(text, root, builder.root_span)
 
 
 def _decode(file: str, raw: str | bytes, report: Report) -> str | None:
@@ -119,8 +119,7 @@ class _Builder:
         self.file, self.text, self.report = file, text, report
         self.next = _PARSER(text).get_event
         self.values = 0
-        self.is_whole = True
-        self.root_span: Any = None
+        self.root_span: Span | None = None
         self.bare_tags = _BARE_TAG.search(text) is not None
 
     def document(self) -> object:
@@ -131,14 +130,13 @@ class _Builder:
                 self._error(event, "a spec is one document; this '---' starts a second one")
                 raise _StopError
             if not isinstance(event, (StreamStartEvent, DocumentStartEvent, DocumentEndEvent)):
-                self.root_span = event
+                self.root_span = (event.start_mark.index, event.end_mark.index)
                 root = self._value(event, 1)
             event = self.next()
         return root
 
     def _error(self, event: Any, message: str) -> None:
-        self.is_whole = False
-        self.report.error(mark_of(self.file, event), message)
+        self.report.error(Text(self.file, self.text).mark((event.start_mark.index, event.end_mark.index)), message)
         if len(self.report) >= MAX_FINDINGS:
             raise _StopError
 
@@ -173,27 +171,28 @@ class _Builder:
         made = Seq()
         while type(event := self.next()) is not SequenceEndEvent:
             made.append(self._value(event, depth))
-            made.places.append(event)
+            made.places.append((event.start_mark.index, event.end_mark.index))
         return made
 
     def _mapping(self, depth: int) -> Map:
         made = Map()
         places = made.places
         while type(key := self.next()) is not MappingEndEvent:
-            name = self._key(key, depth)
+            is_plain = type(key) is ScalarEvent and key.anchor is None and key.tag is None and key.value != "<<"
+            name = key.value if is_plain else self._key(key, depth)
             event = self.next()
             value = self._value(event, depth)
             if name is None:
                 made.broken |= {""}
                 continue
             if name in places:
-                first = places[name][0].start_mark.line + 1
+                first = self.text.count("\n", 0, places[name][0]) + 1
                 self._error(key, f"the key '{printable(name)}' is written twice, first on line {first}, again on line {key.start_mark.line + 1}")
             elif type(event) is AliasEvent:
                 made.drop(name)
             else:
                 made[name] = value
-                places[name] = (key, event)
+                places[name] = (key.start_mark.index, key.end_mark.index, event.start_mark.index, event.end_mark.index)
         return made
 
     def _key(self, event: Any, depth: int) -> str | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import TYPE_CHECKING, Protocol
+from bisect import bisect_right
+from itertools import islice
+from typing import TYPE_CHECKING, ClassVar
 
 from nanod.diagnostics import Mark
 
@@ -14,22 +16,33 @@ if TYPE_CHECKING:
     from nanod.diagnostics import Report
 
 
-class Point(Protocol):
-    """A position in a text; line and column count from 0."""
+Span = tuple[int, int]
+"""Where something begins and ends, in characters from the beginning of its text: two numbers, for a spec has thousands. Marks are made when asked."""
+Spans = tuple[Span | None, Span | None]
+"""Of a key and of its value; a list's item has no key, what is built in has neither."""
 
-    line: int
-    column: int
 
+class Text:
+    """A text, the name of its file, and where its outermost value begins: turns spans into marks."""
 
-class Span(Protocol):
-    """What a parser's event knows of its place. Marks are built from it only when somebody asks: a text has ten thousand of them."""
+    __slots__ = ("_lines", "file", "text", "whole")
 
-    start_mark: Point
-    end_mark: Point
+    def __init__(self, file: str, text: str, whole: Span | None = None) -> None:
+        self.file, self.text, self.whole = file, text, whole
+        self._lines: list[int] = []
+
+    def mark(self, span: Span) -> Mark:
+        if not self._lines:
+            self._lines = [0, *(found.end() for found in re.finditer("\n", self.text))]
+        start, end = span
+        line = bisect_right(self._lines, start)
+        column = start - self._lines[line - 1] + 1
+        is_one_line = line == len(self._lines) or end < self._lines[line]
+        return Mark(self.file, line, column, column + (max(1, end - start) if is_one_line else 1))
 
 
 class Map(dict[str, object]):
-    """A mapping. `places` has the key's and the value's span of every key that somebody wrote; a built-in key has none.
+    """A mapping. `places` has the span of the key and that of the value for every key that somebody wrote; a built-in key has none.
 
     `broken` names keys that had a value too wrong to keep: nothing may say that they are missing.
     """
@@ -37,12 +50,14 @@ class Map(dict[str, object]):
     __slots__ = ("broken", "places")
 
     def __init__(self) -> None:
-        self.places: dict[str, tuple[Span, Span]] = {}
+        self.places: dict[str, tuple[int, int, int, int]] = {}
         self.broken: frozenset[str] = frozenset()
 
-    def drop(self, key: str) -> None:
-        self.pop(key, None)
-        self.broken |= {key}
+    def drop(self, *keys: str) -> None:
+        """Takes out values that are too wrong to keep."""
+        for key in keys:
+            self.pop(key, None)
+        self.broken |= set(keys)
 
 
 class Seq(list[object]):
@@ -70,12 +85,19 @@ def built_in(values: dict[str, object]) -> Map:
 class Place:
     """Where a value of the spec stands, and the value itself (`node`). `nanod.spec.model.Where` is what the model shows of it."""
 
-    __slots__ = ("file", "key", "node", "parent", "spans")
+    __slots__ = ("get", "key", "map", "node", "parent", "text")
 
-    def __init__(
-        self, file: str, node: object, *, parent: Place | None = None, key: str | int = "", spans: tuple[Span | None, Span] | None = None
-    ) -> None:
-        self.file, self.node, self.parent, self.key, self.spans = file, node, parent, key, spans
+    def __init__(self, text: Text, node: object, parent: Place | None = None, key: str | int = "") -> None:
+        self.text, self.node, self.parent, self.key = text, node, parent, key
+        self.map = node if isinstance(node, Map) else _NOTHING
+        """The mapping that stands here; an empty one where there is none."""
+        self.get = self.map.get
+        """What is written under a key; None when nothing is, or null, which unsets."""
+
+    @property
+    def spans(self) -> Spans:
+        """Of the key and of the value, as the mapping or list around it knows them; those of the whole text at its top."""
+        return _step(self.parent.node, self.key)[1] if self.parent else (None, self.text.whole)
 
     @property
     def path(self) -> str:
@@ -89,19 +111,9 @@ class Place:
             path = joined(path, key)
         return path
 
-    @property
-    def map(self) -> Map:
-        """The mapping that stands here; an empty one where there is none."""
-        return self.node if isinstance(self.node, Map) else _NOTHING
-
-    def get(self, key: str) -> object:
-        """What is written under `key`; None when nothing is, or null, which unsets."""
-        return self.node.get(key) if isinstance(self.node, Map) else None
-
     def child(self, key: str | int) -> Place:
         """The place of a key or item, which exists or is built in."""
-        node, spans = _step(self.node, key)
-        return Place(self.file, node, parent=self, key=key, spans=spans)
+        return Place(self.text, _step(self.node, key)[0] if isinstance(key, int) else self.map.get(key), self, key)
 
     def below(self, key: str) -> Place | None:
         """The place of the mapping under `key`, None when there is none."""
@@ -113,55 +125,52 @@ class Place:
 
     def __call__(self, *keys: str | int) -> Mark:
         """The place of a text, number or boolean is itself, that of a mapping or list its key."""
-        node, spans, inner = self.node, self.spans, self.node
+        node, (key_span, span), inner = self.node, self.spans, self.node
         for key in keys:
             inner, found = _step(inner, key)
-            if found is None:
+            if found[1] is None:
                 break
-            node, spans = inner, found
-        if spans is None:
-            return self.parent() if self.parent is not None else Mark(self.file)
-        span = spans[0] if spans[0] is not None and isinstance(node, (Map, Seq)) else spans[1]
-        return mark_of(self.file, span)
+            node, (key_span, span) = inner, found
+        if span is None:
+            return self.parent() if self.parent is not None else Mark(self.text.file)
+        return self.text.mark(key_span if key_span is not None and isinstance(node, (Map, Seq)) else span)
 
     def key_mark(self, *keys: str | int) -> Mark:
         """The place of the key itself, whatever its value; the nearest enclosing place when nobody wrote it."""
         parent = self
         for key in keys[:-1]:
             parent = parent.child(key)
-        _, spans = _step(parent.node, keys[-1])
-        return mark_of(self.file, spans[0] or spans[1]) if spans else parent()
+        _, (key_span, span) = _step(parent.node, keys[-1])
+        found = key_span or span
+        return self.text.mark(found) if found else parent()
 
     def written(self, *keys: str | int) -> bool:
         node: object = self.node
         for key in keys:
             node, spans = _step(node, key)
-            if spans is None or node is None:
+            if spans[1] is None or node is None:
                 return False
         return True
 
 
 _NOTHING = Map()
+_NOWHERE: Spans = (None, None)
 
 
-def _step(node: object, key: str | int) -> tuple[object, tuple[Span | None, Span] | None]:
+def _step(node: object, key: str | int) -> tuple[object, Spans]:
+    """One level down: what stands under a key or at a position, and the spans of the key and of the value."""
     if isinstance(node, Map) and isinstance(key, str):
-        return node.get(key), node.places.get(key)
+        place = node.places.get(key)
+        return node.get(key), (place[:2], place[2:]) if place else _NOWHERE
     if isinstance(node, Seq) and isinstance(key, int) and 0 <= key < len(node):
-        return node[key], (None, node.places[key]) if key < len(node.places) else None
-    return None, None
+        return node[key], (None, node.places[key]) if key < len(node.places) else _NOWHERE
+    return None, _NOWHERE
 
 
 def joined(path: str, key: str | int) -> str:
     if isinstance(key, int):
         return f"{path}[{key}]"
     return f"{path}.{key}" if path else key
-
-
-def mark_of(file: str, span: Span) -> Mark:
-    start, end = span.start_mark, span.end_mark
-    width = end.column - start.column if end.line == start.line else 0
-    return Mark(file, start.line + 1, start.column + 1, start.column + 1 + max(1, width))
 
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -188,30 +197,53 @@ def shown(value: object) -> str:
 
 
 class Findings:
-    """Writes findings into a report, each once: what `defaults` has wrong would else be said for every service."""
+    """Writes findings into a report, each once: what `defaults` has wrong would else be said for every service.
+
+    A hostile text has as many mistakes as it has lines; of errors and of warnings the first hundred are made, and one that says so.
+    """
+
+    MAX: ClassVar[int] = 100
+    _GUESSES: ClassVar[int] = 20
 
     def __init__(self, report: Report) -> None:
         self.report = report
         self._said: set[tuple[Mark, str]] = set()
-        self._guesses = 50
+        self._errors = self._warnings = self._guesses = 0
 
-    def guess(self, word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-        """The known word that was most likely meant, or an empty text. Comparing is slow, so a text full of mistakes gets no more after a while."""
-        self._guesses -= 1
-        near = difflib.get_close_matches(word[:64], list(known)[:2000], 1, cutoff) if self._guesses >= 0 else []
-        return near[0] if near else ""
+    @property
+    def is_full(self) -> bool:
+        """Whether further errors would not be shown."""
+        return self._errors >= self.MAX
 
     def error(self, place: Place, message: str, *keys: str | int, on_key: bool = False) -> None:
+        if self._errors > self.MAX:
+            return
         mark = place.key_mark(*keys) if on_key and keys else place(*keys)
         if self._is_new(mark, message):
-            self.report.error(mark, printable(message), printable(place.path_of(*keys)))
+            self._errors += 1
+            if self._errors > self.MAX:
+                self.report.error(Mark(place.text.file), f"and more: these are the first {self.MAX} errors")
+            else:
+                self.report.error(mark, printable(message), printable(place.path_of(*keys)))
 
     def warning(self, place: Place, message: str, *keys: str | int) -> None:
+        if self._warnings > self.MAX:
+            return
         mark = place(*keys)
         if self._is_new(mark, message):
-            self.report.warning(mark, printable(message), printable(place.path_of(*keys)))
+            self._warnings += 1
+            if self._warnings > self.MAX:
+                self.report.warning(Mark(place.text.file), f"and more: these are the first {self.MAX} warnings")
+            else:
+                self.report.warning(mark, printable(message), printable(place.path_of(*keys)))
 
     def _is_new(self, mark: Mark, message: str) -> bool:
         is_new = (mark, message) not in self._said
         self._said.add((mark, message))
         return is_new
+
+    def guess(self, word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+        """The known word that was most likely meant, or an empty text. Comparing is slow: a text full of mistakes gets no guess after a while."""
+        self._guesses += 1
+        near = difflib.get_close_matches(word[:64], list(islice(known, 1000)), 1, cutoff) if self._guesses <= self._GUESSES else []
+        return near[0] if near else ""

@@ -9,18 +9,16 @@ import jsonschema
 
 from nanod.spec.schema import SCHEMA
 from nanod.spec.shapes import alternatives
-from nanod.spec.tree import Map, Place, Seq, shown
+from nanod.spec.tree import Findings, Map, Place, Seq, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from nanod.spec.shapes import Shape
-    from nanod.spec.tree import Findings
 
     Error = Any
     """jsonschema.ValidationError: its typed attributes differ between the versions from 4.10 on."""
 
-MAX_FINDINGS: Final = 100
 SERVICE_KEYS: Final = frozenset(SCHEMA["$defs"]["service"]["properties"])
 
 _ELSEWHERE: Final = {
@@ -59,15 +57,12 @@ _REFUSED: Final = {
 
 def explain(root: Place, schema: Shape, findings: Findings) -> bool:
     """Reports everything that breaks the schema, and cuts it out, so that the rest can be looked at. False: there was too much to go on."""
-    budget = _Budget(MAX_FINDINGS)
     validator = jsonschema.Draft202012Validator(schema)
     # Again until nothing is left: a mapping that lost a key it needs goes next, without a word.
-    while errors := [leaf for error in islice(validator.iter_errors(root.node), MAX_FINDINGS) for leaf in _leaves(error)]:
+    while errors := [leaf for error in islice(validator.iter_errors(root.node), Findings.MAX + 1) for leaf in _leaves(error)]:
         for error in errors:
-            _report(_place(root, error), error, schema, findings, budget)
-        if budget.left <= 0:
-            findings.error(root, f"and more: these are the first {MAX_FINDINGS} mistakes")
-        if budget.left <= 0 or not isinstance(root.node, Map):
+            _report(_place(root, error), error, schema, findings)
+        if findings.is_full or not isinstance(root.node, Map):
             return False
         for error in errors:
             if error.validator != "additionalProperties" and "propertyNames" not in error.relative_schema_path:
@@ -75,26 +70,15 @@ def explain(root: Place, schema: Shape, findings: Findings) -> bool:
     return True
 
 
-def _report(place: Place, error: Error, schema: Shape, findings: Findings, budget: _Budget) -> None:
+def _report(place: Place, error: Error, schema: Shape, findings: Findings) -> None:
     if error.validator == "additionalProperties":
-        _unknown_keys(place, error, findings, budget)
+        _unknown_keys(place, error, findings)
     elif "propertyNames" in error.relative_schema_path:
-        _wrong_name(place, error, findings, budget)
+        _wrong_name(place, error, findings)
     elif error.validator == "required":
-        _missing(place, error, findings, budget)
-    elif budget.take():
+        _missing(place, error, findings)
+    else:
         findings.error(place, f"{_name(place)} must be {_title(error.schema, schema)}, not {_value(place)}")
-
-
-class _Budget:
-    """How many more findings are worth printing: a hostile text has as many as it has lines."""
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-
-    def take(self) -> bool:
-        self.left -= 1
-        return self.left >= 0
 
 
 def _leaves(error: Error) -> Iterator[Error]:
@@ -146,17 +130,18 @@ def _title(shape: Mapping[str, Any], root: Mapping[str, Any]) -> str:
     return "something else"
 
 
-def _unknown_keys(place: Place, error: Error, findings: Findings, budget: _Budget) -> None:
+def _unknown_keys(place: Place, error: Error, findings: Findings) -> None:
     known = error.schema.get("properties", {})
-    for key in [key for key in place.map if key not in known and not (place.parent is None and key.startswith("x-"))]:
-        if budget.take():
+    unknown = [key for key in place.map if key not in known and not (place.parent is None and key.startswith("x-"))]
+    for key in unknown:
+        if not findings.is_full:
             better = _suggestion(key, known, findings)
             advice = _refusal(place, key) or (f"did you mean {better}?" if better else _all_known(known))
             message = f"unknown key {shown(key)}{f' in {_name(place)}' if place.parent else ''}"
             findings.error(place, f"{message}: {advice}" if advice else message, key, on_key=True)
             if better:
                 place.map.broken |= {better.strip("'").partition(".")[0]}
-        place.map.drop(key)
+    place.map.drop(*unknown)
 
 
 def _refusal(place: Place, key: str) -> str:
@@ -184,18 +169,17 @@ def _suggestion(key: str, known: Mapping[str, Any], findings: Findings) -> str:
     return alternatives(below) if below else ""
 
 
-def _wrong_name(place: Place, error: Error, findings: Findings, budget: _Budget) -> None:
+def _wrong_name(place: Place, error: Error, findings: Findings) -> None:
     key = error.instance
     if key not in place.map:
         return
-    if budget.take():
-        findings.error(place, f"{shown(key)} in {_name(place)} must be {_title(error.schema, {})}", key, on_key=True)
+    findings.error(place, f"{shown(key)} in {_name(place)} must be {_title(error.schema, {})}", key, on_key=True)
     place.map.drop(key)
 
 
-def _missing(place: Place, error: Error, findings: Findings, budget: _Budget) -> None:
+def _missing(place: Place, error: Error, findings: Findings) -> None:
     missing = [key for key in error.validator_value if key not in place.map and key not in place.map.broken]
-    if missing and budget.take():
+    if missing:
         findings.error(place, f"{_name(place)} needs {alternatives(missing, 'and')}")
 
 

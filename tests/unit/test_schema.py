@@ -17,7 +17,7 @@ from nanod.phases import HOOK_PHASES
 from nanod.spec import accept, source
 from nanod.spec.defaults import DEFAULTS
 from nanod.spec.schema import SCHEMA
-from nanod.spec.tree import Findings, Map, Place, Seq
+from nanod.spec.tree import Findings, Map, Place, Seq, Text
 from nanod.spec.words import explain
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def test_what_is_left_after_cutting_is_accepted(data: st.DataObject) -> None:
     if ACCEPTS(root):
         return
     report = Report()
-    if explain(Place("a", root), SCHEMA, Findings(report)):
+    if explain(Place(Text("a", ""), root), SCHEMA, Findings(report)):
         assert ACCEPTS(root)
     assert report.has_errors
 
