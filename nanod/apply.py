@@ -132,6 +132,7 @@ class _Applying:
             endings = self._untouched(failed.ending)
         except KeyboardInterrupt:
             host.store.discard()
+            settling.look_at_untouched()
             interrupted = True
             endings = settling.endings()
         except NanodError as refused:

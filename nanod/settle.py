@@ -50,6 +50,8 @@ class _Watch:
     """How its first run ended that had been up, `crashed_after` seconds. It has failed then; it has settled when systemd is done with it."""
     crashed_after: float | None = None
     looked: float = 0.0
+    forgiven: int = 0
+    """Failed starts that it owes to a dependency which had not settled yet."""
     said: str = ""
     ending: Ending | None = None
 
@@ -91,6 +93,13 @@ class Settling:
             if self._pending():
                 self.clock.sleep(wait)
                 wait = min(LONGEST_WAIT, wait * 1.5)
+
+    def look_at_untouched(self) -> None:
+        """Once, after an interrupt: what apply had no hand in is not pending because of it."""
+        untouched = [watch for watch in self._pending() if not watch.touched]
+        states = self.systemd.states(self._names(untouched)) if untouched else {}
+        for watch in untouched:
+            self._look(watch, states)
 
     def _pending(self) -> list[_Watch]:
         return [watch for watch in self.watches.values() if watch.ending is None]
@@ -203,8 +212,9 @@ class Settling:
             and not self.systemd.states([watch.service.main])[watch.service.main].is_up
         ):
             self._crashed(watch, 0.0)
-        waits = any(name in self.watches and self.watches[name].ending is None for name in watch.service.requires)
-        if detail.restarts >= watch.service.restart_limit and not waits:
+        if any(name in self.watches and self.watches[name].ending is None for name in watch.service.requires):
+            watch.forgiven = detail.restarts
+        elif detail.restarts - watch.forgiven >= watch.service.restart_limit:
             self._end(watch, Status.FAILED, detail=detail, tries=detail.restarts)
         return watch.ending is not None
 

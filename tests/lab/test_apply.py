@@ -73,24 +73,26 @@ def test_a_failed_deploy_hook_leaves_the_old_processes_serving(machine: Machine)
     app.remove()
 
 
+@pytest.mark.parametrize("moment", ["install", "settle"])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 @pytest.mark.row("BX-2")
-def test_an_apply_that_is_cut_short_is_finished_by_the_next(machine: Machine, how: signal.Signals) -> None:
-    """The stop of the old process holds apply up, the signal comes then; files are new or not, and the next apply goes on from there."""
-    app = App.on(machine, f"cut{how}")
-    slow = {"prestop": {"run": f"{STEP} prestop; sleep 3", "timeout": "9s"}}
-    web = app.service("web", hooks=()) | {"hooks": slow}
+def test_an_apply_that_is_cut_short_is_finished_by_the_next(machine: Machine, how: signal.Signals, moment: str) -> None:
+    """The slow stop of the old process holds apply up: before the install where its stop hooks change, else while it waits for all to settle."""
+    app = App.on(machine, f"cut-{how.value}-{moment}")
+    web = app.service("web", hooks=()) | {"hooks": {"prestop": {"run": f"{STEP} prestop; sleep 3", "timeout": "9s"}}}
     app.apply({"web": web, "db": app.service("db", hooks=())})
     untouched, old = app.pid("db"), app.pid("web")
     app.clear()
-    app.write({"web": web | {"environment": {"A": "1"}}, "db": app.service("db", hooks=())})
+    hooks = {"prestop": {"run": f"{STEP} prestop", "timeout": "9s"}} if moment == "install" else web["hooks"]
+    app.write({"web": web | {"environment": {"A": "1"}, "hooks": hooks}, "db": app.service("db", hooks=())})
     running = machine.popen(["nanod", "apply", app.spec], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     app.until_step("prestop web")
-    pid = (
-        machine.run(["pgrep", "--full", f"nanod apply {app.spec}$"]).out.split() or machine.run(["pgrep", "--full", f"apply {app.spec}"]).out.split()
-    )
-    assert machine.run(["kill", f"-{how.value}", *pid]).status == 0
-    running.wait(20)
+    pids = machine.run(["pgrep", "--full", f"apply {app.spec}"]).out.split()
+    assert machine.run(["kill", f"-{how.value}", *pids]).status == 0
+    out, _ = running.communicate(timeout=20)
+    if how is signal.SIGINT:
+        assert running.returncode == 130
+        assert ("4 of 4 steps are not done" if moment == "install" else "all steps were done") in out.decode()
     app.jobs_done()
     app.apply()
     app.until_up("web")

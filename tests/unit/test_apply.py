@@ -458,7 +458,8 @@ def test_a_full_disk_leaves_no_file_changed_and_no_record() -> None:
 
 def test_an_interrupt_says_what_is_left_and_the_next_apply_does_it() -> None:
     world = World()
-    old, new = AppBuilder().service("web", f"{PLAIN}\nExecStop=/bin/a"), AppBuilder().service("web", f"{PLAIN}\nExecStop=/bin/b")
+    old = AppBuilder().service("web", f"{PLAIN}\nExecStop=/bin/a").service("db")
+    new = AppBuilder().service("web", f"{PLAIN}\nExecStop=/bin/b").service("db")
     world.apply(old)
 
     def interrupted(news: Progress) -> None:
@@ -470,7 +471,7 @@ def test_an_interrupt_says_what_is_left_and_the_next_apply_does_it() -> None:
     outcome = apply(made, world.host, tell=interrupted)
     assert outcome.exit_code is ExitCode.INTERRUPTED
     assert len(outcome.left) == len(made.steps)
-    assert status(outcome) == {"web": "pending"}
+    assert status(outcome) == {"web": "pending", "db": "healthy"}
     assert "4 of 4 steps are not done" in outcome_text(outcome, UNSTYLED)
     again = world.apply(new)
     assert again.exit_code is ExitCode.OK
