@@ -34,8 +34,9 @@ def laid_over(lower: Map, upper: Map, kind: str = "service") -> Map:
     for keys in EXCLUSIVE.get(kind, ()):
         if any(upper.get(key) not in (None, False) for key in keys):
             for key in keys:
-                made.pop(key, None)
-                made.places.pop(key, None)
+                if key not in upper:
+                    made.pop(key, None)
+                    made.places.pop(key, None)
     for key, value in upper.items():
         below = made.get(key)
         is_merged = isinstance(value, Map) and isinstance(below, Map) and kind != "hooks"
