@@ -81,9 +81,8 @@ def serve(config: Config) -> None:
         raise NanodError(f"cannot rehearse: there is no systemd in {config.tree}", hint="apt install systemd")
     overlay.show(Path(config.tree))
     overlay.prepare(overlay.ROOT)
-    wrapper = overlay.ROOT / "usr/local/bin/nanod"
-    wrapper.unlink(missing_ok=True)
-    wrapper.write_text(f'#!/bin/sh\nPYTHONPATH="{config.source}" exec "{config.python}" -m nanod "$@"\n', encoding="utf-8")
+    wrapper = overlay.inside(overlay.ROOT, "usr/local/bin") / "nanod"
+    overlay.write(wrapper, f'#!/bin/sh\nPYTHONPATH="{config.source}" exec "{config.python}" -m nanod "$@"\n')
     wrapper.chmod(0o755)
     keep_running(config, cgroup.own().parent)
 

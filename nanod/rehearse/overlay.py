@@ -49,6 +49,9 @@ MASKED = (
 """Slow at a first boot or in need of hardware; tmp.mount would hide the /tmp of the tree, where a spec may lie."""
 
 
+_LINKS = 40
+
+
 def submounts(mounted: Iterable[mounts.Mount]) -> tuple[Path, ...]:
     """The mount points of the machine, outermost first, that an overlay of / alone would leave empty."""
     kinds = {mount.point: mount.kind for mount in mounted}  # where several are stacked, the last one shows
@@ -75,50 +78,75 @@ def show(tree: Path) -> None:
             target.write_bytes(point.read_bytes())
     if resolver is not None and tree == Path("/"):
         # It may be a link below /run.
-        (ROOT / "etc/resolv.conf").unlink(missing_ok=True)
-        (ROOT / "etc/resolv.conf").write_bytes(resolver)
+        (inside(ROOT, "etc") / "resolv.conf").unlink(missing_ok=True)
+        (inside(ROOT, "etc") / "resolv.conf").write_bytes(resolver)
 
 
 def prepare(root: Path) -> None:
     """Make a machine that has the tree's programs and files and none of its services, mounts, logs and earlier apps."""
     for name in UNIT_DIRECTORIES:
-        if not (root / name).is_symlink() and not any(parent.is_symlink() for parent in (root / name).parents):
-            _forget_enablement(root / name, vendor=name != "etc/systemd/system")
-    _forget_apps(root)
+        _forget_enablement(inside(root, name), vendor=name != "etc/systemd/system")
+    _forget_apps(inside(root, "etc/systemd/system"))
     for level in "0123456S":  # systemd-sysv-generator enables what is linked here
-        _empty(root / f"etc/rc{level}.d")
+        _empty(inside(root, f"etc/rc{level}.d"))
     for name in ("var/log/journal", "var/lib/nanod", "var/lib/systemd/timers", "var/lib/systemd/rfkill"):
-        _empty(root / name)
-    (root / "var/log/journal").mkdir(parents=True, exist_ok=True)  # makes the journal persistent, so over a reboot
-    for name in ("etc/fstab", "etc/crypttab"):
-        (root / name).unlink(missing_ok=True)
+        _empty(inside(root, name))
+    inside(root, "var/log/journal").mkdir(parents=True, exist_ok=True)  # makes the journal persistent, so over a reboot
+    for name in ("fstab", "crypttab"):
+        (inside(root, "etc") / name).unlink(missing_ok=True)
     for name in MASKED:
-        _link(root / "etc/systemd/system" / name, "/dev/null")
-    _link(root / "etc/systemd/system/default.target", "/usr/lib/systemd/system/multi-user.target")
-    _link(root / "etc/systemd/system-generators/cloud-init-generator", "/dev/null")
+        _link(inside(root, "etc/systemd/system") / name, "/dev/null")
+    _link(inside(root, "etc/systemd/system") / "default.target", "/usr/lib/systemd/system/multi-user.target")
+    _link(inside(root, "etc/systemd/system-generators") / "cloud-init-generator", "/dev/null")
     # An uninitialised machine-id means "first boot", which enables whatever the presets say (man 5 machine-id).
-    _write(root / "etc/machine-id", uuid.uuid4().hex + "\n")
+    write(inside(root, "etc") / "machine-id", uuid.uuid4().hex + "\n")
     # Newer than /usr, so that nothing with ConditionNeedsUpdate= runs (man 8 systemd-update-done).
-    _write(root / "etc/.updated", "")
-    _write(root / "var/.updated", "")
+    write(inside(root, "etc") / ".updated", "")
+    write(inside(root, "var") / ".updated", "")
     # The distribution's own empties /tmp at boot.
-    _write(root / "etc/tmpfiles.d/tmp.conf", "d /tmp 1777 root root -\nd /var/tmp 1777 root root -\n")
+    write(inside(root, "etc/tmpfiles.d") / "tmp.conf", "d /tmp 1777 root root -\nd /var/tmp 1777 root root -\n")
+
+
+def inside(root: Path, name: str) -> Path:
+    """Where `name` lies below `root`, links resolved as if `root` were "/".
+
+    An absolute link of the tree (`/var/lib/nanod -> /data/nanod`) would otherwise lead to the machine's own files, and what is emptied there
+    is lost for good.
+    """
+    found, todo, links = root, list(reversed(Path(name).parts)), 0
+    while todo:
+        part = todo.pop()
+        if part == "..":
+            found = found.parent if found != root else root
+        elif (found / part).is_symlink():
+            links += 1
+            if links > _LINKS:
+                raise NanodError(f"cannot rehearse: {found / part} is a loop of symbolic links")
+            target = (found / part).readlink()
+            found = root if target.is_absolute() else found
+            todo.extend(reversed([part for part in target.parts if part != "/"]))
+        else:
+            found /= part
+    return found
 
 
 def _forget_enablement(directory: Path, *, vendor: bool) -> None:
     """Start nothing that an administrator or a package enabled; units stay, for those who require them by name."""
     for wants in [*directory.glob("*.wants"), *directory.glob("*.requires")]:
-        if not vendor:
+        forgotten = not vendor or wants.name in {"multi-user.target.wants", "graphical.target.wants", "timers.target.wants"}
+        if forgotten and wants.is_symlink():
+            wants.unlink()
+        elif not vendor:
             shutil.rmtree(wants)
-        elif wants.name in {"multi-user.target.wants", "graphical.target.wants", "timers.target.wants"}:
+        elif forgotten:
             for link in wants.iterdir():
                 if link.name not in VENDOR_WANTS:
                     link.unlink()
 
 
-def _forget_apps(root: Path) -> None:
+def _forget_apps(directory: Path) -> None:
     """Remove the units that nanod made here earlier: their state below /var/lib/nanod is not there either."""
-    for unit in (root / "etc/systemd/system").glob("*.*"):
+    for unit in directory.glob("*.*"):
         if not unit.is_symlink() and unit.is_file() and b"\n[X-Nanod]\n" in unit.read_bytes():
             unit.unlink()
 
@@ -152,7 +180,7 @@ def _link(path: Path, target: str) -> None:
     path.symlink_to(target)
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     path.write_text(text, encoding="utf-8")

@@ -130,3 +130,30 @@ def test_a_machine_keeps_files_and_has_an_identity_of_its_own(tmp_path: Path) ->
     identity = (tmp_path / "etc/machine-id").read_text()
     assert len(identity) == 33
     assert identity != "0123456789abcdef0123456789abcdef\n"
+
+
+def test_links_of_the_tree_lead_nowhere_outside(tmp_path: Path) -> None:
+    """What is emptied outside of the overlays would be lost: an administrator may keep /var/lib/nanod on another disk."""
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    kept = ("nanod/apps/shop/current", "journal/0123/system.journal", "wants/redis.service", "usr/bin/keep")
+    for name in kept:
+        _file(outside, name)
+    _file(root, "etc/fstab")
+    for link, target in (
+        ("var/lib/nanod", "nanod"),
+        ("var/log/journal", "journal"),
+        ("etc/systemd/system/multi-user.target.wants", "wants"),
+        ("usr/lib/systemd/system/timers.target.wants", "wants"),
+        ("usr/local", "usr"),
+    ):
+        (root / link).parent.mkdir(parents=True, exist_ok=True)
+        (root / link).symlink_to(outside / target)
+    overlay.prepare(root)
+    assert _listed(tmp_path, "outside") == set(kept)
+    assert not (root / "etc/systemd/system/multi-user.target.wants").is_symlink()
+    assert overlay.inside(root, "usr/local/bin") == root / outside.relative_to("/") / "usr/bin"
+    (root / "up").symlink_to("../../../../srv/app")
+    assert overlay.inside(root, "up/x") == root / "srv/app/x"
+    (root / "loop").symlink_to("loop")
+    with pytest.raises(NanodError, match="loop"):
+        overlay.inside(root, "loop/x")
