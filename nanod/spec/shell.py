@@ -90,7 +90,7 @@ def _commands(text: str) -> list[_Command]:
             position = max(end, redirect.end())
         else:
             end = _word_end(text, position)
-            words.append((position, text[position:end]))
+            words.append((position, text[position:end].replace("\\\n", "")))
             position = end
     commands.append(_Command(tuple(words), "", depth > 0 or after_pipe))
     return commands

@@ -178,7 +178,13 @@ def test_a_written_address_may_be_the_own_port() -> None:
 def test_hooks() -> None:
     hooks = case("hooks")["web"].hooks
     wait, migrate, lint = hooks["prestart"]
-    assert (wait.name, wait.on_failure, wait.scope, wait.context, wait.timeout) == ("1", OnFailure.FAIL, Scope.START, Context.HOST, TimeSpan.parse("5min"))
+    assert (wait.name, wait.on_failure, wait.scope, wait.context, wait.timeout) == (
+        "1",
+        OnFailure.FAIL,
+        Scope.START,
+        Context.HOST,
+        TimeSpan.parse("5min"),
+    )
     assert (migrate.name, migrate.scope, migrate.irreversible) == ("migrate", Scope.DEPLOY, True)
     assert migrate.run.argv == ("/etc/nanod/migrate", "--all")
     assert (lint.name, lint.on_failure) == ("3", OnFailure.IGNORE)
@@ -394,7 +400,12 @@ def test_no_text_raises(text: str | bytes) -> None:
 
 
 LINES = st.sampled_from(
-    [line for path in sorted(CORPUS.glob("**/*.yaml")) for line in path.read_bytes().decode().split("\n") if line and not line.startswith("##") and len(line) < 300]
+    [
+        line
+        for path in sorted(CORPUS.glob("**/*.yaml"))
+        for line in path.read_bytes().decode().split("\n")
+        if line and not line.startswith("##") and len(line) < 300
+    ]
 )
 
 

@@ -17,11 +17,11 @@ SIMPLE = {
     "A=1 B='x y' node s": "A=1 B='x y' exec node s",
     "node x > log 2>&1": "exec node x > log 2>&1",
     "node x # not; this": "exec node x # not; this",
-    "node \"$(cat a; b)\"": "exec node \"$(cat a; b)\"",
+    'node "$(cat a; b)"': 'exec node "$(cat a; b)"',
     "node 'a;b' ;": "exec node 'a;b' ;",
     "node \\\n  --flag\n": "exec node \\\n  --flag\n",
     "node $((1+2)) `x;y` ${A:-b;c}": "exec node $((1+2)) `x;y` ${A:-b;c}",
-    "\"my node\" x": "exec \"my node\" x",
+    '"my node" x': 'exec "my node" x',
     "$NODE server.js": "exec $NODE server.js",
     "node \"it's; fine\"": "exec node \"it's; fine\"",
     "\n# a comment; first\nnode x\n": None,
@@ -82,7 +82,7 @@ SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
     [
         "sh -c 'echo $PPID'",
         "A=1 sh -c 'test \"$A\" = 1 && echo $PPID'",
-        "A=1 B=\"$(echo 2; :)\" sh -c 'test \"$B\" = 2 && echo $PPID'",
+        'A=1 B="$(echo 2; :)" sh -c \'test "$B" = 2 && echo $PPID\'',
         ">/dev/stdout sh -c 'echo $PPID' # comment",
         "sh -c 'echo $PPID' ;",
         "sh \\\n -c 'echo $PPID'",
@@ -100,7 +100,9 @@ def test_the_command_takes_the_place_of_the_shell(shell: str, text: str) -> None
 
 
 PIECES = st.lists(
-    st.sampled_from(["a", "b c", "$(", ")", "(", "'", '"', "`", "\\", "\n", ";", "&", "|", "<", ">", "#", "{", "}", "${", "exec ", "if ", "fi", "A=1 "]),
+    st.sampled_from(
+        ["a", "b c", "$(", ")", "(", "'", '"', "`", "\\", "\n", ";", "&", "|", "<", ">", "#", "{", "}", "${", "exec ", "if ", "fi", "A=1 "]
+    ),
     max_size=15,
 ).map("".join)
 

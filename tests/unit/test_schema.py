@@ -78,7 +78,9 @@ def test_the_acceptor_agrees_over_the_corpus(path: Path) -> None:
 
 
 SEEDS = [source.read(path.name, path.read_bytes(), Report()).root for path in sorted(CORPUS.glob("[ol]*/**/*.yaml"))]
-JUNK = st.sampled_from([None, True, False, 0, 1, -1, 10**12, "", "x", "no", "30s", "a\n", "a\0", "\u2028", [], {}, [None], ["x"], {"run": "x"}, {"x": None}])
+JUNK = st.sampled_from(
+    [None, True, False, 0, 1, -1, 10**12, "", "x", "no", "30s", "a\n", "a\0", "\u2028", [], {}, [None], ["x"], {"run": "x"}, {"x": None}]
+)
 KEYS = st.sampled_from(["x", "x-y", "run", "http", "tcp", "timeout", "hooks", "services", "command", "web", "", "A B", "a\n"])
 
 

@@ -55,7 +55,8 @@ def test_seconds_are_written_as_coreutils_reads_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "printed"), [("512M", "512M"), ("1024K", "1M"), ("1000", "1000"), ("80%", "80%"), ("12.50%", "12.5%"), ("infinity", "infinity"), ("1B", "1")]
+    ("text", "printed"),
+    [("512M", "512M"), ("1024K", "1M"), ("1000", "1000"), ("80%", "80%"), ("12.50%", "12.5%"), ("infinity", "infinity"), ("1B", "1")],
 )
 def test_sizes_are_systemds(text: str, printed: str) -> None:
     assert str(Size.parse(text)) == printed
