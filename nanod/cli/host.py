@@ -18,7 +18,7 @@ from nanod.host import facts
 from nanod.host.clock import SystemClock
 from nanod.host.journal import Journalctl
 from nanod.host.lock import host_lock
-from nanod.host.safety import check_root_environment, check_root_programs, check_root_volumes
+from nanod.host.safety import check_credentials, check_root_environment, check_root_programs, check_root_volumes
 from nanod.host.snapshot import snapshot
 from nanod.host.store import LocalStore
 from nanod.host.systemd import DBusSystemd
@@ -100,6 +100,7 @@ def planned(path: str, *, env: str | None, host: Here) -> Planned:
     report.merge(check_root_programs(checked.spec))
     report.merge(check_root_environment(units))
     report.merge(check_root_volumes(units))
+    report.merge(check_credentials(units))
     report.merge(facts.check_host(units, seen.units))
     plan = make_plan(units, manifest, seen)
     return _verified(plan, report, checked)

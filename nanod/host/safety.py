@@ -6,6 +6,9 @@ what happens later; it catches the mistake, not an attacker who is root already.
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +16,17 @@ from typing import TYPE_CHECKING
 from nanod.diagnostics import Report
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator
 
     from nanod.spec.model import Command, Service, Spec
+    from nanod.units.unitfile import UnitFile
     from nanod.units.unitset import UnitSet
 
 _LINKS = 40
+_PREFIXES = "-@:+!|"
+_LOADER = re.compile(r'"(LD_PRELOAD|LD_LIBRARY_PATH|LD_AUDIT)=((?:[^"\\]|\\.)*)"|(?<!\S)(LD_PRELOAD|LD_LIBRARY_PATH|LD_AUDIT)=(\S*)')
+"""What the dynamic loader takes code from, before the first instruction of any program; a word of `Environment=`."""
+_INTERPRETERS = frozenset({"ash", "bash", "dash", "env", "node", "perl", "php", "python", "ruby", "sh", "zsh"})
 
 
 def check_root_programs(spec: Spec) -> Report:
@@ -27,25 +34,62 @@ def check_root_programs(spec: Spec) -> Report:
     report = Report()
     for service in spec.services.values():
         for command in _root_commands(service):
-            path = program_of(command, service.working_dir)
-            if path and (reason := unsafe(path)):
-                report.error(command.at(), f"cannot run {path} as root: {reason}", command.at.path)
+            for path in programs_of(command, service.working_dir):
+                if reason := unsafe(path):
+                    report.error(command.at(), f"cannot run {path} as root: {reason}", command.at.path)
+                    break
     return report
 
 
 def check_root_environment(wanted: UnitSet) -> Report:
-    """An error at each environment file that others than root may write, of a unit in which root starts something (`+`): it could set LD_PRELOAD."""
+    """An error at each environment file, and each library to load, that others than root may write, of a unit in which root starts something.
+
+    The environment of a unit is that of its hooks and gates, too: LD_PRELOAD makes whoever may write it root.
+    """
     report = Report()
-    for unit in wanted.units:
-        as_root = any(item.key.startswith("Exec") and "+" in item.text.partition("/")[0] for item in unit.directives)
+    for unit in (unit for unit in wanted.units if _starts_as_root(unit)):
         for item in unit.directives:
-            if as_root and item.key == "EnvironmentFile" and (reason := unsafe(item.text.replace("%%", "%"))):
+            if item.key == "EnvironmentFile" and (reason := unsafe(_path(item.text))):
                 report.error(
                     item.origin,
-                    f"cannot give {item.text} to {unit.name}: {reason}, and it becomes the environment of hooks and gates that root starts"
+                    f"cannot give {item.text} to {unit.name}: {reason}, and it becomes the environment of what root starts there"
                     " (chown it to root, chmod go-w)",
                 )
+            for name, path in _libraries(unit, item.text) if item.key == "Environment" else ():
+                if reason := unsafe(path):
+                    report.error(item.origin, f"cannot set {name} in {unit.name}: {reason}, and programs that root starts there would load it")
     return report
+
+
+def check_credentials(wanted: UnitSet) -> Report:
+    """An error at each file of a credential that others than root could put a link in the place of: systemd reads it as root, so any file."""
+    report = Report()
+    seen = {(item.text, item.origin) for unit in wanted.units for item in unit.directives if item.key == "LoadCredential"}
+    for text, origin in sorted(seen, key=str):
+        path = _path(text.partition(":")[2])
+        if path.startswith("/") and (reason := unsafe(path)):
+            report.error(origin, f"cannot read a credential from {path}: {reason}, and could have systemd read any file instead (chown it to root)")
+    return report
+
+
+def _starts_as_root(unit: UnitFile) -> bool:
+    lines = [item.text for item in unit.directives if item.section == "Service" and item.key.startswith("Exec")]
+    is_root = unit.values("Service", "DynamicUser")[-1:] != ["yes"] and unit.values("Service", "User")[-1:] in ([], ["root"], ["0"])
+    return any(is_root or set("+!") & set(line[: -len(line.lstrip(_PREFIXES))]) for line in lines)
+
+
+def _libraries(unit: UnitFile, assignments: str) -> Iterator[tuple[str, str]]:
+    """(variable, path) of what the loader would look at; an empty or relative entry is one of the working directory."""
+    directory = (unit.values("Service", "WorkingDirectory")[-1:] or ["/"])[0]
+    for found in _LOADER.finditer(assignments):
+        name, value = found[1] or found[3], found[2] or found[4] or ""
+        for entry in re.split(r"[:\s]", value):
+            if "/" in entry or name == "LD_LIBRARY_PATH":
+                yield name, _path(str(Path(directory, entry)))
+
+
+def _path(text: str) -> str:
+    return text.removeprefix("-").replace("%%", "%")
 
 
 def check_root_volumes(wanted: UnitSet) -> Report:
@@ -70,39 +114,61 @@ def _root_commands(service: Service) -> Iterator[Command]:
         yield service.provisioning.install
 
 
-def program_of(command: Command, directory: str) -> str:
-    """The file that the command runs, as far as its first word tells; "" for a bare name, which only root's own PATH resolves."""
-    words = command.argv if command.text is None else command.text.removeprefix("exec ").split(maxsplit=1)
-    first = words[0].strip("'\"") if words else ""
-    return str(Path(directory, first)) if "/" in first and "$" not in first else ""
+def programs_of(command: Command, directory: str) -> list[str]:
+    """The file that the command runs, as far as its first words tell, and the script where that is an interpreter.
+
+    A bare name is not in it, which only root's own PATH resolves.
+    """
+    words = [*command.argv] if command.text is None else [word.strip("'\"") for word in command.text.removeprefix("exec ").split()]
+    found, before = [], ""
+    for word in words:
+        if word.startswith("-") or "$" in word:
+            break
+        if "/" in word or before not in ("", "env"):
+            found.append(str(Path(directory, word)))
+        before = word.rpartition("/")[2].rstrip("0123456789.")
+        if before not in _INTERPRETERS:
+            break
+    return found
 
 
 def unsafe(path: str) -> str:
-    """Why somebody else than root could change what `path` names; "" when nobody can, or when nothing is there yet."""
-    current = Path("/")
+    """Why somebody else than root could change what `path` names; "" when nobody can, or when only root can make what is not there yet."""
+    current, is_open = Path("/"), False
     todo = list(reversed(Path(path).parts[1:]))
     links = 0
     while todo:
         name = todo.pop()
         if name == "..":
             current = current.parent
+            is_open = _is_open(current)
             continue
         try:
             found = (current / name).lstat()
-        except OSError:
-            return ""
+        except OSError as failed:
+            return f"anybody may make {current / name}" if is_open and failed.errno == errno.ENOENT else ""
+        if is_open and stat.S_ISLNK(found.st_mode) and found.st_uid != 0:
+            return f"the link {current / name} belongs to uid {found.st_uid}"
         if stat.S_ISLNK(found.st_mode):
             links += 1
             if links > _LINKS:
                 return "it is a loop of symbolic links"
             target = (current / name).readlink()
-            current = Path("/") if target.is_absolute() else current
+            if target.is_absolute():
+                current, is_open = Path("/"), False
             todo.extend(reversed([part for part in target.parts if part != "/"]))
             continue
         current /= name
         if reason := _others_may_write(current, found):
             return reason
+        is_open = _is_open(current)
     return ""
+
+
+def _is_open(path: Path) -> bool:
+    """Whether anybody may make things in it, as in /tmp, although not replace those of others."""
+    mode = path.stat().st_mode
+    return stat.S_ISDIR(mode) and bool(mode & stat.S_ISVTX) and bool(mode & (stat.S_IWOTH | stat.S_IWGRP))
 
 
 def _others_may_write(path: Path, found: os.stat_result) -> str:
@@ -111,6 +177,14 @@ def _others_may_write(path: Path, found: os.stat_result) -> str:
         return f"{path} belongs to uid {found.st_uid}"
     if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX:
         return ""
-    if found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and found.st_gid != 0):
+    # Where there is an access list, the bits of the group are what any entry of it may have at most (acl(5)).
+    if found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and (found.st_gid != 0 or _has_acl(path))):
         return f"{path} is writable by others than root (mode {stat.S_IMODE(found.st_mode):04o})"
     return ""
+
+
+def _has_acl(path: Path) -> bool:
+    try:
+        return "system.posix_acl_access" in os.listxattr(path)
+    except OSError:
+        return False

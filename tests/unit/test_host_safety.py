@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from nanod.host.safety import check_root_environment, check_root_programs, program_of, unsafe
+from nanod.host.safety import check_credentials, check_root_environment, check_root_programs, programs_of, unsafe
 
 from .host_units import app, mark, unit
 
@@ -102,6 +103,25 @@ class TestUnsafe:
         assert unsafe(str(program(home / "mine"))) == ""
         assert unsafe(str(program(home / "theirs", owner=1000)))
 
+    @pytest.mark.row("FAULTS-43")
+    def test_in_a_sticky_directory_links_of_others_and_free_names_are_not(self, home: Path) -> None:
+        path = program(home / "hook")
+        (home / "tmp").mkdir()
+        (home / "tmp").chmod(0o1777)
+        link = home / "tmp/link"
+        link.symlink_to(path)
+        assert unsafe(str(link)) == ""
+        os.chown(link, 1000, 0, follow_symlinks=False)
+        assert unsafe(str(link)) == f"the link {link} belongs to uid 1000"
+        assert unsafe(str(home / "tmp/../tmp/free/x")) == f"anybody may make {home}/tmp/free"
+
+    def test_an_access_list_counts(self, home: Path) -> None:
+        path = program(home / "hook", 0o775)
+        # Version 2; owner, user 1000, group, mask, other: type, permissions, id (acl(5)).
+        entries = [(1, 7, -1), (2, 7, 1000), (4, 5, -1), (16, 7, -1), (32, 5, -1)]
+        os.setxattr(path, "system.posix_acl_access", struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries))
+        assert "writable by others" in unsafe(str(path))
+
     def test_links_are_followed_up_and_around(self, home: Path) -> None:
         program(home / "hook")
         (home / "sub").mkdir()
@@ -114,18 +134,23 @@ class TestUnsafe:
 @pytest.mark.parametrize(
     ("argv", "text", "found"),
     [
-        (("/opt/x", "y"), None, "/opt/x"),
-        (("npm", "start"), None, ""),
-        (("./x",), None, "/srv/x"),
-        (("/bin/sh", "-ec", "exec /opt/x y"), "exec /opt/x y", "/opt/x"),
-        (("/bin/sh", "-ec", "deploy/x && y"), "deploy/x && y", "/srv/deploy/x"),
-        (("/bin/sh", "-ec", "'/opt/x' y"), "'/opt/x' y", "/opt/x"),
-        (("/bin/sh", "-ec", "$HOME/x"), "$HOME/x", ""),
-        (("/bin/sh", "-ec", ""), "", ""),
+        (("/opt/x", "y"), None, ["/opt/x"]),
+        (("npm", "start"), None, []),
+        (("./x",), None, ["/srv/x"]),
+        (("/bin/sh", "-ec", "exec /opt/x y"), "exec /opt/x y", ["/opt/x"]),
+        (("/bin/sh", "-ec", "deploy/x && y"), "deploy/x && y", ["/srv/deploy/x"]),
+        (("/bin/sh", "-ec", "'/opt/x' y"), "'/opt/x' y", ["/opt/x"]),
+        (("/bin/sh", "-ec", "$HOME/x"), "$HOME/x", []),
+        (("/bin/sh", "-ec", ""), "", []),
+        (("/bin/sh", "/opt/x", "/opt/y"), None, ["/bin/sh", "/opt/x"]),
+        (("/bin/sh", "-c", "/opt/x"), None, ["/bin/sh"]),
+        (("/bin/sh", "-ec", "python3.11 x.py"), "python3.11 x.py", ["/srv/x.py"]),
+        (("/usr/bin/env", "npm"), None, ["/usr/bin/env"]),
+        (("/usr/bin/env", "bash", "x"), None, ["/usr/bin/env", "/srv/x"]),
     ],
 )
-def test_the_program_of_a_command(argv: tuple[str, ...], text: str | None, found: str) -> None:
-    assert program_of(command(*argv, text=text), "/srv") == found
+def test_the_programs_of_a_command(argv: tuple[str, ...], text: str | None, found: list[str]) -> None:
+    assert programs_of(command(*argv, text=text), "/srv") == found
 
 
 @pytest.mark.row("FAULTS-43")
@@ -152,5 +177,39 @@ def test_only_commands_that_root_runs_are_looked_at(home: Path) -> None:
 def test_an_environment_file_of_others_is_refused_where_root_starts_something(home: Path) -> None:
     bad = str(program(home / "env", 0o666))
     lines = ("Service", "EnvironmentFile", bad), ("Service", "ExecStart", ":/bin/true")
-    assert list(check_root_environment(app(unit("shop-a.service", *lines)))) == []
-    assert [item.mark.line for item in check_root_environment(app(unit("shop-a.service", *lines, ("Service", "ExecStop", "-+:/bin/true"))))] == [10]
+    assert [item.mark.line for item in check_root_environment(app(unit("shop-a.service", *lines)))] == [10], "no User= is root"
+    user = ("Service", "User", "shop")
+    assert list(check_root_environment(app(unit("shop-a.service", *lines, user)))) == []
+    for text in ("-+:/bin/true", "!:/bin/true"):
+        assert [item.mark.line for item in check_root_environment(app(unit("shop-a.service", *lines, user, ("Service", "ExecStop", text))))] == [10]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_refused"),
+    [
+        ("LD_PRELOAD={bad}", True),
+        ("LD_LIBRARY_PATH=/usr/lib:{bad}", True),
+        ('A=b "LD_PRELOAD=/usr/lib/x.so {bad}"', True),
+        ("LD_LIBRARY_PATH=:/usr/lib", True),
+        ("LD_PRELOAD=libx.so", False),
+        ("LD_LIBRARY_PATH=/usr/lib", False),
+        ("XLD_PRELOAD={bad}", False),
+    ],
+)
+def test_libraries_of_others_are_refused_where_root_starts_something(home: Path, text: str, *, is_refused: bool) -> None:
+    bad = program(home / "x.so", owner=1000)
+    (home / "work").mkdir()
+    os.chown(home / "work", 1000, 0)
+    lines = [("Service", "User", "shop"), ("Service", "WorkingDirectory", f"{home}/work"), ("Service", "Environment", text.format(bad=bad))]
+    assert list(check_root_environment(app(unit("shop-a.service", *lines, ("Service", "ExecStart", ":/bin/true"))))) == []
+    found = list(check_root_environment(app(unit("shop-a.service", *lines, ("Service", "ExecStartPre", "+:/bin/true")))))
+    assert [item.mark.line for item in found] == ([12] if is_refused else [])
+
+
+def test_a_credential_that_others_could_turn_into_a_link_is_refused(home: Path) -> None:
+    """It is read by PID 1, as root: a link to /etc/shadow would hand that to the service."""
+    mine, theirs = program(home / "mine", 0o600), program(home / "theirs", 0o600, owner=1000)
+    lines = [("Service", "LoadCredential", f"{name}:{path}") for name, path in (("a", mine), ("b", theirs), ("c", "from-the-host"))]
+    found = list(check_credentials(app(unit("shop-a.service", *lines), unit("shop-a-ready.service", *lines))))
+    assert [item.mark.line for item in found] == [11]
+    assert str(theirs) in found[0].message
