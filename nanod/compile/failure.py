@@ -19,7 +19,7 @@ def failure_unit(app: App, service: Service) -> UnitFile | None:
     origin = service.on_failure.at()
     main = app.names.service(service.name)
     unit = app.builder(app.names.failure(service.name), Role.FAILURE, service)
-    helper(unit, f"What to do when {service.name} of {app.names.app} has given up", origin)
+    helper(unit, app, f"What to do when {service.name} of {app.names.app} has given up", origin)
     unit.raw("Service", "Type", "oneshot", origin)
     identity(unit, app, service)
     environment(unit, app, service)

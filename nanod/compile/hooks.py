@@ -85,7 +85,7 @@ def prestart_unit(app: App, service: Service, needs: Iterable[str], gates: Itera
     origin = hooks[0].at()
     unit = app.builder(app.names.prestart(service.name), Role.PRESTART, service)
     stamp = f"{ONCE}/{unit.name.removesuffix('.service')}-{digest(content)[:16]}"
-    helper(unit, f"Prestart hooks, once per content, of {service.name} of {app.names.app}", origin)
+    helper(unit, app, f"Prestart hooks, once per content, of {service.name} of {app.names.app}", origin)
     if service.provisioning:
         unit.words("Unit", "Requires", [app.names.provision(service.name)], origin)
         unit.words("Unit", "After", [app.names.provision(service.name)], origin)
@@ -119,7 +119,7 @@ def ready_unit(app: App, service: Service) -> UnitFile | None:
     origin = hooks[0].at()
     main = app.names.service(service.name)
     unit = app.builder(app.names.ready(service.name), Role.READY, service)
-    helper(unit, f"Ready hooks of {service.name} of {app.names.app}", origin)
+    helper(unit, app, f"Ready hooks of {service.name} of {app.names.app}", origin)
     unit.words("Unit", "BindsTo", [main], origin)
     unit.words("Unit", "After", [main], origin)
     unit.raw("Service", "Type", "exec", origin)

@@ -127,8 +127,9 @@ def credentials(unit: UnitBuilder, service: Service) -> None:
         unit.raw("Service", "LoadCredential", f"{item.name}:{item.file}", service.at("credentials", item.name))
 
 
-def helper(unit: UnitBuilder, description: str, origin: Mark) -> None:
+def helper(unit: UnitBuilder, app: App, description: str, origin: Mark) -> None:
     """What every unit beside the main one has. No start limit: a few restarts of the target would reach it (tried on 252, 257)."""
     unit.raw("Unit", "Description", description, origin)
     unit.raw("Unit", "StartLimitIntervalSec", 0, origin)
+    unit.raw("Service", "Slice", app.names.slice, origin)
     unit.raw("Service", "SyslogIdentifier", unit.name.removesuffix(".service"), origin)

@@ -26,7 +26,7 @@ def provision_unit(app: App, service: Service) -> UnitFile | None:
         return None
     origin = step.at()
     unit = app.builder(app.names.provision(service.name), Role.PROVISION, service)
-    helper(unit, f"Provisioning of {service.name} of {app.names.app}", origin)
+    helper(unit, app, f"Provisioning of {service.name} of {app.names.app}", origin)
     sentinel = sentinel_path(app, service, step)
     if service.volumes:
         unit.words("Unit", "RequiresMountsFor", service.volumes[:1], service.at("volumes", 0))
