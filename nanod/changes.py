@@ -31,11 +31,12 @@ _CEILING: dict[Role, Cost] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One directive (all lines of one key, in order) that differs."""
+    """One directive (all lines of one key, in order) that differs; `added` are the texts of its new lines."""
 
     section: str
     key: str
     cost: Cost
+    added: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +60,13 @@ def content_hash(text: str) -> str:
 def changes(old: str, new: str, role: Role) -> tuple[Change, ...]:
     """Comments count for nothing, and neither does where in its section a key stands; the order of one key's lines does."""
     before, after = _by_key(parse(old)), _by_key(parse(new))
-    return tuple(
-        Change(section=section, key=key, cost=_cost(section, key, role))
-        for section, key in dict.fromkeys((*after, *before))
-        if before.get((section, key)) != after.get((section, key))
-    )
+    found = []
+    for section, key in dict.fromkeys((*after, *before)):
+        old_lines, new_lines = before.get((section, key), []), after.get((section, key), [])
+        if old_lines != new_lines:
+            added = tuple(line for line in new_lines if line not in old_lines)
+            found.append(Change(section=section, key=key, cost=_cost(section, key, role), added=added))
+    return tuple(found)
 
 
 def compare(file: UnitFile, role: Role, disk: str | None, applied: str | None) -> Comparison:
@@ -112,8 +115,7 @@ def _cost(section: str, key: str, role: Role) -> Cost:
 
 
 def _origin(file: UnitFile, change: Change | None = None) -> Mark | None:
-    """The place in the spec that made the (first) line; for a line that is no longer made, the place of its unit."""
-    for item in file.directives:
-        if change is None or (item.section, item.key) == (change.section, change.key):
-            return item.origin
-    return file.directives[0].origin if file.directives else None
+    """The place in the spec that made the first new line; for a line that is no longer made, that of its key, or else of the unit."""
+    mine = [item for item in file.directives if change and (item.section, item.key) == (change.section, change.key)]
+    added = [item for item in mine if change and item.text in change.added]
+    return next((item.origin for item in (*added, *mine, *file.directives)), None)

@@ -194,4 +194,4 @@ def _diff(steps: Iterable[AnyStep], style: Style) -> Iterator[str]:
             for line in step.diff().splitlines():
                 paint = {"+": style.good, "-": style.bad, "@": style.faint}.get(line[:1])
                 text = clean(line)
-                yield "      " + (paint(text) if paint else text)
+                yield "      " + (paint(text) if paint else text) if text.strip() else ""

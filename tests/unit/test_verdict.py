@@ -1,0 +1,108 @@
+"""Verdicts from evidence alone, and what is recorded of an apply that was cut short."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from nanod.plan import plan
+from nanod.state import HookResult, UnitDetail
+from nanod.steps import DaemonReload, RemoveUnit, Start, WriteUnit
+from nanod.transaction import record
+from nanod.verdict import Ending, Status, Why, hook_text, judge
+from nanod.view.tty import PLAIN
+from nanod.view.verdict import sentence, verdict_data, verdict_text
+from tests.fakes import EMPTY_HOST, AppBuilder, snapshot_of
+
+WEB = "shop-web.service"
+
+
+def result(status: int, hook: str = "prestart/1", *, invocation: str = "a") -> HookResult:
+    phase, _, name = hook.partition("/")
+    return HookResult(unit=WEB, phase=phase, name=name, status=status, invocation=invocation, duration_ms=1, at=1)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (3, "exited with status 3"),
+        (124, "ran into its timeout"),
+        (137, "was killed by SIGKILL"),
+        (143, "was killed by SIGTERM"),
+        (255, "exited with status 255"),
+    ],
+)
+def test_hooks_in_words(status: int, words: str) -> None:
+    assert hook_text(result(status, "prestart/migrate")) == f"hook prestart/migrate {words}"
+    assert hook_text(result(status, "install/install")) == f"install {words}"
+
+
+def failed(**facts: object) -> Ending:
+    service = AppBuilder().service("web", hooks=(AppBuilder().hook("web", "prestart/1"),)).services[0]
+    detail = UnitDetail(name=WEB, result="exit-code", exec_main_code=1, exec_main_status=9, invocation="a")
+    return replace(Ending(service=service, status=Status.FAILED, unit=WEB, touched=True, started=True, detail=detail), **facts)  # type: ignore[arg-type]
+
+
+def test_records_of_another_run_prove_nothing() -> None:
+    own, other = judge("shop", [failed()], [result(3)], {}), judge("shop", [failed()], [result(3, invocation="b")], {})
+    assert [item.services[0].reasons[-1].kind for item in (own, other)] == [Why.HOOK, Why.EXITED]
+
+
+def test_a_gate_names_the_dependency_that_did_not_come_up() -> None:
+    verdict = judge("shop", [failed()], [result(1, "requires/postgresql.service")], {})
+    assert sentence(verdict.services[0]) == "cannot start shop-web: postgresql.service did not come up"
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "code"),
+    [
+        ([Status.HEALTHY], Status.HEALTHY, 0),
+        ([Status.HEALTHY, Status.MASKED], Status.HEALTHY, 0),
+        ([Status.DEGRADED, Status.FAILED, Status.BLOCKED], Status.FAILED, 4),
+        ([Status.PENDING, Status.HEALTHY], Status.PENDING, 4),
+    ],
+)
+def test_the_worst_decides(found: list[Status], status: Status, code: int) -> None:
+    services = [AppBuilder().service(f"s{number}").services[0] for number in range(len(found))]
+    endings = [Ending(service=service, status=item, unit=service.main) for service, item in zip(services, found, strict=True)]
+    verdict = judge("shop", endings, [], {})
+    assert (verdict.status, verdict.exit_code) == (status, code)
+
+
+def test_lines_of_a_unit_cannot_steer_a_terminal() -> None:
+    verdict = judge("shop", [failed()], [], {WEB: ["\x1b[2Jgone", "ok"]})
+    assert "\x1b" not in verdict_text(verdict, PLAIN)
+    services = verdict_data(verdict)["services"]
+    assert isinstance(services, list)
+    assert services[0]["cause"]["lines"] == ["\x1b[2Jgone", "ok"]
+
+
+def test_what_was_not_done_is_recorded_as_not_in_force() -> None:
+    old = AppBuilder().service("web").service("gone").service("same").build()
+    new = AppBuilder().service("web", "[Service]\nExecStart=/bin/web").service("same").service("new").build()
+    before = plan(old, None, EMPTY_HOST).manifest
+    assert before is not None
+    made = plan(new, before, snapshot_of(old, before))
+    after = made.manifest
+    assert after is not None
+
+    def units(*left: type) -> dict[str, str]:
+        """Each unit's record as `old`, `new` or `""`, when the first step of `left` and all after it were not done."""
+        first = next((number for number, step in enumerate(made.steps) if isinstance(step, left)), len(made.steps))
+        found = record(made, made.steps[first:])
+        assert found is not None
+        return {name: "new" if content == after.units.get(name) else "old" if content else "" for name, content in found.units.items()}
+
+    web, gone, same, fresh = (f"shop-{name}.service" for name in ("web", "gone", "same", "new"))
+    assert units() == dict.fromkeys((*after.units,), "new")
+    nothing = units(WriteUnit)
+    assert (nothing[web], nothing[gone], nothing[same], fresh in nothing) == ("old", "old", "new", False)
+    not_loaded = units(DaemonReload)
+    assert (not_loaded[web], not_loaded[gone], not_loaded[same], not_loaded[fresh]) == ("", "old", "new", "")
+    not_gone = units(RemoveUnit)
+    assert (not_gone[web], not_gone[gone], not_gone[fresh]) == ("", "old", "")
+    assert gone not in units(Start)
+    cut = record(made, made.steps)
+    assert cut is not None
+    assert cut.services["gone"] == (gone,)
