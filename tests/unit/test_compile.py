@@ -241,7 +241,7 @@ def test_what_the_targets_systemd_would_drop_with_a_warning_is_refused() -> None
 def test_a_place_that_the_sandbox_hides_is_refused(place: str, sandbox: str, hidden: str) -> None:
     text = f"services:\n  web: {{user: root, command: [/bin/true], sandbox: {sandbox},\n    working_dir: {place}}}\n"
     if not hidden:
-        assert compiled(text)
+        assert compiled(text).units
         return
     errors = [item for item in refused(text) if item.severity is Severity.ERROR]
     assert [item.mark.line for item in errors] == [3]
