@@ -1,0 +1,125 @@
+"""docs/language.md against the schema, in both directions; and every spec that it shows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nanod.spec.load import load
+from nanod.spec.pending import HOOKS, KEYS, KINDS
+from nanod.spec.schema import SCHEMA
+
+PAGE = (Path(__file__).parents[2] / "docs" / "language.md").read_text()
+ROW = re.compile(r"^\| `([^`]+)`( \*)? \|(.*?)\|.*\|$", re.MULTILINE)
+BLOCK = re.compile(r"^```yaml( pending)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+Keys = dict[str, dict[str, Any]]
+
+
+def keys_of(shape: dict[str, Any]) -> Keys:
+    """The keys of the mapping that a shape is, or that its members, items or alternatives are."""
+    if "$ref" in shape:
+        shape = SCHEMA["$defs"][shape["$ref"].rpartition("/")[2]]
+    if "properties" in shape:
+        return dict(shape["properties"])
+    inner = [shape.get("additionalProperties"), shape.get("items"), *shape.get("anyOf", [])]
+    return next((keys for item in inner if isinstance(item, dict) and (keys := keys_of(item))), {})
+
+
+SERVICE = keys_of(SCHEMA["$defs"]["service"])
+TASK = keys_of(SCHEMA["$defs"]["task"])
+SHARED = {"lifecycle", "wait_for", "timeout", "on_failure", "per"}
+HOOK = keys_of(SCHEMA["$defs"]["hook"])
+PARTS = (
+    "requires",
+    "health",
+    "hooks",
+    "provisioning",
+    "credentials",
+    "restart",
+    "stop",
+    "resources",
+    "systemd",
+    "schedule",
+    "sockets",
+    "rolling",
+    "build",
+)
+SECTIONS: dict[str, Keys] = {
+    "Top level": keys_of(SCHEMA),
+    "Service": SERVICE,
+    **{f"`{name}`": keys_of(SERVICE[name]) for name in PARTS},
+    "`liveness`": keys_of(keys_of(SERVICE["health"])["liveness"]),
+    "A hook": HOOK,
+    "`tasks`": {name: shape for name, shape in TASK.items() if name in SHARED},
+    "`lifecycle`": keys_of(TASK["lifecycle"]),
+    "`deploy`": keys_of(SCHEMA["properties"]["deploy"]),
+}
+
+
+def section(title: str) -> str:
+    """The text under a heading, up to the next one."""
+    found = re.search(rf"^#+ {re.escape(title)}(?: \*)?\n(.*?)(?=^#+ |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    assert found, f"no section {title}"
+    return found[1]
+
+
+@pytest.mark.parametrize("title", SECTIONS)
+def test_a_section_has_the_keys_of_the_schema_and_no_other(title: str) -> None:
+    documented = [match[1] for match in ROW.finditer(section(title))]
+    assert sorted(documented) == sorted(SECTIONS[title])
+
+
+@pytest.mark.parametrize("title", SECTIONS)
+def test_a_section_has_the_defaults_of_the_schema(title: str) -> None:
+    shown = {match[1]: match[3].strip() for match in ROW.finditer(section(title))}
+    for key, shape in SECTIONS[title].items():
+        if "default" in shape:
+            default = str(shape["default"])
+            assert shown[key].startswith(f"`{default.lower() if isinstance(shape['default'], bool) else default}`"), key
+
+
+def test_every_mapping_of_the_schema_has_a_section() -> None:
+    def walk(shape: Any) -> None:
+        if isinstance(shape, dict):
+            if shape.get("properties"):
+                mappings.add(frozenset(shape["properties"]))
+            for inner in shape.values():
+                walk(inner)
+        elif isinstance(shape, list):
+            for inner in shape:
+                walk(inner)
+
+    mappings: set[frozenset[str]] = set()
+    walk({key: value for key, value in SCHEMA.items() if key != "properties"})
+    walk(SCHEMA["properties"])
+    known = {frozenset(keys) for keys in SECTIONS.values()}
+    known |= {frozenset(TASK), frozenset((set(TASK) - SHARED) | {"ports", "hooks"}), (frozenset(SERVICE) - {"runtime"}) | {"install"}}
+    known.add(frozenset(keys_of(SCHEMA["properties"]["environments"])))
+    assert mappings <= known
+
+
+def test_what_a_task_shares_with_a_service_is_listed() -> None:
+    listed = set(re.findall(r"`([a-z_]+)`", section("`tasks`").partition("Beside the keys below they take")[2].partition("| key")[0]))
+    assert listed == set(TASK) - SHARED
+
+
+def test_what_comes_later_is_marked() -> None:
+    marked = {match[1] for match in ROW.finditer(section("Service")) if match[2]}
+    assert marked == set(KEYS)
+    assert {match[1] for match in ROW.finditer(section("`hooks`")) if match[2]} == set(HOOKS)
+    kinds = next(match for match in re.finditer(r"^\| `kind` .*$", PAGE, re.MULTILINE))[0]
+    assert set(re.findall(r"`([a-z]+)` \*", kinds)) == {str(kind) for kind in KINDS}
+
+
+@pytest.mark.parametrize(("pending", "text"), BLOCK.findall(PAGE))
+def test_every_spec_that_is_shown_loads(pending: str, text: str) -> None:
+    loaded = load("shown.yaml", text, directory="/etc/nanod", pending=not pending)
+    assert [item.message for item in loaded.report] == []
+    assert loaded.spec is not None
+
+
+def test_every_block_is_looked_at() -> None:
+    assert len(BLOCK.findall(PAGE)) == PAGE.count("```yaml") >= 4
