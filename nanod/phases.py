@@ -66,6 +66,7 @@ class Phase:
 FAIL, WARN, IGNORE = OnFailure.FAIL, OnFailure.WARN, OnFailure.IGNORE
 _span = TimeSpan.parse
 
+# fmt: off
 PHASES: tuple[Phase, ...] = (
     Phase(
         name="install", when="once per volume and content", default=FAIL, allowed=(FAIL,), context=Context.HOST, timeout=_span("30min"),
@@ -103,7 +104,7 @@ PHASES: tuple[Phase, ...] = (
     ),
     Phase(
         name="reload", when="SIGHUP, systemctl reload, reload_on", default=FAIL, allowed=(FAIL,), context=Context.SERVICE, timeout=_span("30s"),
-        listing=Listing.STOP_AT_ERROR, rerun=("–", "–", "–", "–"), directive="ExecReload=",
+        listing=Listing.STOP_AT_ERROR, rerun=("-", "-", "-", "-"), directive="ExecReload=",
     ),
     Phase(
         name="prestop", when="before the stop signal", default=WARN, allowed=(WARN, IGNORE), context=Context.SERVICE, timeout=_span("30s"),
@@ -114,6 +115,7 @@ PHASES: tuple[Phase, ...] = (
         listing=Listing.ALL, rerun=("yes", "yes", "yes", "if restarted"), directive="ExecStopPost=",
     ),
 )
+# fmt: on
 HOOK_PHASES: tuple[str, ...] = tuple(dict.fromkeys(phase.name for phase in PHASES if phase.name != "install"))
 
 

@@ -24,7 +24,7 @@ _TIME_LIMIT = 100 * 365 * 86_400_000_000
 
 @dataclass(frozen=True, slots=True, order=True)
 class TimeSpan:
-    """A length of time in microseconds; `FOREVER` is systemd's `infinity`. Syntax: systemd.time(7), "Parsing time spans", without months and years."""
+    """A time in microseconds; `FOREVER` is systemd's `infinity`. Syntax: systemd.time(7), "Parsing time spans", without months and years."""
 
     usec: int
     FOREVER: ClassVar[TimeSpan]
@@ -85,7 +85,7 @@ _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]{1,2})?)%")
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A number of bytes, `infinity`, or a share of what the machine has (`percent`, in hundredths). Syntax: systemd.resource-control(5), MemoryMax=."""
+    """Bytes, `infinity`, or a share of what the machine has (`percent`, in hundredths). Syntax: systemd.resource-control(5), MemoryMax=."""
 
     count: int | None = None
     percent: int | None = None

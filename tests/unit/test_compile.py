@@ -132,7 +132,9 @@ def test_files_read_back_as_they_were_meant(full: UnitSet) -> None:
 
 
 def test_the_same_spec_yields_the_same_bytes_and_comments_change_nothing(full: UnitSet) -> None:
-    again = compiled("# a comment\n" + FULL.replace("    user: redis\n    health: {tcp: 6379}\n", "    health: {tcp: 6379}\n    user: redis # here\n"))
+    again = compiled(
+        "# a comment\n" + FULL.replace("    user: redis\n    health: {tcp: 6379}\n", "    health: {tcp: 6379}\n    user: redis # here\n")
+    )
     assert [unit.render() for unit in again.units] == [unit.render() for unit in full.units]
 
 
@@ -223,7 +225,9 @@ def test_names_that_a_host_cannot_have_are_refused(project: str, services: str, 
 @pytest.mark.row("BX-19")
 def test_what_the_targets_systemd_would_drop_with_a_warning_is_refused() -> None:
     text = "services:\n  web: {user: root, command: [/bin/true], systemd: {Service: {RestartMode: direct}}}\n"
-    assert [item.message for item in refused(text) if item.severity is Severity.ERROR] == ["RestartMode= needs systemd 254 or newer, and this is for 252"]
+    assert [item.message for item in refused(text) if item.severity is Severity.ERROR] == [
+        "RestartMode= needs systemd 254 or newer, and this is for 252"
+    ]
     assert "RestartMode=direct" in compiled(text, Target(version=254)).unit("shop-web.service").render()
 
 

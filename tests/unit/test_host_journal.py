@@ -72,7 +72,13 @@ def test_hook_results_are_asked_for_by_unit_and_time(printed: type[Printed]) -> 
 
 @pytest.mark.parametrize(
     "change",
-    [{"NANOD_STATUS": "many"}, {"NANOD_DURATION_MS": None}, {"NANOD_PHASE": "absent"}, {"_UID": "1000", "_SYSTEMD_UNIT": "user@1000.service"}],
+    [
+        {"NANOD_STATUS": "many"},
+        {"NANOD_DURATION_MS": None},
+        {"NANOD_PHASE": "absent"},
+        {"_UID": "1000", "_SYSTEMD_UNIT": "user@1000.service"},
+        {"_UID": "1000", "_SYSTEMD_UNIT": "shop-stage-web.service"},
+    ],
 )
 def test_records_that_are_torn_or_of_others_do_not_count(printed: type[Printed], change: dict[str, object]) -> None:
     printed({key: value for key, value in (RECORD | change).items() if value != "absent"})
