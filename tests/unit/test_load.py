@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -415,3 +417,11 @@ def test_no_mix_of_lines_raises(text: str, pending: bool, env: str | None) -> No
     for body in (text, f"services:\n  web:\n    command: [/bin/web]\n{text}"):
         loaded = load("shop.yaml", body, directory="/x", pending=pending, env=env)
         assert (loaded.spec is None) == loaded.report.has_errors
+
+
+def test_a_right_spec_does_not_import_jsonschema() -> None:
+    """It costs 60 ms, and words what is wrong: nothing is."""
+    path = CORPUS / "ok" / "every-key" / "spec.yaml"
+    program = "import sys; from nanod.spec.load import read_spec; assert read_spec(sys.argv[1]).spec; print('jsonschema' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program, str(path)], cwd=CORPUS.parents[1], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
