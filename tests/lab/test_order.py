@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nanod.rehearse.machine import Machine
 from tests.lab.steps import GIVES_UP, HOOKS, STEP, App, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from nanod.rehearse.machine import Machine
 
 CHAIN = ("db", "api", "web")
 LISTS = {phase: [f"{STEP} {phase}-first", {"run": f"{STEP} {phase}-second", "name": "second"}] for phase in HOOKS}
@@ -23,6 +22,16 @@ def up(*services: str) -> list[str]:
 
 def down(*services: str) -> list[str]:
     return [f"{phase} {service}" for service in services for phase in ("prestop", "signal", "poststop")]
+
+
+@pytest.fixture(scope="module", params=[252, 257], ids=["systemd-252", "systemd-257"])
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """Versions differ in how a dependency's failure and an auto-restart look."""
+    if request.param == 257:
+        yield request.getfixturevalue("machine257")
+    else:
+        with Machine.boot() as booted:
+            yield booted
 
 
 @pytest.fixture(scope="module")
