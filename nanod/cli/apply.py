@@ -26,19 +26,31 @@ if TYPE_CHECKING:
 @LOCK_TIMEOUT
 @click.option("--root", type=click.Path(file_okay=False), metavar="DIR", help="Only install the files into the tree DIR; nothing is started.")
 @UNIT_DIR
+@click.option("--any-owner", is_flag=True, help="Take a spec, too, that others than root could change.")
 @JSON
 def command(
-    *, spec: str, env: str | None, settle: TimeSpan | None, lock_timeout: TimeSpan, root: str | None, unit_dir: str | None, as_json: bool
+    *,
+    spec: str,
+    env: str | None,
+    settle: TimeSpan | None,
+    lock_timeout: TimeSpan,
+    root: str | None,
+    unit_dir: str | None,
+    any_owner: bool,
+    as_json: bool,
 ) -> int:
     """Make the host as the spec says; say whether it is healthy.
 
     Only what changed is touched. Prints the plan, then news on standard error, then the verdict: for each service how it is, and what failed, with
     its last lines. Exit code 0 when all is healthy, 4 when not.
     """
+    if root is None:
+        facts.require_systemd("apply")
+    host.require_root("apply")
+    if not any_owner:
+        host.require_roots_own(spec, "apply")
     if root is not None:
         return _install_files(root, spec, env, lock_timeout, unit_dir, as_json=as_json)
-    facts.require_systemd("apply")
-    host.require_root("apply")
     here = host.here(unit_dir)
     with host.locked(lock_timeout):
         planned = host.planned(spec, env=env, host=here)
@@ -56,7 +68,6 @@ def command(
 
 
 def _install_files(root: str, spec: str, env: str | None, lock_timeout: TimeSpan, unit_dir: str | None, *, as_json: bool) -> int:
-    host.require_root("apply")
     store = LocalStore(root=root, unit_dir=unit_dir or host.UNIT_DIRECTORY)
     with host.locked(lock_timeout, root=root):
         planned = host.planned_below(root, spec, env=env, store=store)

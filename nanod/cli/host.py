@@ -8,6 +8,7 @@ import signal
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanod.apply import Host
@@ -18,12 +19,13 @@ from nanod.host import facts
 from nanod.host.clock import SystemClock
 from nanod.host.journal import Journalctl
 from nanod.host.lock import host_lock
-from nanod.host.safety import check_credentials, check_root_environment, check_root_programs, check_root_volumes
+from nanod.host.safety import check_credentials, check_root_environment, check_root_programs, check_root_volumes, unsafe
 from nanod.host.snapshot import snapshot
 from nanod.host.store import LocalStore
 from nanod.host.systemd import DBusSystemd
 from nanod.host.verify import verify
 from nanod.plan import plan as make_plan
+from nanod.spec.load import STDIN
 from nanod.steps import WriteUnit
 from nanod.units.directives import OLDEST
 
@@ -65,6 +67,15 @@ def here(unit_dir: str | None = None) -> Here:
 def require_root(action: str) -> None:
     if os.geteuid() != 0:
         raise NanodError(f"cannot {action}: only root may do that", hint=f"sudo {shlex.join(['nanod', *sys.argv[1:]])}")
+
+
+def require_roots_own(path: str, action: str) -> None:
+    """Raises NanodError for a spec that somebody else than root could change before it is read: what it says runs as root."""
+    if path != STDIN and (reason := unsafe(str(Path.cwd() / path))):
+        raise NanodError(
+            f"cannot {action} {path}: {reason}, and root does what it says",
+            hint="keep it where only root writes, such as /etc/nanod; --any-owner takes it all the same",
+        )
 
 
 @contextmanager

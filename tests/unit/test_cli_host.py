@@ -32,6 +32,7 @@ services:
   web:
     command: [/bin/sleep, infinity]
     user: root
+    sandbox: off
     hooks: {prestart: {run: "true", name: migrate}}
 """
 _WEB = "cli-test-web.service"
@@ -302,3 +303,13 @@ def test_a_full_run_is_refused_before_the_first_change(world: _World, spec: str,
     monkeypatch.setattr(facts, "require_run_space", refuse)
     assert main(["apply", spec]) == 1
     assert world.store.calls == world.systemd.calls == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
+def test_a_spec_that_others_could_change_is_refused_before_it_is_read(world: _World, spec: str, capsys: pytest.CaptureFixture[str]) -> None:
+    os.chown(spec, 1000, 1000)
+    assert main(["apply", "--settle", "0", spec]) == 1
+    assert f"cannot apply {spec}: {spec} belongs to uid 1000, and root does what it says" in capsys.readouterr().err
+    assert world.locks == []
+    assert main(["plan", spec]) == 0, "which changes nothing"
+    assert main(["apply", "--any-owner", "--settle", "0", spec]) == 0
