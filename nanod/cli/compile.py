@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import click
 from nanod.cli import console, flow
 from nanod.cli.options import ENV, JSON, SPEC, SYSTEMD_VERSION, verb
 from nanod.errors import ExitCode, NanodError
+from nanod.view.tty import clean
 
 if TYPE_CHECKING:
     from nanod.units.unitset import UnitSet
@@ -33,8 +35,10 @@ def command(*, spec: str, env: str | None, output: str | None, version: int | No
     if as_json:
         console.out_json({"app": units.app, "units": {unit.name: unit.render() for unit in units.units}})
     elif output is None:
+        at_terminal = console.is_terminal(sys.stdout)
         shown = console.style()
-        console.out("\n".join(f"{shown.strong(f'# ---- {unit.name}')}\n{unit.render()}" for unit in units.units).rstrip("\n"))
+        text = "\n".join(f"{shown.strong(f'# ---- {unit.name}')}\n{clean(unit.render()) if at_terminal else unit.render()}" for unit in units.units)
+        console.out(text.rstrip("\n"))
     return ExitCode.OK
 
 

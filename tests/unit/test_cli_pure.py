@@ -227,3 +227,15 @@ def test_apps_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (tmp_path / "apps" / name).mkdir(parents=True)
     assert names("") == ["blog", "shop", "shop-stage"]
     assert names("sh") == ["shop", "shop-stage"]
+
+
+def test_compile_shows_a_terminal_no_character_that_it_would_obey(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "shop.yaml"
+    path.write_text('project: shop\nservices: {web: {command: "true", user: root, sandbox: off, description: "a \\u202e b"}}\n')
+    assert main(["compile", str(path)]) == 0
+    assert "a \u202e b" in capsys.readouterr().out, "a file gets the very bytes"
+    monkeypatch.setattr(console, "is_terminal", lambda _: True)
+    assert main(["compile", str(path)]) == 0
+    assert "a \\u202e b" in capsys.readouterr().out
