@@ -101,8 +101,9 @@ def _digest(path: Path) -> str:
 
 
 def _file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Whoever may write in the directory may have put a pipe there since it was looked at: opening that must not wait for a writer."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else ""
 
 
 def _tree(top: Path) -> list[bytes]:

@@ -79,10 +79,9 @@ def _text(value: object) -> str:
 
 
 def _hook_result(entry: Mapping[str, object]) -> HookResult | None:
-    """None for an entry that is not whole, or was written from outside of the app: any user may write to the journal."""
-    unit, app = _text(entry.get("NANOD_UNIT")), _text(entry.get("NANOD_APP"))
-    writer = _text(entry.get("_SYSTEMD_UNIT"))
-    if entry.get("_UID") != "0" and writer and not writer.startswith(f"{app}-"):
+    """None for an entry that is not whole, or was written from outside of the unit: any user may write to the journal."""
+    unit, writer = _text(entry.get("NANOD_UNIT")), _text(entry.get("_SYSTEMD_UNIT"))
+    if entry.get("_UID") != "0" and writer not in ("", unit):
         return None
     try:
         return HookResult(

@@ -145,3 +145,9 @@ def test_the_clock_goes_forward() -> None:
     clock.sleep(0.002)
     assert clock.now() - before >= 0.002
     assert 0 < clock.wall() - wall < 10_000_000
+
+
+def test_a_pipe_put_in_the_place_of_a_file_does_not_hold_anybody_up(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert facts._file(pipe) == ""
