@@ -97,21 +97,21 @@ class _Loading:
         self.context = Context.of(report, directory)
         self.findings: Findings = self.context.findings
         self.root = Place(Text(file, read.text, read.span), read.root)
+        self.overlay = Place(self.root.text, None)
 
     def spec(self, *, pending: bool) -> Spec | None:
         if not self._has_shape():
             return None
         env = self._environment()
-        document = self._with_overlay(env)
-        top = Place(self.root.text, document)
-        project = self._project(top)
-        merged = self._services(top)
+        self.overlay = self.root.child("environments").child(env or "")
+        project = self._project()
+        merged = self._services()
         app = f"{project}-{env}" if env else project
         group = needs.Group(app, tuple(merged), frozenset(name for name, place in merged.items() if needs.is_gated(place.map)))
         services = {name: build.service(self.context, group, place, name) for name, place in merged.items()}
-        deploy = top.below("deploy")
+        deploy = self._deploy()
         made = Spec(
-            at=top,
+            at=self.root,
             file=str(PurePath(self.directory, PurePath(self.file).name)) if self.directory else self.file,
             directory=self.directory or "/",
             project=project,
@@ -150,65 +150,65 @@ class _Loading:
             self.findings.error(self.root, message, *(() if self.env else ("env",)))
         return env
 
-    def _with_overlay(self, env: str | None) -> Map:
-        """The document with the environment's deploy laid over; its service keys are laid over each service later, above all other layers."""
-        self.overlay = self.root.child("environments").child(env or "")
-        document = self.root.map
-        for key in ("defaults", "runtimes", "deploy"):
-            if key in self.overlay.map:
-                top, over = Map(), Map()
-                for made, layer in ((top, self.root.map), (over, self.overlay.map)):
-                    if key in layer:
-                        made[key] = layer[key]
-                        made.places[key] = layer.places[key]
-                document = laid_over(document, over, "spec")
-        return document
-
-    def _project(self, top: Place) -> str:
-        written = top.get("project")
+    def _project(self) -> str:
+        written = self.root.get("project")
         if isinstance(written, str):
             return written
         path = PurePath(self.file)
         stem = PurePath(self.directory or "").name if path.stem in _PLAIN_STEMS else path.stem
-        if "project" not in top.map.broken and not _is_app_name(stem):
+        if "project" not in self.root.map.broken and not _is_app_name(stem):
             where = "standard input has no name" if self.directory is None else f"{shown(stem)} is not {APP_NAME['title']}"
-            self.findings.error(top, f"cannot name the app after its file: {where}; write 'project: …'")
+            self.findings.error(self.root, f"cannot name the app after its file: {where}; write 'project: …'")
         return stem
 
-    def _services(self, top: Place) -> dict[str, Place]:
+    def _services(self) -> dict[str, Place]:
         """Every service with its layers merged."""
-        base, over = top.child("services"), self.overlay.child("services")
+        base, over = self.root.child("services"), self.overlay.child("services")
         found: dict[str, Place] = {}
         for name in dict.fromkeys([*base.map, *over.map]):
             own = [outer.child(name) for outer in (base, over) if name in outer.map]
             if own[-1].node is None:
                 continue
-            found[name] = self._service(top, name, [place for place in own if isinstance(place.node, Map)])
-        if not found and not {"services"} & top.map.broken and not base.map.broken:
-            self.findings.error(top, "a spec needs 'services' with at least one service")
+            found[name] = self._service(name, [place for place in own if isinstance(place.node, Map)])
+        if not found and not {"services"} & self.root.map.broken and not base.map.broken:
+            self.findings.error(self.root, "a spec needs 'services' with at least one service")
         return found
 
-    def _service(self, top: Place, name: str, own: list[Place]) -> Place:
-        layers = [top.child("defaults"), *own]
+    def _service(self, name: str, own: list[Place]) -> Place:
+        layers = [*self._layers("defaults"), *own]
         runtime = next((layer.get("runtime") for layer in reversed(layers) if "runtime" in layer.map), None)
-        merged = Map()
-        if isinstance(runtime, str):
-            runtimes = top.child("runtimes")
-            base = built_in(RUNTIMES[runtime]) if runtime in RUNTIMES else Map()
-            merged = laid_over(merged, base)
-            layers.insert(1, runtimes.child(runtime))
-        for layer in layers:
+        merged = built_in(RUNTIMES.get(str(runtime), {}))
+        declared = self._layers("runtimes", runtime) if isinstance(runtime, str) else []
+        for layer in [*self._layers("defaults"), *declared, *own]:
             self._check_forms(layer)
             merged = laid_over(merged, normalised(layer.map)) if merged else normalised(layer.map)
-        place = Place(top.text, merged, own[0].parent, name)
-        if isinstance(runtime, str) and runtime not in RUNTIMES and not isinstance(top.child("runtimes").get(runtime), Map):
-            self._unknown_runtime(top, place, runtime)
+        place = Place(self.root.text, merged, own[0].parent, name)
+        if isinstance(runtime, str) and runtime not in RUNTIMES and not declared:
+            self._unknown_runtime(place, runtime)
         return place
 
-    def _unknown_runtime(self, top: Place, place: Place, runtime: str) -> None:
-        known = sorted({*RUNTIMES, *top.child("runtimes").map})
+    def _layers(self, *keys: str) -> list[Place]:
+        """The mappings under a key of the spec and of the overlay, which may also unset it."""
+        found: list[Place] = []
+        for outer in (self.root, self.overlay):
+            place = outer
+            for key in keys[:-1]:
+                place = place.child(key)
+            if keys[-1] in place.map:
+                found = [*found, place.child(keys[-1])] if place.get(keys[-1]) is not None else []
+        return found
+
+    def _deploy(self) -> Place | None:
+        layers = self._layers("deploy")
+        if len(layers) < 2:
+            return layers[0] if layers else None
+        return Place(self.root.text, laid_over(layers[0].map, layers[1].map, "deploy"), self.root, "deploy")
+
+    def _unknown_runtime(self, place: Place, runtime: str) -> None:
+        declared = self.root.child("runtimes").map
+        known = sorted({*RUNTIMES, *declared, *self.overlay.child("runtimes").map})
         near = self.findings.guess(runtime, known)
-        if runtime not in top.child("runtimes").map.broken:
+        if runtime not in declared.broken and "runtimes" not in self.root.map.broken:
             advice = f"did you mean '{near}'?" if near else f"there is {', '.join(known)}; others are declared under 'runtimes:'"
             self.findings.error(place, f"no runtime {shown(runtime)}: {advice}", "runtime")
         place.map.broken |= {"command"}

@@ -16,12 +16,11 @@ EXCLUSIVE: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
 """Of these keys one can be said: writing it drops the others that a lower layer said. By the kind of the mapping they stand in."""
 
 _KINDS: Final = {
-    "spec": {"deploy": "deploy"},
     "service": {"health": "health", "hooks": "hooks", "tasks": "tasks", "processes": "processes"},
     "task": {"health": "health"},
     "process": {"health": "health", "hooks": "hooks"},
 }
-_MEMBERS: Final = {"tasks": "task", "processes": "process", "services": "service", "runtimes": "service"}
+_MEMBERS: Final = {"tasks": "task", "processes": "process"}
 
 
 def laid_over(lower: Map, upper: Map, kind: str = "service") -> Map:

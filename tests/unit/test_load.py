@@ -283,6 +283,32 @@ def test_without_its_overlay_a_spec_is_itself() -> None:
     assert services["web"].user == "shop"
 
 
+def test_an_overlay_reaches_every_layer() -> None:
+    text = """
+env: stage
+environments:
+  stage:
+    defaults: {dynamic_user: true, volume: /srv/stage, hooks: {prestart: {run: /bin/b}}}
+    runtimes: {py: {command: [/bin/stage]}}
+    deploy: {targets: [c], path: /c}
+  bare: {defaults: null}
+defaults: {user: shop, volumes: [/srv/a, /srv/b], hooks: {prestart: {run: /bin/a, timeout: 1s}}}
+runtimes: {py: {command: [/bin/py], environment: {A: b}}}
+services: {web: {runtime: py}}
+deploy: {target: a, path: /a}
+"""
+    loaded = spec(text, pending=False)
+    web = loaded.services["web"]
+    assert (web.user, web.dynamic_user, web.volumes) == ("root", True, ("/srv/stage",))
+    assert web.command is not None
+    assert (web.command.argv, web.environment) == (("/bin/stage",), {"A": "b"})
+    assert str(web.hooks["prestart"][0].timeout) == "5min"
+    assert loaded.deploy is not None
+    assert (loaded.deploy.targets, loaded.deploy.path) == (("c",), "/c")
+    bare = spec(text, pending=False, env="bare").services["web"]
+    assert (bare.user, bare.volumes, bare.hooks) == ("root", (), {})
+
+
 def test_what_comes_later_is_modelled() -> None:
     services = later()
     web = services["web"]
