@@ -17,6 +17,7 @@ from nanod.compile.target import Target
 from nanod.diagnostics import Report
 from nanod.phases import Scope
 from nanod.spec.model import Condition, Kind
+from nanod.units.directives import Cost, cost_of
 from nanod.units.names import AppNames, check_names
 from nanod.units.unitset import Directory, ServiceUnits, UnitSet
 
@@ -103,7 +104,8 @@ def _service(app: App, service: Service, *, stays: bool) -> list[UnitFile]:
     needs = [dependency(app, need) for need in service.requires if ordered(app, need)]
     gates = [argv for _, argv in dependency_gates(app, service)]
     deploy = [word for hook in hooks_of(service, "prestart", Scope.DEPLOY) for word in hook.run.argv]
-    content = "\n".join([*(f"{item.key}={item.text}" for item in main.directives), *deploy])
+    # What asks for another process asks for its deployment too; a changed limit or timeout does not.
+    content = "\n".join([*(f"{item.key}={item.text}" for item in main.directives if cost_of(item.section, item.key) >= Cost.RESTART), *deploy])
     made = (
         main,
         provision_unit(app, service),

@@ -70,7 +70,7 @@ def check_paths(report: Report, service: Service) -> None:
                 )
     for key, path in (("working_dir", service.working_dir), *(("volumes", volume) for volume in service.volumes)):
         if hidden := _hidden(service, path):
-            cause = f"the sandbox hides '{path}' from the service ({hidden}): choose another place, or sandbox: off"
+            cause = f"{key} '{path}' is hidden from the service by its sandbox ({hidden}): choose another place, or sandbox: off"
             report.error(service.at(key), cause, service.at.path)
 
 

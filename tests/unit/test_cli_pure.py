@@ -30,7 +30,7 @@ services:
     volume: /srv/shop
     provisioning: {install: "true", inputs: [lock]}
 """
-_WARNED = "project: shop\nservices: {web: {command: [/bin/sleep, infinity]}}\n"
+_WARNED = "project: shop\nservices: {web: {command: [/bin/sleep, infinity], working_dir: /}}\n"
 _BAD = "project: shop\nservices:\n  web: {comand: x, health: {tcp: 6379, timeout: soon}}\n"
 
 

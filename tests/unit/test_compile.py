@@ -200,6 +200,17 @@ def test_the_sentinel_is_named_by_command_creations_and_inputs() -> None:
     assert sentinel(FULL.replace("[node_modules]", "[dist]")) != first
 
 
+@pytest.mark.row("BX-5")
+def test_a_deployment_is_another_process_and_not_another_limit() -> None:
+    def stamp(text: str) -> str:
+        return compiled(text).unit("shop-web-prestart.service").values("Unit", "ConditionPathExists")[0]
+
+    first = stamp(FULL)
+    assert stamp(FULL.replace("memory_max: 512M", "memory_max: 1G").replace("delay: 2s", "delay: 3s")) == first
+    assert stamp(FULL.replace("./server --name", "./server --fast --name")) != first
+    assert stamp(FULL.replace("npx prisma migrate deploy", "npx prisma db push")) != first
+
+
 def test_secrets_after_the_start_are_refused_where_systemd_hides_them() -> None:
     report = refused(
         "services:\n  web:\n    user: www-data\n    command: [/bin/sleep, '9']\n    credentials: {key: /etc/key}\n"
@@ -249,7 +260,7 @@ def test_a_place_that_the_sandbox_hides_is_refused(place: str, sandbox: str, hid
         return
     errors = [item for item in refused(text) if item.severity is Severity.ERROR]
     assert [item.mark.line for item in errors] == [3]
-    assert f"the sandbox hides '{place}' from the service ({hidden}=yes)" in errors[0].message
+    assert f"working_dir '{place}' is hidden from the service by its sandbox ({hidden}=yes)" in errors[0].message
 
 
 @pytest.mark.row("BX-20")
