@@ -19,10 +19,11 @@ def main(arguments: list[str]) -> int:
     while True:
         began = time.monotonic()
         reason = attempt(arguments[4:], min(timeout, max(0.05, deadline - began)))
+        # Somebody else may answer at the address, which is then why ours could not stay.
+        if not main_process_lives():
+            return give_up(arguments, f"the main process is gone ({reason or 'and something else answers'})")
         if reason is None:
             return 0
-        if not main_process_lives():
-            return give_up(arguments, f"the main process is gone ({reason})")
         if time.monotonic() >= deadline:
             return give_up(arguments, f"not healthy within {start_timeout:g} s: {reason}")
         time.sleep(min(interval, max(0.0, deadline - time.monotonic())))
@@ -112,15 +113,21 @@ def encrypted(connection: socket.socket) -> socket.socket:
 
 
 def probe_exec(words: list[str], timeout: float) -> str | None:
-    import subprocess  # noqa: PLC0415 only this kind of probe pays for it
+    import signal  # noqa: PLC0415 only this kind of probe pays for it
+    import subprocess  # noqa: PLC0415
 
     try:
-        done = subprocess.run(words, timeout=timeout, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
-    except subprocess.TimeoutExpired:
-        return f"no answer within {timeout:g} s"
+        command = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, process_group=0)
     except OSError as missing:
         return f"{words[0]}: {missing.strerror}"
-    return None if done.returncode == 0 else f"exit status {done.returncode}"
+    try:
+        status = command.wait(timeout)
+    except subprocess.TimeoutExpired:
+        # With its children: what is left of each try would run as long as the service does.
+        os.killpg(command.pid, signal.SIGKILL)
+        command.wait()
+        return f"no answer within {timeout:g} s"
+    return None if status == 0 else f"exit status {status}"
 
 
 PROBES = {"tcp": probe_tcp, "http": probe_http, "unix": probe_unix, "file": probe_file, "exec": probe_exec}
