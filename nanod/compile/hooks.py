@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from nanod.compile.part import ENV, SLACK, App, as_user, credentials, environment, helper, identity, lib, user_name
 from nanod.compile.sandbox import has_namespace, sandbox
 from nanod.phases import Context, Listing, OnFailure, Scope, phase_of
+from nanod.spec.model import Sandbox
 from nanod.state import HookName
 from nanod.units.names import ONCE, STOPPING
 from nanod.units.unitset import Role
 from nanod.values import TimeSpan, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from nanod.spec.model import Hook, Service
     from nanod.units.unitfile import UnitBuilder, UnitFile
@@ -71,10 +72,16 @@ def hook_line(app: App, service: Service, hook: Hook, until: tuple[str, ...] = (
         return "+", [*as_user(app, service, hook.user), *run]
     if hook.user is None or hook.user == user_name(app, service):
         return "", run
+    if hook.user != "root" and service.sandbox is Sandbox.STRICT:
+        app.report.error(
+            hook.at("user"),
+            f"sandbox strict leaves nobody the capability to become '{hook.user}' inside it (context: host, or sandbox: default)",
+            hook.at.path,
+        )
     return "!", [*as_user(app, service, hook.user), *run]
 
 
-def prestart_unit(app: App, service: Service, needs: Iterable[str], gates: Iterable[list[str]], content: str) -> UnitFile | None:
+def prestart_unit(app: App, service: Service, needs: Iterable[str], gates: Sequence[list[str]], content: str) -> UnitFile | None:
     """Deploy-scoped prestart hooks: a oneshot that a stamp keeps from running twice for the same content of the service.
 
     apply starts it alone, after the reload and before it touches the service: when a hook fails, the old processes still serve.
@@ -97,13 +104,16 @@ def prestart_unit(app: App, service: Service, needs: Iterable[str], gates: Itera
     identity(unit, app, service)
     environment(unit, app, service)
     credentials(unit, service)
+    if any(hook.context is Context.SERVICE for hook in hooks):
+        sandbox(unit, service)
     for gate in gates:
         unit.exec("ExecStartPre", gate, origin, prefix="+")
     for hook in hooks:
         prefix, argv = hook_line(app, service, hook)
         unit.exec("ExecStart", argv, hook.at(), prefix=prefix)
     unit.exec("ExecStartPost", [lib("stamp"), stamp], origin, prefix="+")
-    unit.raw("Service", "TimeoutStartSec", max(hook.timeout for hook in hooks) + SLACK, origin)
+    waits = [TimeSpan.seconds(int(gate[1])) for gate in gates]
+    unit.raw("Service", "TimeoutStartSec", max((*waits, *(hook.timeout for hook in hooks))) + SLACK, origin)
     return unit.finish()
 
 

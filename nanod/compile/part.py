@@ -68,7 +68,7 @@ def user_name(app: App, service: Service) -> str:
 def as_user(app: App, service: Service, user: str | None = None) -> list[str]:
     """The words before a command that root starts outside the sandbox, so that it runs as the service's user (or another); none for root."""
     wanted = user or user_name(app, service)
-    if wanted == "root" and not service.group:
+    if wanted == "root" and (user or not service.group):
         return []
     return [lib("as"), wanted, "" if user else service.group or ""]
 
