@@ -237,7 +237,8 @@ def _from_nothing(ending: Ending, detail: UnitDetail) -> Reason:
     """Nothing went wrong that anybody recorded."""
     if not detail.condition_result:
         return Reason(kind=Why.SYSTEMD, text="a condition of its unit does not hold")
-    if detail.result != "success":
+    ended_well = detail.result == "start-limit-hit" and detail.exec_main_code == _CLD_EXITED  # each time, under Restart=always
+    if detail.result != "success" and not ended_well:
         return Reason(
             kind=Why.SYSTEMD, text="one of its start commands failed" if detail.result == "exit-code" else f"systemd says '{detail.result}'"
         )

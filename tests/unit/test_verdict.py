@@ -106,3 +106,11 @@ def test_what_was_not_done_is_recorded_as_not_in_force() -> None:
     cut = record(made, made.steps)
     assert cut is not None
     assert cut.services["gone"] == (gone,)
+
+
+def test_a_service_that_only_ever_ends_well_has_no_riddle_for_a_reason() -> None:
+    """Restart=always and exit 0, until the start limit: systemd's result is then the limit's."""
+    detail = UnitDetail(name=WEB, result="start-limit-hit", exec_main_code=1, exec_main_status=0, invocation="a")
+    reasons = judge("shop", [failed(detail=detail)], [], {}).services[0].reasons
+    assert [item.kind for item in reasons] == [Why.RETRIES, Why.EXITED]
+    assert reasons[-1].status == 0
