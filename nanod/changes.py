@@ -89,8 +89,10 @@ def compare(file: UnitFile, role: Role, disk: str | None, applied: str | None) -
 
 def _known(file: UnitFile, role: Role, text: str, disk: str | None, *, edited: bool) -> tuple[tuple[Cause, ...], Cost]:
     """The processes run what is recorded, or what is on disk."""
-    if disk is None:
-        return (Cause(kind=CauseKind.EDITED, text="its file was deleted by hand"),), Cost.DAEMON_RELOAD
+    if not disk:
+        # An empty one masks its unit (systemd#4436), so nothing was started from it.
+        words = "was deleted by hand" if disk is None else "is empty"
+        return (Cause(kind=CauseKind.EDITED, text=f"its file {words}"),), Cost.DAEMON_RELOAD
     found = sorted(changes(disk, text, role), key=lambda change: -change.cost)
     kind = CauseKind.EDITED if edited else CauseKind.CHANGED
     words = "was edited by hand" if edited else "changed"

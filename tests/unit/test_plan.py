@@ -246,7 +246,9 @@ def test_edits_on_disk_are_put_back_at_the_cost_of_what_was_edited() -> None:
     gone = plan(wanted, manifest, replace(there, files={name: text for name, text in there.files.items() if name != "shop-web.service"}))
     assert shown(cheap) == ["write shop-web.service", "daemon-reload"]
     assert shown(dear) == ["write shop-web.service", "daemon-reload", "restart shop-web.service"]
+    empty = plan(wanted, manifest, replace(there, files={**there.files, "shop-web.service": ""}))
     assert shown(gone) == ["write shop-web.service", "daemon-reload"]
+    assert shown(empty) == ["write shop-web.service", "daemon-reload"], "an empty file masks: what runs was started from the one before"
     assert kinds(cheap, "shop-web.service") == ["edited-on-disk"]
 
 
