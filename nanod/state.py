@@ -74,11 +74,15 @@ class HookName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceRecord:
-    """What unit files do not say of a service and `status` asks: the probe in words ("" without one), whether it runs to its end, its hooks."""
+    """What unit files do not say of a service and `status` asks: the probe in words ("" without one), whether it runs to its end, its hooks.
+
+    `requires`: the services of the app and the host units that it waits for at start.
+    """
 
     health: str = ""
     is_script: bool = False
     hooks: tuple[HookName, ...] = ()
+    requires: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

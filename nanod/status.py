@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,8 @@ class Health(StrEnum):
     STOPPED = "stopped"
     RESTARTING = "restarting"
     """It failed, and systemd will try again."""
+    BLOCKED = "blocked"
+    """It waits for a service that has failed."""
     FAILED = "failed"
 
 
@@ -131,7 +133,9 @@ def look(manifest: Manifest, systemd: Systemd, journal: Journal, store: Store) -
     states = systemd.states(manifest.units)
     drift = _drift(manifest, states, store.read_units(manifest.units))
     seen = _Seen(systemd=systemd, states=states, records=_latest(journal.hook_results(sorted(manifest.units))), drift=drift)
-    endings = [_ending(_units(manifest.app, name, manifest), seen) for name in manifest.services]
+    endings: list[Ending] = []
+    for name in manifest.services:  # in start order
+        endings.append(_held_back(_ending(_units(manifest.app, name, manifest), seen), endings, seen))
     lines = {
         item.unit: journal.last_lines(item.unit, invocation=item.detail.invocation if item.detail else "")
         for item in endings
@@ -162,6 +166,7 @@ def _units(app: str, name: str, manifest: Manifest) -> ServiceUnits:
         is_script=about.is_script,
         health=about.health,
         hooks=about.hooks,
+        requires=about.requires,
         settle=TimeSpan(0),
         origin=Mark(manifest.spec),
     )
@@ -179,6 +184,15 @@ def _ending(service: ServiceUnits, seen: _Seen) -> Ending:
     else:
         status = Status.HEALTHY if main.is_up else Status.PENDING
     return Ending(service=service, status=status, unit=asked, detail=seen.detail(asked), touched=True)
+
+
+def _held_back(ending: Ending, before: Iterable[Ending], seen: _Seen) -> Ending:
+    """Its unit only says that it starts: whom it waits for in vain, the others tell."""
+    if ending.status is not Status.PENDING or phase_of(ending.service, seen.states) is not Phase.START:
+        return ending
+    down = (Status.FAILED, Status.BLOCKED, Status.MASKED)
+    culprit = next((item.service.name for item in before if item.service.name in ending.service.requires and item.status in down), "")
+    return replace(ending, status=Status.BLOCKED, blocked_by=culprit) if culprit else ending
 
 
 def _service(ending: Ending, verdict: ServiceVerdict, seen: _Seen) -> ServiceStatus:
@@ -228,8 +242,10 @@ def _health(status: Status, phase: Phase | None) -> Health:
     match status:
         case Status.MASKED:
             return Health.MASKED
-        case Status.FAILED | Status.BLOCKED:
+        case Status.FAILED:
             return Health.FAILED
+        case Status.BLOCKED:
+            return Health.BLOCKED
         case Status.DEGRADED:
             return Health.DEGRADED
         case Status.HEALTHY:

@@ -59,7 +59,7 @@ def _about(record: dict[str, object]) -> ServiceRecord:
     if not isinstance(hooks, list) or not isinstance(record["is_script"], bool):
         raise TypeError(record)
     names = tuple(HookName(**_texts(hook)) for hook in hooks)
-    return ServiceRecord(health=_text(record["health"]), is_script=record["is_script"], hooks=names)
+    return ServiceRecord(health=_text(record["health"]), is_script=record["is_script"], hooks=names, requires=_sequence(record["requires"]))
 
 
 def _text(value: object) -> str:

@@ -69,7 +69,7 @@ class ServiceUnits:
 
     @property
     def record(self) -> ServiceRecord:
-        return ServiceRecord(health=self.health, is_script=self.is_script, hooks=self.hooks)
+        return ServiceRecord(health=self.health, is_script=self.is_script, hooks=self.hooks, requires=self.requires)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

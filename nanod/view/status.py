@@ -46,7 +46,8 @@ def _app(app: AppStatus, style: Style, now: int) -> Iterator[str]:
 
 def _paint(health: Health, head: str, style: Style) -> str:
     """Only the word of health has a colour; a service may be called `failed`, so the last such word of the line is it."""
-    paint = {Health.HEALTHY: style.good, Health.FINISHED: style.good, Health.FAILED: style.bad, Health.RESTARTING: style.bad}
+    bad = dict.fromkeys((Health.FAILED, Health.RESTARTING, Health.BLOCKED), style.bad)
+    paint = {Health.HEALTHY: style.good, Health.FINISHED: style.good, **bad}
     before, _, after = head.rpartition(health)
     return f"{before}{paint.get(health, style.warn)(health)}{after}"
 

@@ -129,6 +129,19 @@ def test_a_failed_service_names_the_hook_and_shows_its_last_words() -> None:
     assert [(item.hook.name, item.record and item.record.status) for item in web.hooks] == [("migrate", 3), ("1", None)]
 
 
+@pytest.mark.parametrize(("active", "sub", "held"), [("failed", "failed", True), ("active", "running", False), ("activating", "start-post", False)])
+def test_who_waits_for_a_failed_service_is_blocked_and_says_why(active: str, sub: str, held: bool) -> None:
+    """Its own unit only says that it starts."""
+    db = "shop-db.service"
+    host = _Host(units=(_WEB, db))
+    host.systemd.given(db, active, sub, result="success" if active != "failed" else "exit-code", exec_main_code=1, exec_main_status=9)
+    host.systemd.given(_WEB, "activating", "start-pre")
+    found = host.look(services={"db": (db,), "web": (_WEB,)}, about={"db": ServiceRecord(), "web": ServiceRecord(requires=("db",))})
+    web = found.services[1]
+    assert web.health is (Health.BLOCKED if held else Health.STARTING)
+    assert [reason.text for reason in web.verdict.reasons] == (["it waits for db, which failed", "it exited with status 9"] if held else [])
+
+
 def test_a_hook_that_failed_once_and_went_well_since_is_no_news() -> None:
     host = _Host(record=_hooks("poststart/1", on_failure="warn"))
     host.journal.said(_WEB, "poststart/1", 1, invocation="before", at=10)
