@@ -116,6 +116,8 @@ def environment(unit: UnitBuilder, app: App, service: Service) -> None:
         "PLATFORM_CACHE_DIR": cache,
     }
     unit.words("Service", "Environment", [f"{name}={value}" for name, value in given.items() if name not in service.environment], origin)
+    if service.ports and "PORT" not in service.environment:
+        unit.words("Service", "Environment", [f"PORT={service.ports[0]}"], service.at("ports", 0))
     for name, value in service.environment.items():
         unit.words("Service", "Environment", [f"{name}={value}"], service.at("environment", name))
     for position, path in enumerate(service.environment_files):

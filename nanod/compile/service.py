@@ -47,12 +47,14 @@ def main_unit(app: App, service: Service, *, stays: bool) -> UnitFile:
 
 
 def _raw(unit: UnitBuilder, app: App, service: Service) -> None:
-    """The spec's own `systemd:` block, last, so that it wins. What the target's systemd would drop with a warning is refused."""
+    """The spec's own `systemd:` block, last: text in place of nanod's lines, a list after them. What the target's systemd would drop is refused."""
     for section, keys in service.systemd.items():
         for key, values in keys.items():
             place = service.at("systemd", section, key)
             if (first := since(section, key)) > app.target.version:
                 app.report.error(place, f"{key}= needs systemd {first} or newer, and this is for {app.target.version}", service.at.path)
+            if (section, key) in service.replaced:
+                unit.drop(section, key)
             for position, value in enumerate(values):
                 unit.live(section, key, value, service.at("systemd", section, key, position))
 

@@ -96,6 +96,10 @@ class UnitBuilder:
         """A directive of the spec's own `systemd:` block: specifiers stay live, an empty value resets."""
         self._add(section, key, origin, lambda: quoting.line(text) if text else "")
 
+    def drop(self, section: str, key: str) -> None:
+        """Take back every line of a directive."""
+        self.directives = [item for item in self.directives if (item.section, item.key) != (section, key)]
+
     def finish(self) -> UnitFile:
         """Sections in systemd's customary order; within one, directives in the order in which they were added."""
         ordered = sorted(self.directives, key=lambda item: _SECTIONS.index(item.section))

@@ -211,6 +211,23 @@ def test_a_deployment_is_another_process_and_not_another_limit() -> None:
     assert stamp(FULL.replace("npx prisma migrate deploy", "npx prisma db push")) != first
 
 
+def test_the_first_port_is_in_the_environment_unless_the_spec_says_otherwise() -> None:
+    text = "services:\n  web: {user: root, working_dir: /, command: [/bin/true], ports: [8080, 8081], environment: {A: b}}\n"
+    assert "PORT=8080" in compiled(text).unit("shop-web.service").values("Service", "Environment")
+    assert "PORT=9" in compiled(text.replace("A: b", "PORT: 9")).unit("shop-web.service").values("Service", "Environment")
+
+
+@pytest.mark.row("BX-26")
+def test_text_in_a_systemd_block_replaces_a_list_is_added_and_an_empty_value_resets() -> None:
+    def lines(value: str, key: str = "ReadWritePaths") -> list[str]:
+        text = f"services:\n  web: {{user: root, command: [/bin/true], volumes: [/srv/a], systemd: {{Service: {{{key}: {value}}}}}}}\n"
+        return compiled(text).unit("shop-web.service").values("Service", key)
+
+    assert lines("/srv/b") == ["/srv/b"]
+    assert lines("[/srv/b, /srv/%n]") == ["/srv/a", "/srv/b", "/srv/%n"]
+    assert lines("[\"\", /srv/b]") == ["/srv/a", "", "/srv/b"]
+
+
 def test_secrets_after_the_start_are_refused_where_systemd_hides_them() -> None:
     report = refused(
         "services:\n  web:\n    user: www-data\n    command: [/bin/sleep, '9']\n    credentials: {key: /etc/key}\n"
