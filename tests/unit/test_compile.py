@@ -225,7 +225,7 @@ def test_text_in_a_systemd_block_replaces_a_list_is_added_and_an_empty_value_res
 
     assert lines("/srv/b") == ["/srv/b"]
     assert lines("[/srv/b, /srv/%n]") == ["/srv/a", "/srv/b", "/srv/%n"]
-    assert lines("[\"\", /srv/b]") == ["/srv/a", "", "/srv/b"]
+    assert lines('["", /srv/b]') == ["/srv/a", "", "/srv/b"]
 
 
 def test_secrets_after_the_start_are_refused_where_systemd_hides_them() -> None:
