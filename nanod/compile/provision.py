@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nanod.compile.part import ENV, SLACK, App, as_user, credentials, environment, helper, identity, lib
-from nanod.compile.sandbox import DEFAULT
+from nanod.compile.sandbox import DEFAULT, show_places
 from nanod.units.names import ONCE, SENTINEL
 from nanod.units.unitset import Role
 from nanod.values import TimeSpan, digest
@@ -85,3 +85,4 @@ def _sandboxed(unit: UnitBuilder, service: Service) -> None:
             unit.raw("Service", key, value, origin)
     if service.volumes and not service.dynamic_user:
         unit.words("Service", "ReadWritePaths", service.volumes, origin)
+    show_places(unit, service)

@@ -38,6 +38,7 @@ STRICT: dict[str, str] = DEFAULT | {
     "SystemCallErrorNumber": "EPERM",
 }
 PROFILES: dict[Sandbox, dict[str, str]] = {Sandbox.OFF: {}, Sandbox.DEFAULT: DEFAULT, Sandbox.STRICT: STRICT}
+_TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 what PrivateTmp= replaces
 _LISTS = frozenset({"RestrictAddressFamilies", "CapabilityBoundingSet", "SystemCallFilter", "SystemCallArchitectures"})
 
 
@@ -56,6 +57,15 @@ def sandbox(unit: UnitBuilder, service: Service) -> None:
             unit.raw("Service", key, value, origin)
     if service.volumes and not service.dynamic_user and service.sandbox is not Sandbox.OFF:
         unit.words("Service", "ReadWritePaths", service.volumes, service.at("volumes"))
+    if has_namespace(service):
+        show_places(unit, service)
+
+
+def show_places(unit: UnitBuilder, service: Service) -> None:
+    """Behind PrivateTmp= the service has a /tmp of its own, and in it its own working directory and volumes (tried on 252 and 257)."""
+    for path, key in _places(service).items():
+        if _is_temporary(path):
+            unit.words("Service", "BindPaths", [path], service.at(key))
 
 
 def check_paths(report: Report, service: Service) -> None:
@@ -68,18 +78,25 @@ def check_paths(report: Report, service: Service) -> None:
                     f"a dynamic user has no number to own '{path}': its volumes stand below /var/lib, where systemd makes them",
                     service.at.path,
                 )
-    for key, path in (("working_dir", service.working_dir), *(("volumes", volume) for volume in service.volumes)):
+    for path, key in _places(service).items():
         if hidden := _hidden(service, path):
             cause = f"{key} '{path}' is hidden from the service by its sandbox ({hidden}): choose another place, or sandbox: off"
             report.error(service.at(key), cause, service.at.path)
 
 
+def _places(service: Service) -> dict[str, str]:
+    """What the service must see, each path with the key that names it."""
+    return {**dict.fromkeys(service.volumes, "volumes"), service.working_dir: "working_dir"}
+
+
 def _hidden(service: Service, path: str) -> str:
-    """The directive of the profile that puts something else where `path` is on the host; "" for none."""
-    profile = PROFILES[service.sandbox]
-    private = service.dynamic_user or profile.get("PrivateTmp") == "yes"
-    if private and f"{path}/".startswith(("/tmp/", "/var/tmp/")):  # noqa: S108 names to look for, nothing is written there
+    """The directive of the profile that puts something else where `path` is on the host, for good; "" for none."""
+    if has_namespace(service) and path in _TEMPORARY:
         return "PrivateTmp=yes"
-    if profile.get("ProtectHome") == "yes" and f"{path}/".startswith(("/home/", "/root/", "/run/user/")):
+    if PROFILES[service.sandbox].get("ProtectHome") == "yes" and f"{path}/".startswith(("/home/", "/root/", "/run/user/")):
         return "ProtectHome=yes"
     return ""
+
+
+def _is_temporary(path: str) -> bool:
+    return path.startswith(tuple(f"{top}/" for top in _TEMPORARY))

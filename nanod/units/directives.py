@@ -137,6 +137,8 @@ _SERVICE: dict[str, Row] = {
     "RuntimeDirectoryPreserve": Row(_VALUE, _LATER),
     "StateDirectory": Row(_NAMES, _RESTART, BELOW),
     "CacheDirectory": Row(_NAMES, _RESTART, BELOW),
+    # `source:destination:options`: a path with a colon would be read as more than one.
+    "BindPaths": Row(Emitter.PATHS, _RESTART, _shape(r"/[^:]*", "an absolute path without ':'")),
     "ReadWritePaths": Row(Emitter.PATHS, _RESTART, ACCESS_PATH),
     "ProtectSystem": _SETTING,
     "ProtectHome": _SETTING,

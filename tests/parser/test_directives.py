@@ -83,6 +83,7 @@ VALUES = {
     "WorkingDirectory": ["/srv/a b"],
     "Environment": ["A=", "_a1=%n"],
     "EnvironmentFile": ["/etc/a b%n"],
+    "BindPaths": ["/srv", "/tmp/a"],
     "ReadWritePaths": ["/srv", "-/srv +/x -+/y"],
 }
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from nanod.cli import flow, options
+from nanod.cli import console, flow, options
 from nanod.cli.app import VERBS, main
 from nanod.host import facts
 from nanod.phases import PHASES
@@ -239,3 +239,12 @@ def test_compile_shows_a_terminal_no_character_that_it_would_obey(
     monkeypatch.setattr(console, "is_terminal", lambda _: True)
     assert main(["compile", str(path)]) == 0
     assert "a \\u202e b" in capsys.readouterr().out
+
+
+def test_a_file_name_does_nothing_to_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "\x1b]0;x\x07.yaml"
+    path.write_text('project: shop\nservices: {web: {command: "true", user: root, sandbox: off}}\n')
+    for verb in ("check", "compile"):
+        assert main([verb, str(path)]) == 0
+        said = capsys.readouterr()
+        assert "\x1b" not in said.out + said.err

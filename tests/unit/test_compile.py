@@ -263,7 +263,7 @@ def test_what_the_targets_systemd_would_drop_with_a_warning_is_refused() -> None
 @pytest.mark.parametrize(
     ("place", "sandbox", "hidden"),
     [
-        ("/tmp/web", "default", "PrivateTmp"),
+        ("/tmp", "default", "PrivateTmp"),
         ("/var/tmp", "strict", "PrivateTmp"),
         ("/home/shop", "strict", "ProtectHome"),
         ("/home/shop", "default", ""),
@@ -278,6 +278,13 @@ def test_a_place_that_the_sandbox_hides_is_refused(place: str, sandbox: str, hid
     errors = [item for item in refused(text) if item.severity is Severity.ERROR]
     assert [item.mark.line for item in errors] == [3]
     assert f"working_dir '{place}' is hidden from the service by its sandbox ({hidden}=yes)" in errors[0].message
+
+
+@pytest.mark.row("BX-20")
+def test_a_place_below_tmp_is_shown_to_a_service_that_has_a_tmp_of_its_own() -> None:
+    text = "services:\n  web: {user: root, command: [/bin/true], working_dir: /tmp/web, volumes: [/srv/x, /var/tmp/x]}\n"
+    assert compiled(text).unit("shop-web.service").values("Service", "BindPaths") == ["/var/tmp/x", "/tmp/web"]
+    assert compiled(text.replace("user: root", "user: root, sandbox: off")).unit("shop-web.service").values("Service", "BindPaths") == []
 
 
 @pytest.mark.row("BX-20")
