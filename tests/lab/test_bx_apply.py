@@ -115,7 +115,7 @@ def test_the_plan_says_action_and_cause_and_touches_nothing(machine: Machine) ->
     app.remove()
 
 
-@pytest.mark.row("BX-13")
+@pytest.mark.row("BX-13", "FAULTS-39")
 def test_what_the_spec_no_longer_has_is_stopped_with_its_hooks_and_deleted(machine: Machine) -> None:
     app = App.on(machine, "garbage")
     keeps = app.service("keeps")
@@ -145,7 +145,7 @@ def test_what_the_spec_no_longer_has_is_stopped_with_its_hooks_and_deleted(machi
     app.nanod("remove", "garbage", status=1)
 
 
-@pytest.mark.row("BX-13")
+@pytest.mark.row("BX-13", "FAULTS-39")
 def test_a_removed_hook_or_step_goes_with_its_unit(machine: Machine) -> None:
     app = App.on(machine, "less")
     full = app.service("web", hooks=("ready", "prestart"), volume="/srv/less", provisioning={"install": STEP}, on_failure="true")
@@ -213,7 +213,7 @@ def _by_service(text: str, app: str) -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-@pytest.mark.row("BX-7", "BX-23")
+@pytest.mark.row("BX-7", "BX-23", "FAULTS-29")
 def test_a_fixed_spec_starts_what_had_given_up_and_leaves_other_failures_alone(machine: Machine) -> None:
     app = App.on(machine, "fixed")
     machine.path(f"{UNITS}/elsewhere.service").write_text("[Service]\nExecStart=/bin/false\n")
@@ -231,7 +231,7 @@ def test_a_fixed_spec_starts_what_had_given_up_and_leaves_other_failures_alone(m
     app.remove()
 
 
-@pytest.mark.row("BX-8")
+@pytest.mark.row("BX-8", "FAULTS-23")
 def test_apply_converges_and_respects_a_mask(machine: Machine) -> None:
     app = App.on(machine, "converge")
     services = {"web": app.service("web"), "db": app.service("db")}
@@ -250,11 +250,23 @@ def test_apply_converges_and_respects_a_mask(machine: Machine) -> None:
     assert "edited" in app.nanod("plan", app.spec).out
     app.apply()
     assert unit.read_text() == wanted
+
+    # A mask is the administrator's word; without it the file comes back, and the service is started.
+    app.systemctl("stop", "converge-web")
+    unit.unlink()
+    app.systemctl("mask", "converge-web")
+    assert "masked" in app.apply(status=None).out
+    assert app.machine.run(["readlink", f"{UNITS}/converge-web.service"]).out.strip() == "/dev/null"
+    assert "masked" in app.nanod("status", "converge", status=None).out
+    app.systemctl("unmask", "converge-web")
+    app.apply()
+    assert unit.read_text() == wanted
+    assert app.is_up("web")
     assert app.pid("db") == before
     app.remove()
 
 
-@pytest.mark.row("BX-26", "BX-8")
+@pytest.mark.row("BX-26", "BX-8", "FAULTS-23")
 def test_raw_directives_and_the_drop_ins_of_the_administrator(machine: Machine) -> None:
     app = App.on(machine, "raw")
     web = app.service("web", systemd={"Service": {"Nice": "5", "OOMScoreAdjust": "100"}, "Unit": {"Documentation": ["man:a", "man:b"]}})
@@ -318,10 +330,9 @@ def test_what_only_the_host_knows_is_checked_before_anything_is_touched(machine:
         assert files(app) == []
 
 
-@pytest.mark.row("BX-27")
+@pytest.mark.row("BX-27", "FAULTS-12")
 @pytest.mark.parametrize("where", ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system"])
 def test_a_foreign_unit_is_never_overwritten(machine: Machine, where: str) -> None:
-    """FAULTS 12."""
     app = App.on(machine, "foreign")
     unit = machine.path(f"{where}/foreign-web.service")
     unit.parent.mkdir(exist_ok=True)
@@ -339,7 +350,7 @@ def test_a_foreign_unit_is_never_overwritten(machine: Machine, where: str) -> No
     assert [name for name in files(app) if "nanod" in name or "target" in name] == []
 
 
-@pytest.mark.row("BX-27")
+@pytest.mark.row("BX-27", "FAULTS-12")
 @pytest.mark.parametrize("name", ["network", "multi-user", "sockets"])
 def test_an_app_cannot_take_a_name_of_systemd(machine: Machine, name: str) -> None:
     app = App.on(machine, name)

@@ -19,10 +19,10 @@ FAILURES = {
     "forks": ("sleep 612 & sleep 613 & exit 3", ["3"]),
     "killed": ("kill -SEGV $$", []),
 }
-"""What a prestart hook does, and words that the verdict has to say of it (FAULTS 24)."""
+"""What a prestart hook does, and words that the verdict has to say of it."""
 
 
-@pytest.mark.row("NK-12", "NK-20", "BX-7")
+@pytest.mark.row("NK-12", "NK-20", "BX-7", "FAULTS-24")
 def test_a_prestart_that_fails_in_any_way(machine: Machine) -> None:
     app = App.on(machine, "pre")
     services = {
@@ -45,9 +45,9 @@ def test_a_prestart_that_fails_in_any_way(machine: Machine) -> None:
     app.remove()
 
 
-@pytest.mark.row("BX-7")
+@pytest.mark.row("BX-7", "FAULTS-25")
 def test_a_main_that_does_not_stay_is_reported_failed(machine: Machine) -> None:
-    """FAULTS 25: at once with 0, soon with 1, later within the settle window; systemctl start says 0 for all of them."""
+    """At once with 0, soon with 1, later within the settle window; systemctl start says 0 for all of them."""
     app = App.on(machine, "main")
     mains = {"at-once": "exit 0", "soon": "sleep 0.1; exit 1", "later": "sleep 2; kill -ABRT $$"}
     services = {
@@ -76,9 +76,9 @@ def test_a_service_that_recovers_by_itself_within_its_limit_is_healthy(machine: 
     app.remove()
 
 
-@pytest.mark.row("NK-20")
+@pytest.mark.row("NK-20", "FAULTS-26")
 def test_a_service_that_ignores_its_stop_signal_is_killed(machine: Machine) -> None:
-    """FAULTS 26: and apply goes on."""
+    """And apply goes on."""
     app = App.on(machine, "deaf")
     stubborn = f"trap '' TERM; : >$NANOD_RUN_DIR/up; while :; do sleep 614; done; exec {MAIN}"
     web = app.service("web", hooks=(), stop={"timeout": "1s"}) | {"command": stubborn}
@@ -105,9 +105,10 @@ def test_a_stop_while_the_gate_waits(machine: Machine) -> None:
     app.remove()
 
 
+@pytest.mark.row("FAULTS-43")
 @pytest.mark.parametrize("mode", [0o777, 0o775])
 def test_a_hook_that_others_can_change_does_not_run_as_root(machine: Machine, mode: int) -> None:
-    """FAULTS 43: the program, or a directory above it, belongs to or can be written by somebody else."""
+    """The program, or a directory above it, belongs to or can be written by somebody else."""
     app = App.on(machine, "writable")
     machine.path(f"{DIRECTORY}/writable-ran").unlink(missing_ok=True)
     directory = machine.path(f"/opt/writable-{mode:o}")
@@ -130,10 +131,10 @@ def test_a_hook_that_others_can_change_does_not_run_as_root(machine: Machine, mo
     app.remove()
 
 
-@pytest.mark.row("BX-12")
+@pytest.mark.row("BX-12", "FAULTS-42")
 @pytest.mark.parametrize("kind", ["fifo", "directory", "missing", "huge"])
 def test_a_spec_that_is_no_file(machine: Machine, kind: str) -> None:
-    """FAULTS 42: said, and not waited for."""
+    """Said, and not waited for."""
     path = Path(f"/etc/nanod/{kind}.yaml")
     machine.path(path.parent).mkdir(exist_ok=True)
     if kind == "fifo":

@@ -84,9 +84,9 @@ def test_the_listener_hears(hundred: App) -> None:
     assert done == ["reload", "hundred-s00.service"]
 
 
-@pytest.mark.row("BX-8", "NK-19")
+@pytest.mark.row("BX-8", "NK-19", "FAULTS-37", "FAULTS-38")
 def test_nothing_changed_nothing_done(hundred: App) -> None:
-    """FAULTS 37 and 38: also when only comments, the order of keys, or the way of writing changed."""
+    """Also when only comments, the order of keys, or the way of writing changed."""
     files_before, pids_before = files(hundred), pids(hundred)
     services = "".join(
         f"  {name}: {{stop: {{timeout: 5000ms}}, settle: 0, user: 'root', command: [/bin/sleep, infinity]}}\n" for name in reversed(NAMES)
@@ -101,9 +101,9 @@ def test_nothing_changed_nothing_done(hundred: App) -> None:
     assert hundred.nanod("plan", hundred.spec, "--detailed-exitcode").status == 0
 
 
-@pytest.mark.row("BX-8")
+@pytest.mark.row("BX-8", "FAULTS-36")
 def test_one_changed_service_of_a_hundred(hundred: App) -> None:
-    """FAULTS 36: one reload, one job, one file, ninety-nine main processes as they were."""
+    """One reload, one job, one file, ninety-nine main processes as they were."""
     files_before, pids_before = files(hundred), pids(hundred)
     with done_by_systemd(hundred) as done:
         hundred.apply(dict.fromkeys(NAMES, ONE) | {"s42": ONE | {"environment": {"A": "1"}}})
@@ -113,9 +113,8 @@ def test_one_changed_service_of_a_hundred(hundred: App) -> None:
     assert {name for name in NAMES if after[name] != pids_before[name]} == {"s42"}
 
 
-@pytest.mark.row("BX-13")
+@pytest.mark.row("BX-13", "FAULTS-39")
 def test_one_removed_service_of_a_hundred(hundred: App) -> None:
-    """FAULTS 39."""
     hundred.apply(dict.fromkeys(NAMES, ONE))
     files_before, pids_before = files(hundred), pids(hundred)
     with done_by_systemd(hundred) as done:
@@ -129,7 +128,7 @@ def test_one_removed_service_of_a_hundred(hundred: App) -> None:
     assert after == [pids_before[name] for name in NAMES[:-1]]
 
 
-@pytest.mark.row("BX-13")
+@pytest.mark.row("BX-13", "FAULTS-39")
 def test_the_whole_app_goes_and_leaves_nothing(hundred: App) -> None:
     hundred.remove()
     assert files(hundred) == {}
