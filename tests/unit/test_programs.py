@@ -268,3 +268,15 @@ while True:
             attacker.kill()
     assert precious.read_text() == "precious"
     assert precious.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("kind", ["pipe", "file", "nothing"])
+def test_a_volume_that_is_no_directory_fails_the_install_at_once(tmp_path: Path, kind: str) -> None:
+    volume = tmp_path / "volume"
+    if kind == "pipe":
+        os.mkfifo(volume)
+    elif kind == "file":
+        volume.touch()
+    done = program("provision", volume / ".nanod-installed-a", volume, 30, 10, 0, "--", "/bin/true")
+    assert done.returncode == 1
+    assert f"cannot open the directory {volume}" in done.stderr
