@@ -7,6 +7,7 @@ import click
 from nanod.cli import console, flow
 from nanod.cli.options import ENV, JSON, SPEC, verb
 from nanod.errors import ExitCode
+from nanod.view.tty import clean
 
 
 @verb("check", "nanod check -e stage shop.yaml")
@@ -32,5 +33,5 @@ def command(*, spec: str, env: str | None, strict: bool, as_json: bool) -> int:
         console.err(f"nanod: {count}")
         return ExitCode.BAD_SPEC
     services = len(checked.units.services)
-    console.out(f"{spec}: {shown.good('ok')}, {services} service{'s' if services != 1 else ''}{f', {count}' if count else ''}")
+    console.out(f"{clean(spec)}: {shown.good('ok')}, {services} service{'s' if services != 1 else ''}{f', {count}' if count else ''}")
     return ExitCode.OK
