@@ -126,8 +126,9 @@ def _type(unit: UnitBuilder, service: Service, *, stays: bool) -> None:
 
 
 def _lines(unit: UnitBuilder, app: App, service: Service, *, stays: bool) -> None:
-    gates = dependency_gates(app, service)
-    longest = TimeSpan.parse("90s")
+    gates, health = dependency_gates(app, service), service.health
+    notifies = health is not None and health.kind is ProbeKind.NOTIFY
+    longest = TimeSpan(0) if notifies else TimeSpan.parse("90s")
     for need, argv in gates:
         unit.exec("ExecStartPre", argv, need.at(), prefix="+")
         longest = max(longest, TimeSpan.seconds(int(argv[1])) + SLACK)
@@ -138,8 +139,15 @@ def _lines(unit: UnitBuilder, app: App, service: Service, *, stays: bool) -> Non
         longest = max(longest, _SCRIPT_TIMEOUT)
     elif service.kind is Kind.SCRIPT:
         unit.raw("Service", "RuntimeMaxSec", _SCRIPT_TIMEOUT, service.at("kind"))
+    # The time of a start is that of a reload, too (service_enter_reload()).
+    longest = max(longest, hook_lines(unit, app, service, "reload"))
     unit.raw("Service", "TimeoutStartSec", longest, service.at())
-    hook_lines(unit, app, service, "reload")
+    if health and notifies and longest > health.start_timeout and health.at.written("start_timeout"):
+        app.report.note(
+            health.at("start_timeout"),
+            f"the wait for READY=1 is {longest}: systemd has one timeout for it and for each gate and each prestart, poststart and reload hook",
+            service.at.path,
+        )
     _stop_lines(unit, app, service)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from nanod.compile import Target, compile_spec
+from nanod.spec.load import load
 from tests.unit.test_compile import compiled, refused, values
 
 HEAD = "project: shop\nservices:\n  db: {command: /bin/true, user: redis}\n  web:\n    command: /bin/true\n    working_dir: /srv\n"
@@ -40,3 +42,23 @@ def test_a_root_hook_is_roots_whatever_the_group_of_the_service() -> None:
     )
     assert "lib/1/as" not in values(unit, "ExecStartPre")[0]
     assert "lib/1/as shop www " in values(unit, "ExecStartPost")[0]
+
+
+@pytest.mark.parametrize(
+    ("hooks", "seconds", "notes"),
+    [("{}", "7s", 0), ("{poststart: {run: 'true', timeout: 20s}}", "30s", 1), ("{reload: {run: 'true', timeout: 5min}}", "5min 10s", 1)],
+)
+def test_the_wait_for_ready_is_as_long_as_asked_for_and_no_line_is_cut(hooks: str, seconds: str, notes: int) -> None:
+    """There is one TimeoutStartSec= for each line of a start and of a reload; 90s at least would be 83 more than a person asked for."""
+    text = f"{HEAD}    user: shop\n    health: {{notify: true, start_timeout: 7s}}\n    hooks: {hooks}\n"
+    loaded = load("/srv/specs/shop.yaml", text, directory="/srv/specs")
+    assert loaded.spec
+    units, report = compile_spec(loaded.spec, Target())
+    assert units
+    assert values(units.unit("shop-web.service"), "TimeoutStartSec") == [seconds]
+    assert len([item for item in report if "READY=1" in item.message]) == notes
+
+
+def test_a_long_reload_has_its_time() -> None:
+    unit = compiled(f"{HEAD}    user: shop\n    hooks: {{reload: {{run: 'true', timeout: 5min}}}}\n").unit("shop-web.service")
+    assert values(unit, "TimeoutStartSec") == ["5min 10s"]
