@@ -139,6 +139,27 @@ def test_a_secret_is_nowhere_but_in_the_service(attack: Attack) -> None:
     assert attack.sh(f"grep -rl {CANARY} /etc/systemd /var/lib/nanod /run/nanod /run/systemd /var/cache").out == ""
 
 
+def test_nobody_else_can_say_that_a_hook_failed(attack: Attack) -> None:
+    """Of a process that ends at once journald often learns no unit: such a record counts from the service's own user alone."""
+    attack.apply(hooks={"poststart": {"run": "true", "name": "honest"}})
+    fields = {
+        "MESSAGE_ID": "5d7e1c1f8d0a4b6c9a4b54c6a2f0d9e3",
+        "NANOD_APP": "safe",
+        "NANOD_UNIT": "safe-web.service",
+        "NANOD_PHASE": "poststart",
+        "NANOD_HOOK": "honest",
+        "NANOD_STATUS": "1",
+        "NANOD_INVOCATION": attack.sh("systemctl show --property=InvocationID --value safe-web").out.strip(),
+        "NANOD_DURATION_MS": "1",
+    }
+    words = " ".join(f"{name}={value}" for name, value in fields.items())
+    forge = f"printf '%s\\n' {words} | logger --journald"
+    attack.sh(f"for i in $(seq 40); do setpriv --reuid=eve --regid=eve --clear-groups sh -c '{forge.replace(chr(39), chr(34))}'; done")
+    lost = attack.sh("journalctl --sync; journalctl --output=json _UID=$(id -u eve) NANOD_HOOK=honest | grep --count --invert-match _SYSTEMD_UNIT")
+    assert attack.sh("journalctl --output=json _UID=$(id -u eve) NANOD_HOOK=honest | wc -l").out == "40\n"
+    assert "failed" not in attack.machine.nanod("status", "safe").out, f"{lost.out.strip()} of 40 without a unit"
+
+
 def test_what_a_service_prints_does_nothing_to_a_terminal(attack: Attack) -> None:
     said = attack.apply(4, command=r"printf '\033]0;title\007\033[31mred \302\233 \342\200\256 end'; exit 1")
     said += attack.machine.nanod("status", "safe").out

@@ -42,6 +42,8 @@ class Printed:
     def __call__(self, argv: Sequence[str], *, timeout: float) -> Completed:
         assert timeout > 0
         self.asked.append(argv)
+        if argv[0] == "systemctl":
+            return Completed(argv=tuple(argv), status=0, out="User=nobody\nUID=1000\n", err="")
         return Completed(argv=tuple(argv), status=0, out=self.text, err="")
 
 
@@ -78,6 +80,7 @@ def test_hook_results_are_asked_for_by_unit_and_time(printed: type[Printed]) -> 
         {"NANOD_PHASE": "absent"},
         {"_UID": "1000", "_SYSTEMD_UNIT": "user@1000.service"},
         {"_UID": "1000", "_SYSTEMD_UNIT": "shop-stage-web.service"},
+        {"_UID": "1001"},
     ],
 )
 def test_records_that_are_torn_or_of_others_do_not_count(printed: type[Printed], change: dict[str, object]) -> None:
@@ -85,7 +88,9 @@ def test_records_that_are_torn_or_of_others_do_not_count(printed: type[Printed],
     assert Journalctl().hook_results(["shop-web.service"]) == []
 
 
-@pytest.mark.parametrize("change", [{"_UID": "1000", "_SYSTEMD_UNIT": "shop-web.service"}, {"_UID": "1000"}, {"_SYSTEMD_UNIT": "other.service"}])
+@pytest.mark.parametrize(
+    "change", [{"_UID": "1000", "_SYSTEMD_UNIT": "shop-web.service"}, {"_UID": "1000"}, {"_UID": "65534"}, {"_SYSTEMD_UNIT": "other.service"}]
+)
 def test_records_of_the_service_itself_and_of_root_count(printed: type[Printed], change: dict[str, object]) -> None:
     printed(RECORD | change)
     assert Journalctl().hook_results(["shop-web.service"]) == [RESULT]
@@ -147,3 +152,10 @@ def test_no_journal_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "run", gone)
     assert Journalctl().hook_results(["shop-web.service"]) == []
     assert Journalctl().last_lines("shop-web.service") == []
+
+
+def test_a_record_that_lost_its_unit_counts_from_whoever_else_wrote_in_that_unit(printed: type[Printed]) -> None:
+    """A hook may have a user of its own."""
+    own = RECORD | {"_UID": "1002"}
+    printed(own | {"_SYSTEMD_UNIT": "shop-web.service"}, own)
+    assert Journalctl().hook_results(["shop-web.service"]) == [RESULT, RESULT]
