@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @LOCK_TIMEOUT
 @click.option("--root", type=click.Path(file_okay=False), metavar="DIR", help="Only install the files into the tree DIR; nothing is started.")
 @UNIT_DIR
-@click.option("--any-owner", is_flag=True, help="Take a spec, too, that others than root could change.")
+@click.option("--any-owner", is_flag=True, help="Take a spec, programs and files, too, that others than root could change.")
 @JSON
 def command(
     *,
@@ -53,7 +53,7 @@ def command(
         return _install_files(root, spec, env, lock_timeout, unit_dir, as_json=as_json)
     here = host.here(unit_dir)
     with host.locked(lock_timeout):
-        planned = host.planned(spec, env=env, host=here)
+        planned = host.planned(spec, env=env, host=here, any_owner=any_owner)
         if planned.plan.steps:
             facts.require_run_space()
         if not as_json:

@@ -19,7 +19,7 @@ from nanod.host import facts
 from nanod.host.clock import SystemClock
 from nanod.host.journal import Journalctl
 from nanod.host.lock import host_lock
-from nanod.host.safety import check_credentials, check_root_environment, check_root_programs, check_root_volumes, unsafe
+from nanod.host.safety import ROOT, check_credentials, check_root_environment, check_root_programs, check_root_volumes, unsafe
 from nanod.host.snapshot import snapshot
 from nanod.host.store import LocalStore
 from nanod.host.systemd import DBusSystemd
@@ -70,8 +70,13 @@ def require_root(action: str) -> None:
 
 
 def require_roots_own(path: str, action: str) -> None:
-    """Raises NanodError for a spec that somebody else than root could change before it is read: what it says runs as root."""
-    if path != STDIN and (reason := unsafe(str(Path.cwd() / path))):
+    """Raises NanodError for a spec that somebody else than root could change before it is read: what it says runs as root.
+
+    Who says `sudo nanod apply` may have a spec of their own: sudo has asked them already (sudo(8), SUDO_UID).
+    """
+    asked = os.environ.get("SUDO_UID", "")
+    owners = ROOT | {int(asked)} if asked.isdecimal() else ROOT
+    if path != STDIN and (reason := unsafe(str(Path.cwd() / path), owners)):
         raise NanodError(
             f"cannot {action} {path}: {reason}, and root does what it says",
             hint="keep it where only root writes, such as /etc/nanod; --any-owner takes it all the same",
@@ -99,8 +104,11 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def planned(path: str, *, env: str | None, host: Here) -> Planned:
-    """Load, compile, look at the host, plan, and verify what would be written. Raises SpecError for what the host lacks or systemd does not take."""
+def planned(path: str, *, env: str | None, host: Here, any_owner: bool = False) -> Planned:
+    """Load, compile, look at the host, plan, and verify what would be written. Raises SpecError for what the host lacks or systemd does not take.
+
+    `any_owner`: also with programs and files that others than root could change.
+    """
     units, checked = flow.compiled(path, env=env)
     assert checked.spec is not None
     manifest = host.store.manifest(units.app)
@@ -108,10 +116,11 @@ def planned(path: str, *, env: str | None, host: Here) -> Planned:
     seen = snapshot(host.systemd, host.store, units, manifest)
     report = Report()
     report.merge(checked.report)
-    report.merge(check_root_programs(checked.spec))
-    report.merge(check_root_environment(units))
-    report.merge(check_root_volumes(units))
-    report.merge(check_credentials(units))
+    if not any_owner:
+        report.merge(check_root_programs(checked.spec))
+        report.merge(check_root_environment(units))
+        report.merge(check_root_volumes(units))
+        report.merge(check_credentials(units))
     report.merge(facts.check_host(units, seen.units))
     plan = make_plan(units, manifest, seen)
     return _verified(plan, report, checked)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nanod.units.unitfile import UnitFile
     from nanod.units.unitset import UnitSet
 
+ROOT = frozenset({0})
 _LINKS = 40
 _PREFIXES = "-@:+!|"
 _LOADER = re.compile(r'"(LD_PRELOAD|LD_LIBRARY_PATH|LD_AUDIT)=((?:[^"\\]|\\.)*)"|(?<!\S)(LD_PRELOAD|LD_LIBRARY_PATH|LD_AUDIT)=(\S*)')
@@ -132,8 +133,8 @@ def programs_of(command: Command, directory: str) -> list[str]:
     return found
 
 
-def unsafe(path: str) -> str:
-    """Why somebody else than root could change what `path` names; "" when nobody can, or when only root can make what is not there yet."""
+def unsafe(path: str, owners: frozenset[int] = ROOT) -> str:
+    """Why somebody else than the owners could change what `path` names; "" when nobody can, or when only they can make what is not there yet."""
     current, is_open = Path("/"), False
     todo = list(reversed(Path(path).parts[1:]))
     links = 0
@@ -147,7 +148,7 @@ def unsafe(path: str) -> str:
             found = (current / name).lstat()
         except OSError as failed:
             return f"anybody may make {current / name}" if is_open and failed.errno == errno.ENOENT else ""
-        if is_open and stat.S_ISLNK(found.st_mode) and found.st_uid != 0:
+        if is_open and stat.S_ISLNK(found.st_mode) and found.st_uid not in owners:
             return f"the link {current / name} belongs to uid {found.st_uid}"
         if stat.S_ISLNK(found.st_mode):
             links += 1
@@ -159,7 +160,7 @@ def unsafe(path: str) -> str:
             todo.extend(reversed([part for part in target.parts if part != "/"]))
             continue
         current /= name
-        if reason := _others_may_write(current, found):
+        if reason := _others_may_write(current, found, owners):
             return reason
         is_open = _is_open(current)
     return ""
@@ -171,9 +172,9 @@ def _is_open(path: Path) -> bool:
     return stat.S_ISDIR(mode) and bool(mode & stat.S_ISVTX) and bool(mode & (stat.S_IWOTH | stat.S_IWGRP))
 
 
-def _others_may_write(path: Path, found: os.stat_result) -> str:
+def _others_may_write(path: Path, found: os.stat_result, owners: frozenset[int]) -> str:
     """A sticky directory such as /tmp is no way in: nobody but root can replace what root has in it, and that is looked at next."""
-    if found.st_uid != 0:
+    if found.st_uid not in owners:
         return f"{path} belongs to uid {found.st_uid}"
     if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX:
         return ""

@@ -313,3 +313,13 @@ def test_a_spec_that_others_could_change_is_refused_before_it_is_read(world: _Wo
     assert world.locks == []
     assert main(["plan", spec]) == 0, "which changes nothing"
     assert main(["apply", "--any-owner", "--settle", "0", spec]) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
+def test_who_calls_sudo_may_have_the_spec_and_nobody_else(world: _World, spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.chown(spec, 1000, 1000)
+    monkeypatch.setenv("SUDO_UID", "1001")
+    assert main(["apply", "--settle", "0", spec]) == 1
+    monkeypatch.setenv("SUDO_UID", "1000")
+    assert main(["apply", "--settle", "0", spec]) == 0
+    assert world.locks
