@@ -209,7 +209,8 @@ def test_rows_are_named_as_asked(bus: Callable[..., type[Bus]]) -> None:
 
 
 def test_without_pystemd_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pystemd", None)
+    modules: Any = sys.modules  # None in it makes an import fail (The import system, 5.3.1), which its type does not say
+    monkeypatch.setitem(modules, "pystemd", None)
     with pytest.raises(NanodError, match="cannot talk to systemd") as caught:
         DBusSystemd().states(["a.service"])
     assert "python3-pystemd" in caught.value.hint
