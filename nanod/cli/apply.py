@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 @ENV
 @click.option("--settle", type=Span(), metavar="TIME", help="How long what was started must stay up; default: as the spec says.")
 @LOCK_TIMEOUT
-@click.option("--root", type=click.Path(file_okay=False), metavar="DIR", help="Only install the files into the tree DIR; nothing is started.")
+@click.option(
+    "--root", type=click.Path(exists=True, file_okay=False), metavar="DIR", help="Only install the files into the tree DIR; nothing is started."
+)
 @UNIT_DIR
 @click.option("--any-owner", is_flag=True, help="Take a spec, programs and files, too, that others than root could change.")
 @JSON

@@ -19,7 +19,10 @@ from nanod.errors import ExitCode
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, *, shell: str) -> int:
-    """Print the script that completes nanod in a shell: verbs, options, specs, apps."""
+    """Print the completion script of a shell.
+
+    It completes verbs, options, specs and the names of apps.
+    """
     made = get_completion_class(shell)
     assert made is not None
     console.out(made(ctx.find_root().command, {}, "nanod", "_NANOD_COMPLETE").source())

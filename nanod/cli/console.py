@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from nanod.diagnostics import Severity
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
 
 
 def prepare() -> None:
-    """A file name that is no UTF-8, or a terminal that knows only ASCII, costs a character and not the command."""
+    """A file name that is no UTF-8, or a terminal that knows only ASCII, costs a character and not the command; a closed stream costs its text."""
+    # In this order each takes its own number, so that no unit file gets it and what is printed.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  (it stays open as long as the process lives)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -9,6 +11,7 @@ import click
 from nanod.cli import console, flow
 from nanod.cli.options import ENV, JSON, SYSTEMD_VERSION, verb
 from nanod.errors import ExitCode, UsageError
+from nanod.spec.needs import is_unit_name
 from nanod.view import explain
 
 if TYPE_CHECKING:
@@ -30,8 +33,14 @@ def command(*, spec: str | None, name: str | None, env: str | None, version: int
     that made it; NAME (a service or a unit) shows only these.
     """
     if spec is None:
+        if env is not None or version is not None:
+            raise UsageError("cannot explain the lifecycle: --env and --systemd-version are for a SPEC", hint="nanod explain SPEC")
         _lifecycle(markdown=markdown, as_json=as_json)
         return ExitCode.OK
+    if markdown:
+        raise UsageError(f"cannot explain {spec}: only the lifecycle has a --markdown form", hint="nanod explain --markdown")
+    if name is None and is_unit_name(spec) and not Path(spec).exists():
+        raise UsageError(f"cannot explain {spec}: its spec is to be named first", hint=f"nanod explain SPEC {shlex.quote(spec)}")
     compiled, _ = flow.compiled(spec, env=env, version=version)
     units = chosen(compiled, name)
     if as_json:
@@ -51,8 +60,8 @@ def _lifecycle(*, markdown: bool, as_json: bool) -> None:
 
 
 def chosen(units: UnitSet, name: str | None) -> list[UnitFile]:
-    """The units of a service, or the one of this name. Raises UsageError with the names there are."""
-    found = [unit for unit in units.units if name in (None, unit.service, unit.name)]
+    """The units of a service, or the one of this name, with or without `.service`. Raises UsageError with the names there are."""
+    found = [unit for unit in units.units if name in (None, unit.service, unit.name, unit.name.removesuffix(".service"))]
     if not found:
         names = ", ".join(service.name for service in units.services)
         raise UsageError(f"cannot explain '{name}': no such service or unit in {units.app}", hint=f"services are: {names}")

@@ -153,7 +153,7 @@ def manifest_of(app: str, store: LocalStore, action: str) -> Manifest:
     found = store.manifest(app)
     if found is None:
         apps = ", ".join(store.apps())
-        raise NanodError(f"cannot {action} {app}: there is no such app here", hint=f"apps are: {apps}" if apps else "no app was applied here yet")
+        raise NanodError(f"cannot {action} {app}: there is no such app here", hint=f"apps are: {apps}" if apps else "no app is applied here")
     return found
 
 

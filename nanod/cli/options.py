@@ -66,7 +66,7 @@ class Span(click.ParamType):
 SPEC = click.argument("spec", type=click.Path(allow_dash=True))
 APP = click.argument("app", type=AppName())
 ENV = click.option("-e", "--env", metavar="ENV", help="Take the overlay ENV of `environments`; the app is named PROJECT-ENV.")
-JSON = click.option("--json", "as_json", is_flag=True, help="Print data, also for errors.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, also for errors.")
 SYSTEMD_VERSION = click.option(
     "--systemd-version",
     "version",

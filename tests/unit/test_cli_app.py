@@ -80,7 +80,9 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["chekc"], "No such command 'chekc'"),
+        (["chekc"], "No such command 'chekc'. Did you mean 'check'?"),
+        (["web"], "No such command 'web'.\n"),
+        (["apply", "--root", "/nowhere", "x.yaml"], "Directory '/nowhere' does not exist"),
         (["check"], "Missing argument 'SPEC'"),
         (["check", "--nonsense", "x.yaml"], "No such option"),
         (["check", "a.yaml", "b.yaml"], "unexpected extra argument"),
@@ -183,6 +185,12 @@ def test_a_full_disk_is_said() -> None:
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = subprocess.run([*_NANOD, "schema"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "nanod: cannot write to standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize(("closed", "shown"), [("<&-", ("", True)), (">&-", ("", True)), ("2>&-", ("", False))])
+def test_a_closed_stream_costs_only_its_text(closed: str, shown: tuple[str, bool]) -> None:
+    done = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *_NANOD, "check", "/nowhere"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, "cannot read /nowhere" in done.stderr) == (1, *shown)
 
 
 def test_a_name_that_is_no_utf8_and_a_terminal_of_ascii_cost_no_command(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def test_without_systemd_the_way_out_is_named(words: list[str], monkeypatch: pyt
     assert "nanod rehearse SPEC" in shown
 
 
-@pytest.mark.parametrize("words", [["apply", "x.yaml"], ["apply", "--root", "/nowhere", "x.yaml"], ["remove", "shop"]])
+@pytest.mark.parametrize("words", [["apply", "x.yaml"], ["apply", "--root", "/mnt", "x.yaml"], ["remove", "shop"]])
 def test_what_changes_the_host_is_for_root(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(facts, "is_systemd", lambda: True)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
@@ -224,7 +224,7 @@ def test_what_changes_the_host_is_for_root(words: list[str], monkeypatch: pytest
 @pytest.mark.parametrize("words", [["status", "nope"], ["remove", "nope"]])
 def test_an_app_that_is_not_there(world: _World, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 1
-    assert "nope: there is no such app here\nhint: no app was applied here yet\n" in capsys.readouterr().err
+    assert "nope: there is no such app here\nhint: no app is applied here\n" in capsys.readouterr().err
     assert world.systemd.calls == []
 
 

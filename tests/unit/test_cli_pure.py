@@ -190,8 +190,23 @@ def test_explain_of_a_spec_names_the_line_behind_every_line(spec: Path, capsys: 
     assert set(_json(capsys)["units"]) == {"shop-web.service", "shop-web-provision.service"}
     assert main(["explain", "--json", str(spec)]) == 0
     assert len(_json(capsys)["units"]) == 4
+    assert main(["explain", "--json", str(spec), "shop-web"]) == 0
+    assert set(_json(capsys)["units"]) == {"shop-web.service"}
     assert main(["explain", str(spec), "nope"]) == 2
     assert "cannot explain 'nope': no such service or unit in shop\nhint: services are: web\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["shop-web.service"], "nanod explain SPEC shop-web.service"),
+        (["-e", "stage"], "nanod explain SPEC"),
+        (["--markdown", "shop.yaml"], "nanod explain --markdown"),
+    ],
+)
+def test_explain_of_half_a_question_says_the_whole_one(words: list[str], hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", *words]) == 2
+    assert capsys.readouterr().err.endswith(f"\nhint: {hint}\n")
 
 
 def test_schema_is_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
