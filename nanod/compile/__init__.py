@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from nanod.units.unitfile import UnitFile
 
 __all__ = ["Target", "compile_spec"]
+
+_SECRET = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|PRIVATE_KEY|API_KEY)S?$")
+"""Names of variables that hold a secret itself, and not the path of one (`…_FILE`)."""
 
 
 def compile_spec(spec: Spec, target: Target) -> tuple[UnitSet | None, Report]:
@@ -151,6 +155,13 @@ def _warn(app: App, service: Service) -> None:
         app.report.warning(service.at(), f"'{service.name}' runs as root: say user: or dynamic_user: true (user: root keeps root and silences this)")
     if service.reload_on and "reload" not in service.hooks:
         app.report.error(service.at("reload_on"), "reload_on needs a reload hook: systemd would have nothing to run", service.at.path)
+    for name, value in service.environment.items():
+        if value and _SECRET.search(name):
+            app.report.warning(
+                service.at("environment", name),
+                f"every user of the host can read {name} (`systemctl show`): credentials: with env: {name} gives it to the service alone",
+                service.at.path,
+            )
 
 
 def _directories(spec: Spec) -> tuple[Directory, ...]:
