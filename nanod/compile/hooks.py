@@ -133,6 +133,8 @@ def ready_unit(app: App, service: Service) -> UnitFile | None:
     unit.words("Unit", "BindsTo", [main], origin)
     unit.words("Unit", "After", [main], origin)
     unit.raw("Service", "Type", "exec", origin)
+    # Once done it stays, whatever came of it: a start of the service while it runs, or of one that Wants= it, would start this again (tried).
+    unit.raw("Service", "RemainAfterExit", True, origin)
     unit.words("Service", "SuccessExitStatus", ["SIGTERM"], origin)
     identity(unit, app, service)
     environment(unit, app, service)
@@ -144,7 +146,7 @@ def ready_unit(app: App, service: Service) -> UnitFile | None:
         sandbox(unit, service)
     lines = [hook_line(app, service, hook) for hook in hooks]
     prefix = max((prefix for prefix, _ in lines), key=len)
-    unit.exec("ExecStart", [lib("each"), *(shlex.join(argv) for _, argv in lines)], origin, prefix=prefix)
+    unit.exec("ExecStart", [lib("each"), *(shlex.join(argv) for _, argv in lines)], origin, prefix=f"-{prefix}")
     return unit.finish()
 
 

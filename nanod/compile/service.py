@@ -70,6 +70,9 @@ def _relations(unit: UnitBuilder, app: App, service: Service) -> None:
         unit.words("Unit", "After", [names.prestart(service.name)], deploy[0].at())
     for need in service.requires:
         other = dependency(app, need)
+        if not need.is_unit and app.spec.services[need.target].kind is Kind.SCRIPT and need.condition is not Condition.COMPLETED:
+            # Its gate would find the script ended, and each try of the service would run it again (tried).
+            app.report.error(need.at(), f"'{need.target}' is a script, which ends: say condition: completed", at.path)
         unit.words("Unit", "Wants", [other], need.at())
         if ordered(app, need):
             unit.words("Unit", "After", [other], need.at())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.steps import DIRECTORY, App
+from tests.lab.steps import DIRECTORY, STEP, App
 
 if TYPE_CHECKING:
     from nanod.rehearse.machine import Machine
@@ -111,4 +111,23 @@ def test_an_empty_unit_file_is_put_back_and_its_service_runs_on(app: App) -> Non
     app.apply()
     assert app.pid("web") == before
     assert app.show("web", "NeedDaemonReload") == "no"
+    app.remove()
+
+
+@pytest.mark.row("BX-24")
+def test_ready_hooks_run_once_per_start_whoever_else_starts(app: App) -> None:
+    """A start of what runs already is no job, but the start of all that it Wants= is; and a dependent's crash restart wants its dependency."""
+    app.clear()
+    hooks = {"ready": [STEP, {"name": "bad", "run": "exit 3"}]}
+    app.apply({"db": PLAIN | {"hooks": hooks}, "web": PLAIN | {"requires": ["db"], "hooks": hooks, "restart": {"delay": "50ms"}}})
+    app.until_step("ready db")
+    app.until_step("ready web")
+    app.systemctl("start", "review.target", app.unit("db"))
+    app.crash("web")
+    app.until_step("ready web", 2)
+    app.apply()
+    assert sorted(app.steps()) == ["ready db", "ready web", "ready web"]
+    app.crash("db")
+    app.until_step("ready db", 2)
+    assert app.steps().count("ready web") == 2
     app.remove()

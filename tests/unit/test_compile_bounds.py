@@ -62,3 +62,11 @@ def test_the_wait_for_ready_is_as_long_as_asked_for_and_no_line_is_cut(hooks: st
 def test_a_long_reload_has_its_time() -> None:
     unit = compiled(f"{HEAD}    user: shop\n    hooks: {{reload: {{run: 'true', timeout: 5min}}}}\n").unit("shop-web.service")
     assert values(unit, "TimeoutStartSec") == ["5min 10s"]
+
+
+def test_a_script_can_only_be_required_to_have_ended() -> None:
+    """Its gate would find it ended and fail, for ever; and each try would run the script again."""
+    text = "project: shop\nservices:\n  mig: {kind: script, command: /bin/true, user: shop}\n  web: {command: /bin/true, user: shop, requires: %s}\n"
+    assert ["condition: completed" in item.message for item in refused(text % "[mig]")] == [True]
+    unit = compiled(text % "{mig: {condition: completed}}").unit("shop-mig.service")
+    assert values(unit, "RemainAfterExit") == ["yes"]
