@@ -3,8 +3,7 @@
     NanodError                     the host refused                       exit 1
     ├── UsageError                 the command line was wrong             exit 2
     ├── SpecError                  the spec was wrong (carries a Report)  exit 2
-    ├── BusyError                  another nanod holds the lock           exit 5
-    └── ApplyError                 applied, and not healthy               exit 4
+    └── BusyError                  another nanod holds the lock           exit 5
 
 A wrong spec is data (`nanod.diagnostics`), collected and shown all at once; a refusing host is an exception. Text has the form
 "cannot X: cause", lower case and without a full stop; the hint, what to do next, is kept apart from it.
@@ -66,8 +65,3 @@ class SpecError(NanodError):
 class BusyError(NanodError):
     exit_code = ExitCode.BUSY
     kind = "busy"
-
-
-class ApplyError(NanodError):
-    exit_code = ExitCode.FAILED
-    kind = "failed"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nanod.plan import departures, plan_token, stop_order
-from nanod.steps import AnyStep, Cause, CauseKind, DaemonReload, FileStep, Forget, ForgetApp, Note, Plan, Purge, RemoveUnit, Stop, Unlink
+from nanod.steps import AnyStep, Cause, CauseKind, DaemonReload, Forget, ForgetApp, Note, Plan, Purge, RemoveUnit, Stop, Unlink
 from nanod.units.names import ONCE
 from nanod.units.unitfile import parse
 
@@ -22,7 +22,7 @@ _CAUSE = (Cause(kind=CauseKind.REMOVE, text="the app is removed"),)
 _PURGE = (Cause(kind=CauseKind.PURGE, text="its data goes too"),)
 
 
-def plan_removal(manifest: Manifest, snapshot: Snapshot, *, purge: bool = False, others: Iterable[Manifest] = (), online: bool = True) -> Plan:
+def plan_removal(manifest: Manifest, snapshot: Snapshot, *, purge: bool = False, others: Iterable[Manifest] = ()) -> Plan:
     """Stopped with its hooks, last started first; then files, one daemon-reload, the record. `others`: the host's other apps, for shared volumes."""
     gone = departures(stop_order(manifest), snapshot, _CAUSE)
     stops = [step for step in gone if isinstance(step, Stop)]
@@ -36,7 +36,6 @@ def plan_removal(manifest: Manifest, snapshot: Snapshot, *, purge: bool = False,
     if purge:
         steps += [Purge(path=path, causes=_PURGE) for path in _data(manifest, snapshot) if path.replace("/private/", "/") not in shared]
     steps.append(ForgetApp(app=manifest.app, causes=_CAUSE))
-    steps = [step for step in steps if online or isinstance(step, FileStep)]
     return Plan(
         app=manifest.app,
         wanted=None,

@@ -36,7 +36,6 @@ class UnitDetail:
     exec_main_code: int = 0
     exec_main_status: int = 0
     invocation: str = ""
-    fragment: str = ""
     drop_ins: tuple[str, ...] = ()
     need_daemon_reload: bool = False
     restarts: int = 0
@@ -44,7 +43,6 @@ class UnitDetail:
     """Microseconds since the epoch; 0 when never."""
     condition_result: bool = True
     status_text: str = ""
-    requires: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,4 +126,3 @@ class Snapshot:
     digests: Mapping[str, str] = field(default_factory=dict)
     """Watched files to SHA-256, "" when missing."""
     missing_directories: frozenset[str] = frozenset()
-    system_state: str = "running"

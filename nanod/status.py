@@ -25,7 +25,6 @@ class Phase(StrEnum):
     """Where in its life a service is, in Mikros' words."""
 
     CONFIGURE = "configure"
-    BUILD = "build"
     START = "start"
     RUN = "run"
     SHUTDOWN = "shutdown"

@@ -86,12 +86,6 @@ class FakeSystemd:
     def on_stop(self, name: str, *phases: Phase) -> None:
         self._stops[name] = phases
 
-    def version(self) -> int:
-        return 252
-
-    def system_state(self) -> str:
-        return "running"
-
     def states(self, names: Iterable[str]) -> dict[str, UnitState]:
         self.looks += 1
         return {name: self._state(name) for name in names}

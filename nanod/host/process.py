@@ -11,7 +11,6 @@ from nanod.errors import NanodError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +26,7 @@ class Completed:
 def run(
     argv: Sequence[str],
     *,
-    stdin: str = "",
     env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
     timeout: float | None = None,
 ) -> Completed:
     """Run to the end and hand back what it said. `env` adds to the environment; `timeout` is in seconds.
@@ -39,9 +36,8 @@ def run(
     try:
         done = subprocess.run(
             list(argv),
-            input=stdin.encode(),
+            stdin=subprocess.DEVNULL,
             env={**os.environ, **env} if env else None,
-            cwd=cwd,
             timeout=timeout,
             capture_output=True,
             check=False,

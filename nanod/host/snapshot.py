@@ -13,7 +13,7 @@ from nanod.host.records import stamps
 from nanod.state import Snapshot, UnitState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from nanod.host import Store, Systemd
     from nanod.state import Manifest
@@ -59,7 +59,6 @@ def snapshot(systemd: Systemd | None, store: Store, wanted: UnitSet | None, mani
         drop_ins={name: found for name in sorted(ours) if (found := places.drop_ins(name))},
         digests=facts.digests(sorted(watched | set(manifest.watched if manifest else ())), root),
         missing_directories=frozenset(item.path for item in (wanted.directories if wanted else ()) if not os.path.lexists(places.below(item.path))),
-        system_state=systemd.system_state() if systemd else "offline",
     )
 
 
@@ -87,10 +86,6 @@ class _Places:
 
     def having(self, name: str) -> Iterator[str]:
         return (place for place, names in self.names.items() if name in names)
-
-    def missing(self, directories: Iterable[str]) -> list[str]:
-        with refusing("look at the volumes"):
-            return [path for path in directories if not self.below(path).is_dir()]
 
     def drop_ins(self, name: str) -> tuple[str, ...]:
         """Paths of the administrator's drop-ins that apply to the unit: its own, those of a prefix (`shop-.service.d`), those of the type."""

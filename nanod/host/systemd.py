@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -54,16 +53,6 @@ class DBusSystemd:
         self._bus: Any = None
         self._was_connected = False
 
-    def version(self) -> int:
-        text = self._property(_PATH, _MANAGER, "Version").decode()
-        found = re.match(r"v?([0-9]+)", text)
-        if found is None:
-            raise NanodError(f"cannot tell systemd's version from '{text}'")
-        return int(found[1])
-
-    def system_state(self) -> str:
-        return str(self._property(_PATH, _MANAGER, "SystemState").decode())
-
     def states(self, names: Iterable[str]) -> dict[str, UnitState]:
         """One call for all. A name that systemd does not know, or would not have as a name, is `not-found`."""
         wanted = list(dict.fromkeys(names))
@@ -77,7 +66,7 @@ class DBusSystemd:
         return found
 
     def detail(self, name: str) -> UnitDetail:
-        """Fifteen small calls, 1 ms in all; GetAll makes PID 1 read a unit's cgroup files and takes 4."""
+        """Eleven small calls, 1 ms in all; GetAll makes PID 1 read a unit's cgroup files and takes 4."""
         library = _library()
         path = library.path_encode(_PATH + b"/unit", name.encode())
 
@@ -87,12 +76,10 @@ class DBusSystemd:
         general = UnitDetail(
             name=name,
             invocation=bytes(unit("InvocationID")).hex(),
-            fragment=unit("FragmentPath").decode(),
             drop_ins=tuple(item.decode() for item in unit("DropInPaths")),
             need_daemon_reload=unit("NeedDaemonReload"),
             active_since=unit("ActiveEnterTimestamp"),
             condition_result=unit("ConditionResult"),
-            requires=tuple(item.decode() for item in unit("Requires")),
         )
         if not name.endswith(".service"):
             return general

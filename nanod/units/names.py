@@ -15,7 +15,6 @@ ONCE = "/var/lib/nanod/once"
 STOPPING = "/run/nanod/stopping"
 """When a unit began to stop, for the deadline that its prestop hooks share."""
 SENTINEL = ".nanod-installed-"
-ROOT_SLICE = "nanod.slice"
 HOOK_MESSAGE_ID = "5d7e1c1f8d0a4b6c9a4b54c6a2f0d9e3"
 """MESSAGE_ID= of the journal entries that hook lines leave of their results (`lib/record`)."""
 

@@ -51,12 +51,6 @@ def inside(host: Machine, code: str, *, user: str = "root") -> Any:
     return json.loads(done.out.splitlines()[-1])
 
 
-def test_version_and_state(host: Machine) -> None:
-    version, state = inside(host, "result = [systemd.version(), systemd.system_state()]")
-    assert version in (252, 257)
-    assert state in ("running", "degraded")
-
-
 def test_a_unit_from_start_to_stop(host: Machine) -> None:
     host.write("/etc/systemd/system/t-one.service", SLEEPER)
     found = inside(
@@ -80,11 +74,9 @@ result = [[[s.load, s.active, s.sub, s.job] for s in states], asdict(first), asd
         ["loaded", "active", "running"],
         ["loaded", "inactive", "dead"],
     ]
-    assert first["fragment"] == "/etc/systemd/system/t-one.service"
     assert len(first["invocation"]) == 32
     assert first["main_pid"] > 1
     assert first["active_since"] > 10**15
-    assert "sysinit.target" in first["requires"]
     assert first["need_daemon_reload"] is False
     assert (first["main_pid"], first["invocation"]) != (second["main_pid"], second["invocation"])
 

@@ -15,7 +15,7 @@ from nanod import __version__
 from nanod.cli import app, console
 from nanod.cli.app import VERBS, main
 from nanod.diagnostics import Mark, Report
-from nanod.errors import ApplyError, BusyError, NanodError, SpecError, UsageError
+from nanod.errors import BusyError, NanodError, SpecError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,7 +115,6 @@ def test_the_exit_code_is_the_verb_s(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (NanodError("cannot start shop-web: \x1b[2J", hint="try \x07 harder"), 1, "refused"),
         (UsageError("cannot explain 'x'"), 2, "usage"),
-        (ApplyError("cannot apply shop"), 4, "failed"),
         (BusyError("busy: held by pid 7 (nanod apply shop.yaml)"), 5, "busy"),
     ],
 )

@@ -39,12 +39,6 @@ class Pid1:
         self.loads = {name.replace("_", "-") + ".service": load for name, load in loads.items()}
         self.asked: list[list[str]] = []
 
-    def version(self) -> int:
-        raise AssertionError
-
-    def system_state(self) -> str:
-        return "degraded"
-
     def states(self, names: Iterable[str]) -> dict[str, UnitState]:
         self.asked.append(list(names))
         return {name: UnitState(name=name, load=self.loads.get(name, "not-found")) for name in self.asked[-1]}
@@ -81,7 +75,6 @@ def mask(tmp_path: Path, path: str, target: str = "/dev/null") -> None:
 def test_an_empty_host_has_nothing(tmp_path: Path) -> None:
     found = seen(tmp_path)
     assert (found.files, found.links, found.masked, found.foreign, found.drop_ins, found.digests) == ({}, {}, frozenset(), {}, {}, {})
-    assert found.system_state == "degraded"
 
 
 def test_one_question_for_all_states(tmp_path: Path) -> None:
@@ -111,7 +104,6 @@ def test_files_links_digests_and_volumes(tmp_path: Path) -> None:
     assert found.digests["/etc/new.conf"] == ""
     assert found.missing_directories == {"/srv/missing"}
     assert found.foreign == {}
-    assert found.system_state == "offline"
 
 
 def test_a_removal_needs_only_the_record(tmp_path: Path) -> None:

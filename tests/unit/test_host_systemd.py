@@ -92,25 +92,31 @@ def bus(monkeypatch: pytest.MonkeyPatch) -> Callable[..., type[Bus]]:
 
 LOST = BusError(errno.ECONNRESET)
 LATE = BusError(errno.ETIMEDOUT)
+RUNNING = [(b"a.service", b"", b"loaded", b"active", b"running", b"", b"", 0, b"", b"")]
+
+
+def _is_up(one: DBusSystemd) -> bool:
+    return one.states(["a.service"])["a.service"].is_up
 
 
 def test_the_bus_is_kept(bus: Callable[..., type[Bus]]) -> None:
-    scripted = bus(b"running", b"252.39-1~deb12u1", b"v257-rc1")
+    scripted = bus(RUNNING, RUNNING)
     one = DBusSystemd()
-    assert (one.system_state(), one.version(), one.version()) == ("running", 252, 257)
+    assert _is_up(one)
+    assert _is_up(one)
     assert scripted.opened == 1
 
 
 @pytest.mark.row("FAULTS-32")
 def test_a_read_is_repeated_on_a_new_connection(bus: Callable[..., type[Bus]]) -> None:
-    scripted = bus(LOST, LOST, b"running")
-    assert DBusSystemd().system_state() == "running"
+    scripted = bus(LOST, LOST, RUNNING)
+    assert _is_up(DBusSystemd())
     assert scripted.opened == 3
 
 
 def test_signals_that_nobody_asked_for_are_taken_in(bus: Callable[..., type[Bus]]) -> None:
-    scripted = bus(b"running", signals=1000)
-    assert DBusSystemd().system_state() == "running"
+    scripted = bus(RUNNING, signals=1000)
+    assert _is_up(DBusSystemd())
     assert scripted.signals < 0
 
 
@@ -155,15 +161,15 @@ def test_no_answer_at_all_ends_some_time(bus: Callable[..., type[Bus]], monkeypa
 
 @pytest.mark.row("FAULTS-32")
 def test_a_shut_door_is_knocked_at_again(bus: Callable[..., type[Bus]]) -> None:
-    scripted = bus(b"running", refuse=5)
-    assert DBusSystemd().system_state() == "running"
+    scripted = bus(RUNNING, refuse=5)
+    assert _is_up(DBusSystemd())
     assert scripted.opened == 1
 
 
 def test_a_door_that_stays_shut_is_told(bus: Callable[..., type[Bus]]) -> None:
     bus(refuse=10**9)
-    with pytest.raises(NanodError, match="cannot read SystemState of systemd: no connection to systemd: Connection refused") as caught:
-        DBusSystemd(patience=0).system_state()
+    with pytest.raises(NanodError, match="cannot read unit states: no connection to systemd: Connection refused") as caught:
+        _is_up(DBusSystemd(patience=0))
     assert caught.value.hint
 
 
