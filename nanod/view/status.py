@@ -8,7 +8,7 @@ from nanod.status import AppStatus, DriftKind, Health, HookStatus, ServiceStatus
 from nanod.values import TimeSpan
 from nanod.verdict import hook_text
 from nanod.view.tty import clean, columns
-from nanod.view.verdict import reason_data, sentence
+from nanod.view.verdict import apply_command, reason_data, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from nanod.view.tty import Style
 
 _DRIFT = {
-    DriftKind.EDITED: "is not what nanod left there; 'nanod apply' puts it back",
-    DriftKind.DELETED: "is gone; 'nanod apply' puts it back",
-    DriftKind.MASKED: "is masked; 'systemctl unmask' lifts that",
-    DriftKind.UNFINISHED: "is from an apply that did not finish; 'nanod apply' finishes it",
+    DriftKind.EDITED: "is not what nanod left there; '{apply}' puts it back",
+    DriftKind.DELETED: "is gone; '{apply}' puts it back",
+    DriftKind.MASKED: "is masked; 'systemctl unmask {subject}' lifts that",
+    DriftKind.UNFINISHED: "is from an apply that did not finish; '{apply}' finishes it",
     DriftKind.NOT_LOADED: "changed on disk since systemd read it; 'systemctl daemon-reload' reads it",
     DriftKind.OVERRIDE: "is a drop-in of the administrator, which wins",
 }
@@ -34,14 +34,15 @@ def _app(app: AppStatus, style: Style, now: int) -> Iterator[str]:
     word = style.good("healthy") if app.is_healthy else style.bad("not healthy")
     facts = [f"generation {app.generation}" if app.generation else "generation unknown", clean(app.spec), *([f"env {app.env}"] if app.env else [])]
     yield f"{style.strong(app.app)}: {word}, {', '.join(facts)}"
+    again = apply_command(app.spec, app.env)
     heads = columns([[item.name, item.phase or "-", item.health, age(now - item.since) if item.since else "-"] for item in app.services])
     for item, head in zip(app.services, heads, strict=True):
         extra = ", ".join(_facts(item))
         yield f"  {_paint(item.health, head, style)}{style.faint(f'  {clean(extra)}') if extra else ''}"
         yield from _reasons(item, style)
         yield from _hooks(item, style, now)
-        yield from _drift(item.drift, style)
-    yield from _drift(app.drift, style)
+        yield from _drift(item.drift, again, style)
+    yield from _drift(app.drift, again, style)
 
 
 def _paint(health: Health, head: str, style: Style) -> str:
@@ -96,9 +97,9 @@ def _took(milliseconds: int) -> str:
     return f"{milliseconds}ms" if milliseconds < 1000 else age(milliseconds * 1000)
 
 
-def _drift(drift: Iterable[Drift], style: Style) -> Iterator[str]:
+def _drift(drift: Iterable[Drift], again: str, style: Style) -> Iterator[str]:
     for item in drift:
-        yield f"    {style.warn(item.kind)}  {clean(item.subject)} {_DRIFT[item.kind]}"
+        yield f"    {style.warn(item.kind)}  {clean(f'{item.subject} {_DRIFT[item.kind].format(apply=again, subject=item.subject)}')}"
 
 
 def age(usec: int) -> str:

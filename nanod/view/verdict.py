@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
+from nanod.errors import ExitCode
 from nanod.verdict import Status, Why
 from nanod.view.tty import clean, columns
 
@@ -19,7 +21,7 @@ _ASIDE = (Why.CRASHED, Why.RETRIES)
 
 
 def outcome_text(outcome: Outcome, style: Style) -> str:
-    lines = list(_verdict(outcome.verdict, style, outcome.seconds))
+    lines = [_head(outcome, style), *_verdict(outcome.verdict, style)]
     if outcome.interrupted:
         lines.append(style.warn(f"interrupted; {_left(outcome)}"))
     elif outcome.left:
@@ -27,14 +29,11 @@ def outcome_text(outcome: Outcome, style: Style) -> str:
     return "\n".join(lines)
 
 
-def verdict_text(verdict: Verdict, style: Style) -> str:
-    return "\n".join(_verdict(verdict, style, None))
-
-
 def outcome_data(outcome: Outcome) -> dict[str, object]:
     manifest = outcome.plan.manifest
     return {
         **verdict_data(outcome.verdict),
+        "verdict": _word(outcome),
         "generation": manifest.generation if manifest else None,
         "seconds": round(outcome.seconds, 3),
         "interrupted": outcome.interrupted,
@@ -58,13 +57,25 @@ def sentence(item: ServiceVerdict) -> str:
     return f"{item.headline}: {chain}{aside}" if chain else item.headline + aside
 
 
-def _verdict(verdict: Verdict, style: Style, seconds: float | None) -> Iterator[str]:
-    status = verdict.status
-    paint = style.good if status is Status.HEALTHY else style.bad
-    facts = [f"{len(verdict.services)} service{'s' if len(verdict.services) != 1 else ''}"] if verdict.services else []
-    facts += [f"{seconds:.1f} s"] if seconds is not None else []
-    word = str(status) if verdict.services else "removed"
-    yield f"{style.strong(verdict.app)}: {paint(word)}" + style.faint(f" ({', '.join(facts)})" if facts else "")
+def apply_command(spec: str, env: str | None) -> str:
+    """What a person types to apply the spec again."""
+    return shlex.join(["nanod", "apply", *(["-e", env] if env else []), "-" if spec == "<stdin>" else spec])
+
+
+def _word(outcome: Outcome) -> str:
+    if outcome.plan.wanted is None:
+        return "unfinished" if outcome.left else "removed"
+    return str(outcome.verdict.status)
+
+
+def _head(outcome: Outcome, style: Style) -> str:
+    paint = style.good if outcome.exit_code is ExitCode.OK else style.bad
+    count = len(outcome.verdict.services)
+    facts = [f"{count} service{'s' if count != 1 else ''}"] if count else []
+    return f"{style.strong(outcome.plan.app)}: {paint(_word(outcome))}" + style.faint(f" ({', '.join([*facts, f'{outcome.seconds:.1f} s'])})")
+
+
+def _verdict(verdict: Verdict, style: Style) -> Iterator[str]:
     shown = [item for item in verdict.services if item.touched or item.status is not Status.HEALTHY]
     rows = [(item.service, str(item.status), f"{item.seconds:.1f} s" if item.status is Status.HEALTHY else "") for item in shown]
     for item, line in zip(shown, columns(rows) if rows else [], strict=True):
@@ -87,10 +98,11 @@ def _trouble(item: ServiceVerdict, style: Style) -> Iterator[str]:
 
 
 def _left(outcome: Outcome) -> str:
-    steps = len(outcome.left)
+    steps, wanted, app = len(outcome.left), outcome.plan.wanted, outcome.plan.app
     if not steps:
-        return "all steps were done, and what was started may not have settled"
-    return f"{steps} of {len(outcome.plan.steps)} steps are not done, `nanod apply` goes on from here"
+        return f"all steps were done, and what was started may not have settled: `nanod status {app}` tells"
+    command = apply_command(wanted.spec_file, wanted.env) if wanted else f"nanod remove {app}"
+    return f"{steps} of {len(outcome.plan.steps)} steps are not done, `{clean(command)}` goes on from here"
 
 
 def _service_data(item: ServiceVerdict) -> dict[str, object]:

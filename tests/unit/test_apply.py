@@ -319,7 +319,7 @@ def test_a_failed_deploy_hook_ends_apply_before_anything_is_touched() -> None:
     assert world.systemd.jobs() == [("start", "shop-web-prestart.service")]
     assert status(outcome) == {"db": "pending", "web": "failed"}
     assert said(outcome, "web") == "cannot start shop-web: hook prestart/migrate exited with status 4"
-    assert outcome_text(outcome, UNSTYLED).endswith("3 of 6 steps are not done, `nanod apply` goes on from here")
+    assert outcome_text(outcome, UNSTYLED).endswith("3 of 6 steps are not done, `nanod apply /srv/shop.yaml` goes on from here")
     again = world.apply(new)
     assert again.exit_code is ExitCode.OK
     assert world.systemd.jobs() == [("start", "shop-web-prestart.service"), ("restart", DB), ("restart", WEB)]

@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from nanod.apply import Outcome
 from nanod.plan import plan
+from nanod.remove import plan_removal
 from nanod.state import HookResult, UnitDetail
 from nanod.steps import DaemonReload, RemoveUnit, Start, WriteUnit
 from nanod.transaction import record
 from nanod.verdict import Ending, Status, Why, hook_text, judge
 from nanod.view.tty import PLAIN
-from nanod.view.verdict import sentence, verdict_data, verdict_text
+from nanod.view.verdict import apply_command, outcome_data, outcome_text, sentence, verdict_data
 from tests.fakes import EMPTY_HOST, AppBuilder, snapshot_of
 
 WEB = "shop-web.service"
@@ -70,9 +72,29 @@ def test_the_worst_decides(found: list[Status], status: Status, code: int) -> No
     assert (verdict.status, verdict.exit_code) == (status, code)
 
 
+def test_what_is_left_of_a_removal_names_the_removal() -> None:
+    wanted = AppBuilder().service("web").build()
+    done = plan(wanted, None, EMPTY_HOST).manifest
+    assert done is not None
+    made = plan_removal(done, snapshot_of(wanted, done))
+    outcome = Outcome(plan=made, verdict=judge("shop", [], [], {}), left=made.steps[2:], interrupted=True)
+    assert outcome_text(outcome, PLAIN).splitlines() == [
+        "shop: unfinished (0.0 s)",
+        f"interrupted; {len(made.steps) - 2} of {len(made.steps)} steps are not done, `nanod remove shop` goes on from here",
+    ]
+    assert outcome_data(outcome)["verdict"] == "unfinished"
+    assert outcome_data(replace(outcome, left=(), interrupted=False))["verdict"] == "removed"
+
+
+def test_the_command_to_go_on_with_can_be_typed() -> None:
+    assert apply_command("/srv/my shop.yaml", "stage") == "nanod apply -e stage '/srv/my shop.yaml'"
+    assert apply_command("<stdin>", None) == "nanod apply -"
+
+
 def test_lines_of_a_unit_cannot_steer_a_terminal() -> None:
     verdict = judge("shop", [failed()], [], {WEB: ["\x1b[2Jgone", "ok"]})
-    assert "\x1b" not in verdict_text(verdict, PLAIN)
+    made = plan(AppBuilder().service("web").build(), None, EMPTY_HOST)
+    assert "\x1b" not in outcome_text(Outcome(plan=made, verdict=verdict), PLAIN)
     services = verdict_data(verdict)["services"]
     assert isinstance(services, list)
     assert services[0]["cause"]["lines"] == ["\x1b[2Jgone", "ok"]

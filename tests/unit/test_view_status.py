@@ -78,7 +78,7 @@ def test_a_failed_service_says_why_shows_its_hooks_and_what_was_changed_by_hand(
         "    failed     prestart/migrate  exited with status 3, took 250ms, 1min 30s ago",
         "    no record  poststart/1",
         "    ok         poststop/1        took 250ms, 1min 30s ago",
-        "    edited  shop-web.service is not what nanod left there; 'nanod apply' puts it back",
+        "    edited  shop-web.service is not what nanod left there; 'nanod apply /srv/shop.yaml' puts it back",
         "    override  /etc/systemd/system/shop-web.service.d/x.conf is a drop-in of the administrator, which wins",
     ]
 
