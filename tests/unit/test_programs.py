@@ -83,6 +83,12 @@ def test_after_another_install_the_first_one_counts_no_more(tmp_path: Path) -> N
     assert (tmp_path / "log").read_text() == "a\nb\na\n"
 
 
+def test_what_a_killed_stamp_left_is_swept(tmp_path: Path) -> None:
+    (tmp_path / ".nanod-0123456789ab").touch()
+    assert provision(tmp_path, "true").returncode == 0
+    assert [item.name for item in tmp_path.iterdir()] == [".nanod-installed-a"]
+
+
 def test_sentinels_of_other_units_stay(tmp_path: Path) -> None:
     other = tmp_path / ".nanod-installed-0"
     other.write_text("stage-web-provision.service\n")
