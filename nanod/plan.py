@@ -40,12 +40,14 @@ if TYPE_CHECKING:
 _GONE = (Cause(kind=CauseKind.GONE, text="no longer in the spec"),)
 
 
-def plan(wanted: UnitSet, manifest: Manifest | None, snapshot: Snapshot, *, online: bool = True) -> Plan:
+def plan(wanted: UnitSet, manifest: Manifest | None, snapshot: Snapshot, *, online: bool = True, take_over: bool = False) -> Plan:
     """Steps in the order of their execution. `online` False is for `--root`: nothing runs there, so only files change.
+
+    `take_over`: the app may belong to a spec in another place.
 
     Raises NanodError when a name is taken, or the app belongs to another spec.
     """
-    _refuse(wanted, manifest, snapshot)
+    _refuse(wanted, None if take_over else manifest, snapshot)
     making = Planning(wanted=wanted, manifest=manifest, snapshot=snapshot, compared=_compare_all(wanted, manifest, snapshot))
     decide(making)
     _observe(making)
@@ -66,7 +68,7 @@ def _refuse(wanted: UnitSet, manifest: Manifest | None, snapshot: Snapshot) -> N
     if manifest and manifest.spec and manifest.spec != wanted.spec_file:
         raise NanodError(
             f"cannot apply {wanted.app}: it belongs to {manifest.spec}, and this is {wanted.spec_file}",
-            hint=f"apply {manifest.spec}, give this spec another project name, or run `nanod remove {wanted.app}` first",
+            hint="if it was moved, --take-over makes this its spec; if it is another app, give it another project name",
         )
     if snapshot.foreign:
         taken = ", ".join(f"{name} ({source})" for name, source in sorted(snapshot.foreign.items()))

@@ -8,7 +8,7 @@ import click
 
 from nanod.apply import apply, write_files
 from nanod.cli import console, host, progress
-from nanod.cli.options import ENV, JSON, LOCK_TIMEOUT, SPEC, UNIT_DIR, Span, verb
+from nanod.cli.options import ENV, JSON, LOCK_TIMEOUT, SPEC, TAKE_OVER, UNIT_DIR, Span, verb
 from nanod.errors import ExitCode
 from nanod.host import facts
 from nanod.host.store import LocalStore
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     "--root", type=click.Path(exists=True, file_okay=False), metavar="DIR", help="Only install the files into the tree DIR; nothing is started."
 )
 @UNIT_DIR
+@TAKE_OVER
 @click.option("--any-owner", is_flag=True, help="Take a spec, programs and files, too, that others than root could change.")
 @JSON
 def command(
@@ -38,6 +39,7 @@ def command(
     lock_timeout: TimeSpan,
     root: str | None,
     unit_dir: str | None,
+    take_over: bool,
     any_owner: bool,
     as_json: bool,
 ) -> int:
@@ -52,10 +54,10 @@ def command(
     if not any_owner:
         host.require_roots_own(spec, "apply")
     if root is not None:
-        return _install_files(root, spec, env, lock_timeout, unit_dir, as_json=as_json)
+        return _install_files(root, spec, env, lock_timeout, unit_dir, take_over=take_over, as_json=as_json)
     here = host.here(unit_dir)
     with host.locked(lock_timeout):
-        planned = host.planned(spec, env=env, host=here, any_owner=any_owner)
+        planned = host.planned(spec, env=env, host=here, take_over=take_over, any_owner=any_owner)
         if planned.plan.steps:
             facts.require_run_space()
         if not as_json:
@@ -69,10 +71,10 @@ def command(
     return outcome.exit_code
 
 
-def _install_files(root: str, spec: str, env: str | None, lock_timeout: TimeSpan, unit_dir: str | None, *, as_json: bool) -> int:
+def _install_files(root: str, spec: str, env: str | None, lock_timeout: TimeSpan, unit_dir: str | None, *, take_over: bool, as_json: bool) -> int:
     store = LocalStore(root=root, unit_dir=unit_dir or host.UNIT_DIRECTORY)
     with host.locked(lock_timeout, root=root):
-        planned = host.planned_below(root, spec, env=env, store=store)
+        planned = host.planned_below(root, spec, env=env, store=store, take_over=take_over)
         write_files(planned.plan, store, spec_text=planned.spec_text)
     if as_json:
         console.out_json({"root": root, **plan_data(planned.plan)})

@@ -104,10 +104,10 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def planned(path: str, *, env: str | None, host: Here, any_owner: bool = False) -> Planned:
+def planned(path: str, *, env: str | None, host: Here, take_over: bool = False, any_owner: bool = False) -> Planned:
     """Load, compile, look at the host, plan, and verify what would be written. Raises SpecError for what the host lacks or systemd does not take.
 
-    `any_owner`: also with programs and files that others than root could change.
+    `take_over`: also an app of a spec in another place. `any_owner`: also with programs and files that others than root could change.
     """
     units, checked = flow.compiled(path, env=env)
     assert checked.spec is not None
@@ -122,11 +122,11 @@ def planned(path: str, *, env: str | None, host: Here, any_owner: bool = False) 
         report.merge(check_root_volumes(units))
         report.merge(check_credentials(units))
     report.merge(facts.check_host(units, seen.units))
-    plan = make_plan(units, manifest, seen)
+    plan = make_plan(units, manifest, seen, take_over=take_over)
     return _verified(plan, report, checked)
 
 
-def planned_below(root: str, path: str, *, env: str | None, store: LocalStore) -> Planned:
+def planned_below(root: str, path: str, *, env: str | None, store: LocalStore, take_over: bool) -> Planned:
     """The same for a tree in which nothing runs; for the oldest systemd, because every newer one reads that too."""
     units, checked = flow.compiled(path, env=env, version=OLDEST)
     manifest = store.manifest(units.app)
@@ -135,7 +135,7 @@ def planned_below(root: str, path: str, *, env: str | None, store: LocalStore) -
     report = Report()
     report.merge(checked.report)
     report.merge(facts.check_host(units, {}, root))
-    return _verified(make_plan(units, manifest, seen, online=False), report, checked)
+    return _verified(make_plan(units, manifest, seen, online=False, take_over=take_over), report, checked)
 
 
 def _verified(plan: Plan, report: Report, checked: flow.Checked) -> Planned:

@@ -74,6 +74,7 @@ SYSTEMD_VERSION = click.option(
     metavar="N",
     help=f"Compile for systemd N, {OLDEST} or newer; default: the one installed here.",
 )
+TAKE_OVER = click.option("--take-over", is_flag=True, help="Take an app over from a spec in another place, as after a move.")
 UNIT_DIR = click.option("--unit-dir", type=click.Path(file_okay=False), metavar="DIR", help="Where unit files go; default: /etc/systemd/system.")
 LOCK_TIMEOUT = click.option(
     "--lock-timeout", type=Span(), metavar="TIME", default="60s", show_default=True, help="How long to wait for another nanod to finish."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from nanod.cli import console, host
-from nanod.cli.options import ENV, JSON, SPEC, UNIT_DIR, verb
+from nanod.cli.options import ENV, JSON, SPEC, TAKE_OVER, UNIT_DIR, verb
 from nanod.errors import ExitCode
 from nanod.host import facts
 from nanod.view.plan import plan_data, plan_text
@@ -16,15 +16,16 @@ from nanod.view.plan import plan_data, plan_text
 @ENV
 @click.option("--detailed-exitcode", "detailed", is_flag=True, help="Exit with 3 when there is something to change.")
 @click.option("--diff/--no-diff", "diffs", default=True, help="Show what changes in each unit file; on by default.")
+@TAKE_OVER
 @UNIT_DIR
 @JSON
-def command(*, spec: str, env: str | None, detailed: bool, diffs: bool, unit_dir: str | None, as_json: bool) -> int:
+def command(*, spec: str, env: str | None, detailed: bool, diffs: bool, take_over: bool, unit_dir: str | None, as_json: bool) -> int:
     """Show what apply would do, and why.
 
     For each unit the action, its cause with the line of the spec, and what changes in its file. Changes nothing.
     """
     facts.require_systemd("plan")
-    found = host.planned(spec, env=env, host=host.here(unit_dir)).plan
+    found = host.planned(spec, env=env, host=host.here(unit_dir), take_over=take_over).plan
     if as_json:
         console.out_json(plan_data(found))
     else:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,7 +22,6 @@ from tests.fakes import FakeClock, FakeJournal, FakeStore, FakeSystemd, failing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from nanod.units.unitset import UnitSet
     from nanod.values import TimeSpan
@@ -140,6 +140,19 @@ def test_apply_then_again_then_status_then_remove(world: _World, spec: str, caps
     assert (world.store.files, world.store.manifests) == ({}, {})
     assert main(["status"]) == 0
     assert capsys.readouterr().out == "no apps\n"
+
+
+def test_a_spec_that_was_moved_takes_its_app_over(world: _World, spec: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["apply", spec]) == 0
+    moved = str(Path(spec).rename(Path(spec).with_name("moved.yaml")))
+    world.systemd.calls.clear()
+    assert main(["apply", moved]) == main(["plan", moved]) == 1
+    assert f"it belongs to {spec}, and this is {moved}\nhint: if it was moved, --take-over" in capsys.readouterr().err
+    assert main(["plan", "--take-over", "--detailed-exitcode", moved]) == 3
+    assert main(["apply", "--take-over", moved]) == 0
+    assert world.systemd.jobs() == [], "nothing that runs is touched"
+    assert world.store.manifests["cli-test"].spec == moved
+    assert main(["apply", moved]) == 0
 
 
 def test_a_failed_apply_names_the_hook_and_exits_with_4(world: _World, spec: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -330,7 +330,10 @@ def test_what_is_taken_or_belongs_to_another_spec_is_refused() -> None:
     manifest = applied(wanted)
     with pytest.raises(NanodError, match=r"cannot apply shop: it belongs to /home/other\.yaml") as owned:
         plan(wanted, replace(manifest, spec="/home/other.yaml"), snapshot_of(wanted, manifest))
-    assert "nanod remove shop" in owned.value.hint
+    assert "--take-over" in owned.value.hint
+    taken_over = plan(wanted, replace(manifest, spec="/home/other.yaml"), snapshot_of(wanted, manifest), take_over=True)
+    assert taken_over.manifest is not None
+    assert (taken_over.steps, taken_over.manifest.spec) == ((), wanted.spec_file)
     taken = replace(EMPTY_HOST, foreign={"shop.target": "/usr/lib/systemd/system/shop.target"})
     with pytest.raises(NanodError, match=r"not nanod's: shop.target \(/usr/lib"):
         plan(wanted, None, taken)
