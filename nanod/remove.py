@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _CAUSE = (Cause(kind=CauseKind.REMOVE, text="the app is removed"),)
 _PURGE = (Cause(kind=CauseKind.PURGE, text="its data goes too"),)
 
+_DIRECTORIES = {("Service", "StateDirectory"): "/var/lib", ("Service", "CacheDirectory"): "/var/cache"}
+
 
 def plan_removal(manifest: Manifest, snapshot: Snapshot, *, purge: bool = False, others: Iterable[Manifest] = ()) -> Plan:
     """Stopped with its hooks, last started first; then files, one daemon-reload, the record. `others`: the host's other apps, for shared volumes."""
@@ -52,11 +54,13 @@ def _data(manifest: Manifest, snapshot: Snapshot) -> Iterator[str]:
     yield from manifest.made
     found: dict[str, None] = {}
     for name in sorted(manifest.units):
-        for section, key, text in parse(snapshot.files.get(name, "")):
-            if (section, key) == ("Service", "StateDirectory"):
-                found |= dict.fromkeys(f"/var/lib/{parent}{word}" for word in text.split() for parent in ("", "private/"))
-            elif (section, key) == ("Service", "CacheDirectory"):
-                found |= dict.fromkeys(f"/var/cache/{parent}{word}" for word in text.split() for parent in ("", "private/"))
+        directives = parse(snapshot.files.get(name, ""))
+        # What stands at the path of a dynamic user's directory is a link into `private` (systemd.exec(5), DynamicUser=).
+        parents = ("", "private/") if ("Service", "DynamicUser", "yes") in directives else ("",)
+        for section, key, text in directives:
+            if (section, key) in _DIRECTORIES:
+                top = _DIRECTORIES[section, key]
+                found |= dict.fromkeys(f"{top}/{parent}{word}" for word in text.split() for parent in parents)
             elif key == "ConditionPathExists" and (path := text.lstrip("|!")).startswith(f"{ONCE}/"):
                 found[path] = None
     yield from found

@@ -369,7 +369,8 @@ def test_links_that_are_gone_come_back_and_stale_ones_go() -> None:
 
 
 def test_removal_stops_in_reverse_then_deletes_and_keeps_data() -> None:
-    wanted = AppBuilder().service("db").service("web", "[Service]\nExecStart=/bin/web\nStateDirectory=web").volume("/srv/shop").build()
+    dynamic = "[Service]\nExecStart=/bin/web\nDynamicUser=yes\nStateDirectory=web"
+    wanted = AppBuilder().service("db", "[Service]\nCacheDirectory=db").service("web", dynamic).volume("/srv/shop").build()
     manifest = applied(wanted, made=("/srv/shop",))
     there = snapshot_of(wanted, manifest, states={"nanod-shop.slice": running("nanod-shop.slice", "active")})
     kept = plan_removal(manifest, there)
@@ -392,7 +393,7 @@ def test_removal_stops_in_reverse_then_deletes_and_keeps_data() -> None:
     ]
     assert ("kept", "/srv/shop") in [(note.kind, note.subject) for note in kept.notes]
     purged = [item for item in shown(plan_removal(manifest, there, purge=True)) if item.startswith("purge")]
-    assert purged == ["purge /srv/shop", "purge /var/lib/web", "purge /var/lib/private/web"]
+    assert purged == ["purge /srv/shop", "purge /var/cache/db", "purge /var/lib/web", "purge /var/lib/private/web"]
 
 
 def test_purge_leaves_what_it_did_not_make_and_what_others_use() -> None:
