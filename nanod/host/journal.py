@@ -43,16 +43,26 @@ class Journalctl:
         A line of a process that is gone before journald looks may lack its invocation (seen on 257, 1 run in 40). PID 1's own entries stand
         around it, and always say whose run it is.
         """
-        lines: list[str] = []
-        run_of_pid1 = invocation
-        for entry in _entries([f"--lines={5 * count + 50}", f"_SYSTEMD_UNIT={unit}", "+", f"UNIT={unit}", "_PID=1"]):
-            if entry.get("_PID") == "1":
-                run_of_pid1 = _text(entry.get("INVOCATION_ID")) or run_of_pid1
-            elif entry.get("MESSAGE_ID") != HOOK_MESSAGE_ID and entry.get("_TRANSPORT") not in _NOT_THE_PROGRAMS:
-                found = _text(entry.get("_SYSTEMD_INVOCATION_ID")) or run_of_pid1
-                if invocation in ("", found):
-                    lines.extend(plain(_text(entry.get("MESSAGE"))).splitlines())
+        last, printed = f"--lines={5 * count + 50}", f"_SYSTEMD_UNIT={unit}"
+        lines = _printed([last, printed, "+", f"UNIT={unit}", "_PID=1"], invocation)
+        if not lines and invocation:
+            # Runs that came after it have printed so much that none of its lines is among the last.
+            lines = _printed([last, printed, f"_SYSTEMD_INVOCATION_ID={invocation}"], invocation)
         return lines[-count:]
+
+
+def _printed(arguments: Sequence[str], invocation: str) -> list[str]:
+    """The lines that the entries hold of one run; "" for any run."""
+    lines: list[str] = []
+    run_of_pid1 = invocation
+    for entry in _entries(arguments):
+        if entry.get("_PID") == "1":
+            run_of_pid1 = _text(entry.get("INVOCATION_ID")) or run_of_pid1
+        elif entry.get("MESSAGE_ID") != HOOK_MESSAGE_ID and entry.get("_TRANSPORT") not in _NOT_THE_PROGRAMS:
+            found = _text(entry.get("_SYSTEMD_INVOCATION_ID")) or run_of_pid1
+            if invocation in ("", found):
+                lines.extend(plain(_text(entry.get("MESSAGE"))).splitlines())
+    return lines
 
 
 def plain(text: str) -> str:

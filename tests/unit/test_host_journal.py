@@ -128,6 +128,15 @@ def test_a_line_that_lost_its_invocation_is_of_the_run_around_it(printed: type[P
     assert Journalctl().last_lines("shop-web.service", count=2) == ["of ab", "lost of new"]
 
 
+def test_a_run_that_later_ones_outtalked_is_asked_for_by_itself(printed: type[Printed]) -> None:
+    asked = printed({"MESSAGE": "of new", "_SYSTEMD_INVOCATION_ID": "new"}).asked
+    assert Journalctl().last_lines("shop-web.service", invocation="ab") == []
+    assert [argv[-2:] for argv in asked if argv[1] != "--sync"] == [
+        ["UNIT=shop-web.service", "_PID=1"],
+        ["_SYSTEMD_UNIT=shop-web.service", "_SYSTEMD_INVOCATION_ID=ab"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
