@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from nanod.steps import Cause, CauseKind
 from nanod.units.directives import Cost, cost_of
 from nanod.units.unitfile import parse
 from nanod.units.unitset import Role
+from nanod.values import content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,10 +51,6 @@ class Comparison:
     is_new: bool
     cost: Cost
     causes: tuple[Cause, ...]
-
-
-def content_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def changes(old: str, new: str, role: Role) -> tuple[Change, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from nanod.changes import Comparison, compare, content_hash
+from nanod.changes import Comparison, compare
 from nanod.decide import Planning, decide
 from nanod.errors import NanodError
 from nanod.state import Manifest, UnitState
@@ -29,7 +29,7 @@ from nanod.steps import (
     WriteUnit,
 )
 from nanod.units.unitset import Role
-from nanod.values import digest
+from nanod.values import content_hash, digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

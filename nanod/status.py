@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from nanod.diagnostics import Mark
 from nanod.state import ServiceRecord, UnitDetail, UnitState
 from nanod.units.names import AppNames
 from nanod.units.unitset import ServiceUnits
-from nanod.values import TimeSpan
+from nanod.values import TimeSpan, content_hash
 from nanod.verdict import Ending, ServiceVerdict, Status, judge
 
 if TYPE_CHECKING:
@@ -265,7 +264,7 @@ def _drift_of(applied: str, state: UnitState, text: str | None) -> DriftKind | N
         return DriftKind.DELETED
     if not applied:
         return DriftKind.UNFINISHED
-    return None if hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest() == applied else DriftKind.EDITED
+    return None if content_hash(text) == applied else DriftKind.EDITED
 
 
 def _names(service: ServiceUnits) -> tuple[str, ...]:

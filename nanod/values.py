@@ -121,6 +121,11 @@ def parse_percent(text: str) -> str:
     return f"{float(share[1]):g}%"
 
 
+def content_hash(text: str) -> str:
+    """SHA-256, hexadecimal, of a file's text; bytes that are no UTF-8 stand in it as surrogates."""
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+
 def digest(*parts: str | bytes) -> str:
     """SHA-256, hexadecimal, over the parts and their lengths, so that ("ab", "c") and ("a", "bc") differ."""
     total = hashlib.sha256()

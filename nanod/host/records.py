@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import asdict, replace
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from nanod.state import HookName, Manifest, ServiceRecord
 from nanod.units.unitfile import parse
+from nanod.values import content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,7 +103,7 @@ def rebuild(app: str, files: Mapping[str, str], links: Mapping[str, str], genera
         spec=heads[0] if heads else "",
         env=None,
         generation=generation,
-        units={name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()},
+        units={name: content_hash(text) for name, text in files.items()},
         links=dict(links),
         watched={},
         services={},

@@ -243,6 +243,8 @@ def test_edits_on_disk_are_put_back_at_the_cost_of_what_was_edited() -> None:
     text = there.files["shop-web.service"]
     cheap = plan(wanted, manifest, replace(there, files={**there.files, "shop-web.service": text.replace("1M", "2M")}))
     dear = plan(wanted, manifest, replace(there, files={**there.files, "shop-web.service": text.replace("/bin/web", "/bin/evil")}))
+    latin = plan(wanted, manifest, replace(there, files={**there.files, "shop-web.service": f"# caf\udce9\n{text}"}))
+    assert shown(latin) == ["write shop-web.service", "daemon-reload"], "an editor that does not write UTF-8 is no reason to fail"
     gone = plan(wanted, manifest, replace(there, files={name: text for name, text in there.files.items() if name != "shop-web.service"}))
     assert shown(cheap) == ["write shop-web.service", "daemon-reload"]
     assert shown(dear) == ["write shop-web.service", "daemon-reload", "restart shop-web.service"]

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nanod.changes import content_hash
 from nanod.state import HookName, Manifest, ServiceRecord, UnitState
 from nanod.status import AppStatus, DriftKind, Health, Phase, ServiceStatus, look
+from nanod.values import content_hash
 from tests.fakes import EPOCH, FakeClock, FakeJournal, FakeStore, FakeSystemd
 
 if TYPE_CHECKING:
