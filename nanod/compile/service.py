@@ -178,13 +178,18 @@ def _restart_and_stop(unit: UnitBuilder, service: Service) -> None:
 
 def _stop_lines(unit: UnitBuilder, app: App, service: Service) -> None:
     """Prestop and poststop, and the one timeout that systemd applies to each of their lines and to the wait after the signal: the largest needed."""
-    longest = max(service.stop.timeout, hook_lines(unit, app, service, "prestop"), hook_lines(unit, app, service, "poststop"))
-    unit.raw("Service", "TimeoutStopSec", longest, service.at("stop", "timeout"))
-    if longest > service.stop.timeout and service.at.written("stop", "timeout"):
+    stop, at = service.stop, service.at
+    longest = max(stop.timeout, hook_lines(unit, app, service, "prestop"), hook_lines(unit, app, service, "poststop"))
+    if longest.is_forever and not stop.timeout.is_forever:
+        # Without a limit of its own the process could hold up a shutdown; the last line before systemd's own signal gives it one.
+        words = [unit.name, stop.signal.removeprefix("SIG"), str(-(-stop.timeout.usec // 1_000_000))]
+        unit.exec("ExecStop", [lib("terminate"), *words], at("stop", "timeout"), prefix="-+")
+    unit.raw("Service", "TimeoutStopSec", longest, at("stop", "timeout"))
+    if stop.timeout < longest < TimeSpan.FOREVER and at.written("stop", "timeout"):
         app.report.note(
-            service.at("stop", "timeout"),
+            at("stop", "timeout"),
             f"the wait after the stop signal is {longest}: systemd has one timeout for it and for each prestop and poststop hook",
-            service.at.path,
+            at.path,
         )
 
 

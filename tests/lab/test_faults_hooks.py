@@ -90,6 +90,27 @@ def test_a_service_that_ignores_its_stop_signal_is_killed(machine: Machine) -> N
     assert machine.run(["pgrep", "--full", "sleep 614"]).out == ""
 
 
+@pytest.mark.row("NK-16", "FAULTS-26")
+@pytest.mark.parametrize("on", ["machine", "machine257"])
+def test_a_poststop_hook_without_a_limit_gives_the_process_none(on: str, request: pytest.FixtureRequest) -> None:
+    """Its infinite TimeoutStopSec= holds for the wait after the signal too, so nanod's own last line before it ends the wait."""
+    app = App.on(request.getfixturevalue(on), "patient")
+    stubborn = f"trap '' TERM; (trap '' TERM; sleep 615; sleep 615) & : >$NANOD_RUN_DIR/up; while :; do sleep 616; done; exec {MAIN}"
+    hooks = {"poststop": {"run": STEP, "timeout": "infinity"}}
+    app.apply({"web": app.service("web", hooks=(), stop={"timeout": "1s"}) | {"command": stubborn, "hooks": hooks}})
+    assert app.show("web", "TimeoutStopUSec") == "infinity"
+    app.systemctl("stop", "patient-web")
+    assert app.state("web") in ("failed", "inactive")
+    assert app.steps() == ["poststop web"]
+    assert app.machine.run(["pgrep", "--full", "sleep 61[56]"]).out == ""
+    app.apply({"web": app.service("web", hooks=(), stop={"timeout": "9s"}) | {"hooks": hooks}})
+    app.clear()
+    app.systemctl("stop", "patient-web")
+    assert app.state("web") == "inactive", "who heeds the signal ends well"
+    assert app.steps() == ["signal web", "poststop web"]
+    app.remove()
+
+
 @pytest.mark.row("NK-15", "NK-16")
 def test_a_stop_while_the_gate_waits(machine: Machine) -> None:
     """Systemd sends the signal at once then, without prestop (tried); poststop cleans up all the same."""
