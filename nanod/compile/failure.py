@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nanod.compile.part import ENV, App, as_user, environment, helper, identity, lib
+from nanod.compile.part import ENV, App, as_user, beside, environment, identity, lib
 from nanod.units.unitset import Role
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def failure_unit(app: App, service: Service) -> UnitFile | None:
     origin = service.on_failure.at()
     main = app.names.service(service.name)
     unit = app.builder(app.names.failure(service.name), Role.FAILURE, service)
-    helper(unit, app, f"What to do when {service.name} of {app.names.app} has given up", origin)
+    beside(unit, app, f"What to do when {service.name} of {app.names.app} has given up", origin)
     unit.raw("Service", "Type", "oneshot", origin)
     identity(unit, app, service)
     environment(unit, app, service)

@@ -1,8 +1,7 @@
 """Hooks to lines: each hook is one line, bounded by its own timeout, that leaves a record of its result.
 
 systemd bounds each command and not the phase (TimeoutStartSec= is per command), looks at `-` per line, and forgets a line's status at the next
-daemon-reload;
-so the line itself carries the timeout and the record (`nanod/lib/hook`).
+daemon-reload; so the line itself carries the timeout and the record (`nanod/lib/hook`).
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from nanod.compile.part import ENV, SLACK, App, as_user, credentials, environment, helper, identity, lib, user_name
+from nanod.compile.part import ENV, SLACK, App, as_user, beside, credentials, environment, identity, lib, user_name
 from nanod.compile.sandbox import has_namespace, sandbox
 from nanod.phases import Context, Listing, OnFailure, Scope, phase_of
 from nanod.spec.model import Sandbox
@@ -92,7 +91,7 @@ def prestart_unit(app: App, service: Service, needs: Iterable[str], gates: Seque
     origin = hooks[0].at()
     unit = app.builder(app.names.prestart(service.name), Role.PRESTART, service)
     stamp = f"{ONCE}/{unit.name.removesuffix('.service')}-{digest(content)[:16]}"
-    helper(unit, app, f"Prestart hooks, once per content, of {service.name} of {app.names.app}", origin)
+    beside(unit, app, f"Prestart hooks, once per content, of {service.name} of {app.names.app}", origin)
     if service.provisioning:
         unit.words("Unit", "Requires", [app.names.provision(service.name)], origin)
         unit.words("Unit", "After", [app.names.provision(service.name)], origin)
@@ -129,7 +128,7 @@ def ready_unit(app: App, service: Service) -> UnitFile | None:
     origin = hooks[0].at()
     main = app.names.service(service.name)
     unit = app.builder(app.names.ready(service.name), Role.READY, service)
-    helper(unit, app, f"Ready hooks of {service.name} of {app.names.app}", origin)
+    beside(unit, app, f"Ready hooks of {service.name} of {app.names.app}", origin)
     unit.words("Unit", "BindsTo", [main], origin)
     unit.words("Unit", "After", [main], origin)
     unit.raw("Service", "Type", "exec", origin)

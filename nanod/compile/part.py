@@ -129,7 +129,7 @@ def credentials(unit: UnitBuilder, service: Service) -> None:
         unit.raw("Service", "LoadCredential", f"{item.name}:{item.file}", service.at("credentials", item.name))
 
 
-def helper(unit: UnitBuilder, app: App, description: str, origin: Mark) -> None:
+def beside(unit: UnitBuilder, app: App, description: str, origin: Mark) -> None:
     """What every unit beside the main one has. No start limit: a few restarts of the target would reach it (tried on 252, 257)."""
     unit.raw("Unit", "Description", description, origin)
     unit.raw("Unit", "StartLimitIntervalSec", 0, origin)

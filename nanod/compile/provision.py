@@ -1,15 +1,14 @@
 """Provisioning: an install step that runs once per volume and content, as a oneshot that a sentinel in the volume keeps from running again.
 
 The unit takes no Restart= (a oneshot that will be retried fails its dependents at the first failure, tried) and no RemainAfterExit= (a deleted
-sentinel would
-then change nothing): retries belong to the program, and the condition is looked at on each start of the service.
+sentinel would then change nothing): retries belong to the program, and the condition is looked at on each start of the service.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nanod.compile.part import ENV, SLACK, App, as_user, credentials, environment, helper, identity, lib
+from nanod.compile.part import ENV, SLACK, App, as_user, beside, credentials, environment, identity, lib
 from nanod.compile.sandbox import DEFAULT, show_places
 from nanod.units.names import ONCE, SENTINEL
 from nanod.units.unitset import Role
@@ -26,7 +25,7 @@ def provision_unit(app: App, service: Service) -> UnitFile | None:
         return None
     origin = step.at()
     unit = app.builder(app.names.provision(service.name), Role.PROVISION, service)
-    helper(unit, app, f"Provisioning of {service.name} of {app.names.app}", origin)
+    beside(unit, app, f"Provisioning of {service.name} of {app.names.app}", origin)
     sentinel = sentinel_path(app, service, step)
     if service.volumes:
         unit.words("Unit", "RequiresMountsFor", service.volumes[:1], service.at("volumes", 0))
