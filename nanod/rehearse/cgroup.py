@@ -61,6 +61,11 @@ def create() -> Path:
     return path
 
 
+def enter(path: Path) -> list[str]:
+    """The words before a command that is to run in this cgroup."""
+    return ["/bin/sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec "$@"', str(path)]
+
+
 def kill(path: Path) -> None:
     """Kill all that is in the machine, at once, as a power cut does (Linux 5.14)."""
     (path / "machine/cgroup.kill").write_text("1", encoding="ascii")

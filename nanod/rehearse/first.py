@@ -67,8 +67,7 @@ def start(config: Config, boot: int, group: Path) -> subprocess.Popen[bytes]:
     cgroup.remove(group / "payload", patience=1.0)  # of an earlier boot
     # A tmpfs on /tmp would hide the tree's, where a spec may lie.
     environment = {**os.environ, "SYSTEMD_NSPAWN_TMPFS_TMP": "0"}
-    enter = ["/bin/sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec "$@"', str(group)]
-    return subprocess.Popen([*enter, *nspawn(config, boot)], stdin=subprocess.DEVNULL, env=environment)
+    return subprocess.Popen([*cgroup.enter(group), *nspawn(config, boot)], stdin=subprocess.DEVNULL, env=environment)
 
 
 def serve(config: Config) -> None:

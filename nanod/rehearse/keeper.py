@@ -23,11 +23,10 @@ if TYPE_CHECKING:
 
 
 def spawn(group: Path, config: str) -> subprocess.Popen[bytes]:
-    enter = ["/bin/sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec "$@"', str(group / "first")]
     # Private: under systemd the machine's own mounts are shared, and what is mounted here would show there.
     unshare = ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc"]
     first = [sys.executable, "-m", "nanod.rehearse.first", config]
-    return subprocess.Popen(["setpriv", "--pdeathsig=KILL", *enter, *unshare, *first], stdout=sys.stderr)
+    return subprocess.Popen(["setpriv", "--pdeathsig=KILL", *cgroup.enter(group / "first"), *unshare, *first], stdout=sys.stderr)
 
 
 def main() -> None:

@@ -117,7 +117,7 @@ class Machine:
         """Start a command inside, as root or as `user`, in / or `cwd`, with no environment but ENVIRONMENT and `env`."""
         variables = [f"{name}={value}" for name, value in {**ENVIRONMENT, **(env or {})}.items()]
         # In the cgroup of PID 1, as what PID 1 itself runs: journald and systemctl look there.
-        enter = ["/bin/sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec "$@"', str(self._group / "machine/payload/init.scope")]
+        enter = cgroup.enter(self._group / "machine/payload/init.scope")
         inside = ["nsenter", "--all", f"--target={self.leader}", "--", "env", "-i", f"--chdir={cwd or '/'}", *variables]
         switch = ["runuser", "-u", user, "--"] if user else []
         return subprocess.Popen(
