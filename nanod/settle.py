@@ -14,7 +14,7 @@ from nanod.state import UnitDetail, UnitState
 from nanod.verdict import Ending, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from nanod.host import Clock, Systemd
     from nanod.units.unitset import ServiceUnits
@@ -313,21 +313,19 @@ _SUB_WORDS = {
 
 def await_stopped(systemd: Systemd, clock: Clock, names: Sequence[str]) -> dict[str, UnitState]:
     """Until none of the units has a process or a job left; bounded by their own stop timeouts."""
-    wait = FIRST_WAIT
-    while True:
-        states = systemd.states(names)
-        if all(not state.job and state.active in ("inactive", "failed") for state in states.values()):
-            return states
-        clock.sleep(wait)
-        wait = min(LONGEST_WAIT, wait * 1.5)
+    return _await(systemd, clock, names, ("inactive", "failed"))
 
 
 def await_run(systemd: Systemd, clock: Clock, names: Sequence[str]) -> dict[str, UnitState]:
     """Until none of the oneshots has a job left or is at work."""
+    return _await(systemd, clock, names, ("active", "inactive", "failed"))
+
+
+def _await(systemd: Systemd, clock: Clock, names: Sequence[str], rest: Container[str]) -> dict[str, UnitState]:
     wait = FIRST_WAIT
     while True:
         states = systemd.states(names)
-        if all(not state.job and state.active not in ("activating", "deactivating") for state in states.values()):
+        if all(not state.job and state.active in rest for state in states.values()):
             return states
         clock.sleep(wait)
         wait = min(LONGEST_WAIT, wait * 1.5)
