@@ -9,13 +9,11 @@ import click
 from click.shell_completion import CompletionItem
 
 from nanod.units.directives import OLDEST
+from nanod.units.names import APPS
 from nanod.values import TimeSpan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-APPS = Path("/var/lib/nanod/apps")
-"""Its names are readable to everyone, unlike what is below them: completion works without root."""
 
 
 class Verb(click.Command):
@@ -43,7 +41,7 @@ class AppName(click.ParamType):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         del ctx, param
         try:
-            names = sorted(path.name for path in APPS.iterdir())
+            names = sorted(path.name for path in Path(APPS).iterdir())
         except OSError:
             return []
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 
 from nanod.host import records
 from nanod.host.atomic import TEMPORARY, Batch, OpenDirectory, kind_of, refusing, temporary_name
+from nanod.units.names import APPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from nanod.state import Manifest
 
-APPS = "/var/lib/nanod/apps"
 KEPT = 10
 """Generations of an app that stay; the oldest go."""
 _HISTORY = "history.jsonl"

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 LIB = "/var/lib/nanod/lib/1"
 """Where the programs that units run are kept. The number is the contract between units and programs: a new one leaves running units with the old."""
+APPS = "/var/lib/nanod/apps"
+"""The records of apps. The names in it are readable to everyone, unlike what is below them: completion works without root."""
 ONCE = "/var/lib/nanod/once"
 """Sentinels of services without a volume, and stamps of deploy-scoped hooks (root, 0700)."""
 STOPPING = "/run/nanod/stopping"
