@@ -118,7 +118,8 @@ class Machine:
         variables = [f"{name}={value}" for name, value in {**ENVIRONMENT, **(env or {})}.items()]
         # In the cgroup of PID 1, as what PID 1 itself runs: journald and systemctl look there.
         enter = cgroup.enter(self._group / "machine/payload/init.scope")
-        inside = ["nsenter", "--all", f"--target={self.leader}", "--", "env", "-i", f"--chdir={cwd or '/'}", *variables]
+        # --root: where nspawn itself runs in a chroot, the root of its mount namespace is not the machine's, and systemctl would call itself offline.
+        inside = ["nsenter", "--all", "--root", f"--target={self.leader}", "--", "env", "-i", f"--chdir={cwd or '/'}", *variables]
         switch = ["runuser", "-u", user, "--"] if user else []
         return subprocess.Popen(
             [*enter, *inside, *switch, *argv],
