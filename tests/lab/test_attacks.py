@@ -1,4 +1,4 @@
-"""Attacks of an unprivileged user whose service nanod runs: FAULTS 42 to 45, and what stands in SYSTEMD.md 5, tried on a real systemd."""
+"""Attacks of an unprivileged user whose service nanod runs, tried on a real systemd."""
 
 from __future__ import annotations
 
