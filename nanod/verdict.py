@@ -321,11 +321,16 @@ def _severity(hooks: Sequence[HookName], record: HookResult) -> str:
 def hook_text(record: HookResult) -> str:
     """`hook prestart/migrate exited with status 3`."""
     name = f"hook {record.phase}/{record.name}" if record.phase != _INSTALL else "install"
+    return f"{name} {end_text(record)}"
+
+
+def end_text(record: HookResult) -> str:
+    """`exited with status 3`."""
     if record.status == 124:
-        return f"{name} ran into its timeout"
+        return "ran into its timeout"
     if 128 < record.status < 128 + signal.NSIG:
-        return f"{name} was killed by {signal_name(record.status - 128)}"
-    return f"{name} exited with status {record.status}"
+        return f"was killed by {signal_name(record.status - 128)}"
+    return f"exited with status {record.status}"
 
 
 def signal_name(number: int) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nanod.status import AppStatus, DriftKind, Health, HookStatus, ServiceStatus
 from nanod.values import TimeSpan
-from nanod.verdict import hook_text
+from nanod.verdict import end_text
 from nanod.view.tty import clean, columns
 from nanod.view.verdict import apply_command, reason_data, sentence
 
@@ -89,7 +89,7 @@ def _result(hook: HookStatus) -> str:
 def _ran(hook: HookStatus, now: int) -> str:
     if hook.record is None:
         return ""
-    how = f"{hook_text(hook.record).removeprefix(f'hook {hook.hook.phase}/{hook.hook.name} ')}, " if hook.record.status else ""
+    how = f"{end_text(hook.record)}, " if hook.record.status else ""
     return f"{how}took {_took(hook.record.duration_ms)}, {age(now - hook.record.at)} ago"
 
 

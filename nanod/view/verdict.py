@@ -54,7 +54,7 @@ def sentence(item: ServiceVerdict) -> str:
     """`cannot start shop-web: hook prestart/migrate exited with status 3 (given up after 5 failed starts)`."""
     chain = ": ".join(reason.text for reason in item.reasons if reason.kind not in _ASIDE)
     aside = "".join(f" ({reason.text})" for reason in item.reasons if reason.kind in _ASIDE)
-    return f"{item.headline}: {chain}{aside}" if chain else item.headline + aside
+    return ": ".join(part for part in (item.headline, chain) if part) + aside
 
 
 def apply_command(spec: str, env: str | None) -> str:

@@ -86,6 +86,11 @@ def test_what_is_left_of_a_removal_names_the_removal() -> None:
     assert outcome_data(replace(outcome, left=(), interrupted=False))["verdict"] == "removed"
 
 
+def test_a_masked_service_has_a_sentence_without_a_head() -> None:
+    masked = replace(failed(), status=Status.MASKED)
+    assert sentence(judge("shop", [masked], [], {}).services[0]) == "its unit is masked"
+
+
 def test_the_command_to_go_on_with_can_be_typed() -> None:
     assert apply_command("/srv/my shop.yaml", "stage") == "nanod apply -e stage '/srv/my shop.yaml'"
     assert apply_command("<stdin>", None) == "nanod apply -"
