@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nanod.errors import NanodError
 from nanod.plan import departures, plan_token, stop_order
 from nanod.steps import AnyStep, Cause, CauseKind, DaemonReload, Forget, ForgetApp, Note, Plan, Purge, RemoveUnit, Stop, Unlink
 from nanod.units.names import ONCE
@@ -25,7 +26,16 @@ _DIRECTORIES = {("Service", "StateDirectory"): "/var/lib", ("Service", "CacheDir
 
 
 def plan_removal(manifest: Manifest, snapshot: Snapshot, *, purge: bool = False, others: Iterable[Manifest] = ()) -> Plan:
-    """Stopped with its hooks, last started first; then files, one daemon-reload, the record. `others`: the host's other apps, for shared volumes."""
+    """Stopped with its hooks, last started first; then files, one daemon-reload, the record. `others`: the host's other apps, for shared volumes.
+
+    Raises NanodError when nothing of the app is where it should be, and it runs.
+    """
+    left = _left_alone(manifest, snapshot)
+    if left and not any(name in snapshot.files for name in manifest.units):
+        raise NanodError(
+            f"cannot remove {manifest.app}: systemd has {left[0]}, and its file is not in the unit directory",
+            hint="'systemctl daemon-reload' where the files were deleted by hand; --unit-dir where they are in another directory",
+        )
     gone = departures(stop_order(manifest), snapshot, _CAUSE)
     stops = [step for step in gone if isinstance(step, Stop)]
     removals = [step for step in gone if isinstance(step, RemoveUnit)]
@@ -42,11 +52,18 @@ def plan_removal(manifest: Manifest, snapshot: Snapshot, *, purge: bool = False,
         app=manifest.app,
         wanted=None,
         steps=tuple(steps),
-        notes=tuple(_notes(manifest, shared, purge=purge)),
+        notes=(*_notes(manifest, shared, purge=purge), *(Note(kind="kept", subject=name, text="stays: its file is not nanod's") for name in left)),
         manifest=None,
         before=manifest,
         token=plan_token(manifest, steps, ()),
     )
+
+
+def _left_alone(manifest: Manifest, snapshot: Snapshot) -> list[str]:
+    """Units of the app that PID 1 has at work from a file which is not ours; see `departures`. A slice needs no file to be there."""
+    states = {name: snapshot.units[name] for name in sorted(manifest.units) if name in snapshot.units and name not in snapshot.files}
+    at_work = [name for name, state in states.items() if state.load == "loaded" and state.active not in ("inactive", "failed")]
+    return [name for name in at_work if not name.endswith(".slice")]
 
 
 def _data(manifest: Manifest, snapshot: Snapshot) -> Iterator[str]:

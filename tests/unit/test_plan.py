@@ -398,6 +398,18 @@ def test_removal_stops_in_reverse_then_deletes_and_keeps_data() -> None:
     assert purged == ["purge /srv/shop", "purge /var/cache/db", "purge /var/lib/web", "purge /var/lib/private/web"]
 
 
+def test_a_removal_that_would_leave_what_runs_is_refused_or_says_so() -> None:
+    wanted = AppBuilder().service("db").service("web").build()
+    manifest = applied(wanted)
+    there = snapshot_of(wanted, manifest)
+    with pytest.raises(NanodError, match=r"cannot remove shop: systemd has shop-db\.service, and its file is not in the unit dir") as elsewhere:
+        plan_removal(manifest, replace(there, files={}))
+    assert "--unit-dir" in elsewhere.value.hint
+    taken = replace(there, files={name: text for name, text in there.files.items() if name != "shop-web.service"})
+    assert [note.subject for note in plan_removal(manifest, taken).notes] == ["shop-web.service"]
+    assert plan_removal(manifest, there).notes == ()
+
+
 def test_purge_leaves_what_it_did_not_make_and_what_others_use() -> None:
     wanted = AppBuilder().service("web").volume("/srv/old").volume("/srv/shared").build()
     manifest = applied(wanted, made=("/srv/shared",))
