@@ -8,19 +8,19 @@ import signal
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from nanod.apply import Host
 from nanod.cli import console, flow
 from nanod.diagnostics import Report
-from nanod.errors import NanodError, SpecError
+from nanod.errors import NanodError, SpecError, UsageError
 from nanod.host import facts
 from nanod.host.clock import SystemClock
 from nanod.host.journal import Journalctl
 from nanod.host.lock import host_lock
 from nanod.host.safety import ROOT, check_credentials, check_root_environment, check_root_programs, check_root_volumes, unsafe
-from nanod.host.snapshot import snapshot
+from nanod.host.snapshot import LOAD_PATH, snapshot
 from nanod.host.store import LocalStore
 from nanod.host.systemd import DBusSystemd
 from nanod.host.verify import verify
@@ -55,9 +55,13 @@ class Planned:
 
 
 def here(unit_dir: str | None = None) -> Here:
+    """Raises UsageError for a directory in which systemd looks for no units: what is written there could not be started."""
+    unit_dir = str(PurePath(unit_dir or UNIT_DIRECTORY))
+    if unit_dir not in LOAD_PATH:
+        raise UsageError(f"cannot use {unit_dir}: systemd does not look for units there", hint="--unit-dir /run/systemd/system is such a place")
     return Here(
         systemd=DBusSystemd(),
-        store=LocalStore(unit_dir=unit_dir or UNIT_DIRECTORY),
+        store=LocalStore(unit_dir=unit_dir),
         journal=Journalctl(),
         clock=SystemClock(),
         digests=facts.digests,

@@ -241,6 +241,13 @@ def test_an_app_that_is_not_there(world: _World, words: list[str], capsys: pytes
     assert world.systemd.calls == []
 
 
+def test_a_directory_that_systemd_does_not_read_is_no_place_for_units(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(facts, "is_systemd", lambda: True)
+    assert main(["status", "--unit-dir", "/srv/units"]) == 2
+    assert "cannot use /srv/units: systemd does not look for units there" in capsys.readouterr().err
+    assert host.here("/run/systemd/system/").store.unit_dir == "/run/systemd/system"
+
+
 def test_busy_exits_with_5(world: _World, spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def locked(*_: object, **__: object) -> None:
         raise BusyError("busy: held by pid 7 (nanod apply other.yaml)")
