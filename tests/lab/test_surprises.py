@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
 PLAIN = {"command": "sleep infinity", "working_dir": "/", "settle": "0s", "user": "www-data"}
 ONCE = {"restart": {"policy": "no"}}
-NOTES = f"{DIRECTORY}/review"
+NOTES = f"{DIRECTORY}/odd"
 CAPABILITIES = f"grep CapEff /proc/self/status >{NOTES}/"
 LATE = "import time; time.sleep(600)"
 
 
-@pytest.fixture(scope="module")
-def app(machine: Machine) -> App:
-    found = App.on(machine, "review")
+@pytest.fixture(scope="module", params=["machine", "machine257"])
+def app(request: pytest.FixtureRequest) -> App:
+    machine: Machine = request.getfixturevalue(request.param)
+    found = App.on(machine, "odd")
     machine.path(NOTES).mkdir()
     machine.path(NOTES).chmod(0o777)
     return found
@@ -72,7 +73,7 @@ def test_a_short_deploy_scoped_hook_behind_a_gate_says_what_it_waited_for(app: A
         },
         status=4,
     )
-    assert "review-db.service did not come up" in done.out, done.out
+    assert "odd-db.service did not come up" in done.out, done.out
     app.remove()
 
 
@@ -107,7 +108,7 @@ def test_ready_is_waited_for_as_long_as_asked_and_a_taken_port_is_no_health(app:
 def test_an_empty_unit_file_is_put_back_and_its_service_runs_on(app: App) -> None:
     app.apply({"web": PLAIN})
     before = app.pid("web")
-    app.machine.path("/etc/systemd/system/review-web.service").write_text("")
+    app.machine.path("/etc/systemd/system/odd-web.service").write_text("")
     app.apply()
     assert app.pid("web") == before
     assert app.show("web", "NeedDaemonReload") == "no"
@@ -122,7 +123,7 @@ def test_ready_hooks_run_once_per_start_whoever_else_starts(app: App) -> None:
     app.apply({"db": PLAIN | {"hooks": hooks}, "web": PLAIN | {"requires": ["db"], "hooks": hooks, "restart": {"delay": "50ms"}}})
     app.until_step("ready db")
     app.until_step("ready web")
-    app.systemctl("start", "review.target", app.unit("db"))
+    app.systemctl("start", "odd.target", app.unit("db"))
     app.crash("web")
     app.until_step("ready web", 2)
     app.apply()
