@@ -107,7 +107,6 @@ def test_django(machine: Machine) -> None:
 
 
 @pytest.mark.row("NK-11")
-@pytest.mark.skipif(not (shutil.which("node") and shutil.which("pg_lsclusters")), reason="needs nodejs and postgresql")
 def test_node_with_the_postgresql_of_debian(machine: Machine) -> None:
     nanod(machine, "apply", "node-postgres/notes.yaml")
     _notes(machine, 3000)
@@ -116,7 +115,6 @@ def test_node_with_the_postgresql_of_debian(machine: Machine) -> None:
 
 
 @pytest.mark.row("NK-1", "NK-11", "BX-3")
-@pytest.mark.skipif(not (shutil.which("node") and shutil.which("pg_lsclusters")), reason="needs nodejs and postgresql")
 def test_node_with_a_postgresql_of_its_own(machine: Machine) -> None:
     nanod(machine, "apply", "node-postgres/own.yaml")
     _notes(machine, 3001)
