@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nanod.compile.part import ENV, SLACK, App, as_user, beside, credentials, environment, identity, lib
-from nanod.compile.sandbox import DEFAULT, show_places
+from nanod.compile.sandbox import DEFAULT, confine
 from nanod.units.names import ONCE, SENTINEL
 from nanod.units.unitset import Role
 from nanod.values import TimeSpan, digest
@@ -17,6 +17,9 @@ from nanod.values import TimeSpan, digest
 if TYPE_CHECKING:
     from nanod.spec.model import Provisioning, Service
     from nanod.units.unitfile import UnitBuilder, UnitFile
+
+_SANDBOX = DEFAULT | {"ProtectSystem": "strict", "ProtectHome": "read-only"}
+"""`context: sandbox`: a temporary one of its own, in which only the volumes are writable."""
 
 
 def provision_unit(app: App, service: Service) -> UnitFile | None:
@@ -38,8 +41,8 @@ def provision_unit(app: App, service: Service) -> UnitFile | None:
     environment(unit, app, service)
     credentials(unit, service)
     if step.sandboxed:
-        _sandboxed(unit, service)
-    _install_line(unit, app, service, sentinel)
+        confine(unit, service, _SANDBOX, step.at("context"))
+    _install_lines(unit, app, service, step, sentinel)
     # Waiting for the lock, every try, and the pauses between them; the program itself bounds each (a oneshot has no start timeout of its own).
     total = step.timeout + step.timeout * (step.retries + 1) + SLACK + TimeSpan.parse("6s") * step.retries
     unit.raw("Service", "TimeoutStartSec", total, step.at("timeout"))
@@ -55,33 +58,16 @@ def sentinel_path(app: App, service: Service, step: Provisioning) -> str:
     return f"{ONCE}/{app.names.app}-{service.name}-provision-{name}"
 
 
-def _install_line(unit: UnitBuilder, app: App, service: Service, sentinel: str) -> None:
-    step = service.provisioning
-    assert step is not None
+def _install_lines(unit: UnitBuilder, app: App, service: Service, step: Provisioning, sentinel: str) -> None:
+    """Everything runs as the service's user. Only a sentinel without a volume is root's, and then a line of root's own writes it."""
     volume = service.volumes[0] if service.volumes else ""
     wait = step.timeout.in_seconds if not step.timeout.is_forever else "86400"
-    words = [lib("provision"), sentinel, volume, wait, step.timeout.in_seconds, str(step.retries), *step.creates, "--"]
-    named = [ENV, "LIFECYCLE_PHASE=install", "NANOD_HOOK=install"]
-    user = as_user(app, service)
-    if not volume:
-        # The sentinel is root's, so root's program runs the install as the user.
-        unit.exec("ExecStart", [*named, *words, *user, *step.install.argv], step.at("install"), prefix="+")
-    elif step.sandboxed or not service.dynamic_user:
-        unit.exec("ExecStart", [*named, *words, *step.install.argv], step.at("install"))
+    words = [lib("provision"), sentinel, volume, wait, step.timeout.in_seconds, str(step.retries), *step.creates, "--", *step.install.argv]
+    line = [ENV, "LIFECYCLE_PHASE=install", "NANOD_HOOK=install", *words]
+    if service.dynamic_user and not step.sandboxed:
+        # A dynamic user is always in a sandbox; the host's context is outside.
+        unit.exec("ExecStart", [*as_user(app, service), *line], step.at("install"), prefix="+")
     else:
-        unit.exec("ExecStart", [*user, *named, *words, *step.install.argv], step.at("install"), prefix="+")
-
-
-def _sandboxed(unit: UnitBuilder, service: Service) -> None:
-    """`context: sandbox`: a temporary one of its own, in which only the volumes are writable."""
-    step = service.provisioning
-    assert step is not None
-    origin = step.at("context")
-    for key, value in (DEFAULT | {"ProtectSystem": "strict", "ProtectHome": "read-only"}).items():
-        if key == "SystemCallArchitectures":
-            unit.words("Service", key, [value], origin)
-        else:
-            unit.raw("Service", key, value, origin)
-    if service.volumes and not service.dynamic_user:
-        unit.words("Service", "ReadWritePaths", service.volumes, origin)
-    show_places(unit, service)
+        unit.exec("ExecStart", line, step.at("install"))
+    if not volume:
+        unit.exec("ExecStartPost", [lib("stamp"), sentinel], step.at("install"), prefix="+")

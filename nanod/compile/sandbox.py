@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from nanod.spec.model import Sandbox
 
 if TYPE_CHECKING:
-    from nanod.diagnostics import Report
+    from collections.abc import Mapping
+
+    from nanod.diagnostics import Mark, Report
     from nanod.spec.model import Service
     from nanod.units.unitfile import UnitBuilder
 
@@ -48,24 +50,26 @@ def has_namespace(service: Service) -> bool:
 
 
 def sandbox(unit: UnitBuilder, service: Service) -> None:
-    """The service's profile, and its volumes, which are all writable."""
-    origin = service.at("sandbox")
-    for key, value in PROFILES[service.sandbox].items():
+    """The service's own profile."""
+    confine(unit, service, PROFILES[service.sandbox], service.at("sandbox"))
+
+
+def confine(unit: UnitBuilder, service: Service, profile: Mapping[str, str], origin: Mark) -> None:
+    """A profile, and in it the service's volumes, which are all writable.
+
+    Behind PrivateTmp= there is a /tmp of its own, and in it the service's own working directory and volumes (tried on 252 and 257).
+    """
+    for key, value in profile.items():
         if key in _LISTS:
             unit.words("Service", key, value.split(), origin)
         else:
             unit.raw("Service", key, value, origin)
-    if service.volumes and not service.dynamic_user and service.sandbox is not Sandbox.OFF:
+    if service.volumes and profile and not service.dynamic_user:
         unit.words("Service", "ReadWritePaths", service.volumes, service.at("volumes"))
-    if has_namespace(service):
-        show_places(unit, service)
-
-
-def show_places(unit: UnitBuilder, service: Service) -> None:
-    """Behind PrivateTmp= the service has a /tmp of its own, and in it its own working directory and volumes (tried on 252 and 257)."""
-    for path, key in _places(service).items():
-        if _is_temporary(path):
-            unit.words("Service", "BindPaths", [path], service.at(key))
+    if profile or service.dynamic_user:
+        for path, key in _places(service).items():
+            if _is_temporary(path):
+                unit.words("Service", "BindPaths", [path], service.at(key))
 
 
 def check_paths(report: Report, service: Service) -> None:

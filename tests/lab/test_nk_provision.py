@@ -284,3 +284,29 @@ def test_a_volume_where_somebody_else_may_plant_a_link_is_refused(machine: Machi
     assert planted or not machine.path(volume).exists()
     assert sentinels(app, "/etc") == []
     assert not machine.path("/etc/systemd/system/unsafe-web.service").exists()
+
+
+@pytest.mark.row("NK-1")
+@pytest.mark.parametrize("on", ["machine", "machine257"])
+@pytest.mark.parametrize("identity", [{"user": "root"}, {"user": "www-data"}, {"dynamic_user": True}], ids=["root", "user", "dynamic"])
+@pytest.mark.parametrize("has_volume", [True, False], ids=["volume", "none"])
+def test_a_sandboxed_install_writes_to_the_volumes_alone_and_once(
+    on: str, identity: dict[str, Any], has_volume: bool, request: pytest.FixtureRequest
+) -> None:
+    app = App.on(request.getfixturevalue(on), "boxed")
+    machine, volume = app.machine, "/var/lib/boxed-volume"
+    machine.run(["install", "--directory", "--mode=777", "/srv/outside"])
+    machine.run(["rm", "-rf", "/srv/outside/made", "/tmp/made"])
+    # The sandbox says no to every user; a journal line is all that is left of an install without a volume.
+    install = "! touch /srv/outside/made && : >/tmp/made && echo installed once >&2" + (" && touch mine" if has_volume else "")
+    web = {"command": "sleep infinity", "settle": "0s", "provisioning": {"install": install, "context": "sandbox"}} | identity
+    place = {"volume": volume, "working_dir": volume} if has_volume else {"working_dir": "/"}
+    app.apply({"web": web | place})
+    app.systemctl("restart", "boxed-web")
+    assert app.is_up("web")
+    assert not machine.path("/srv/outside/made").exists()
+    assert not machine.path("/tmp/made").exists(), "it has a /tmp of its own"
+    told = machine.run(["journalctl", "--output=cat", "--unit=boxed-web-provision.service", "--grep=^installed once$"]).out
+    app.remove("--purge")
+    machine.run(["journalctl", "--rotate", "--vacuum-time=1us"])
+    assert told.split("\n").count("installed once") == 1
