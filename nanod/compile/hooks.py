@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nanod.compile.part import ENV, SLACK, App, as_user, beside, credentials, environment, identity, lib, user_name
 from nanod.compile.sandbox import has_namespace, sandbox
-from nanod.phases import Context, Listing, OnFailure, Scope, phase_of
+from nanod.phases import HOOK_PHASES, Context, Listing, OnFailure, Scope, phase_of
 from nanod.spec.model import Sandbox
 from nanod.state import HookName
 from nanod.units.names import ONCE, STOPPING
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from nanod.spec.model import Hook, Service
     from nanod.units.unitfile import UnitBuilder, UnitFile
 
-_LINES = {"prestart": "ExecStartPre", "poststart": "ExecStartPost", "reload": "ExecReload", "prestop": "ExecStop", "poststop": "ExecStopPost"}
-
 
 def hooks_of(service: Service, phase: str, scope: Scope = Scope.START) -> tuple[Hook, ...]:
     return tuple(hook for hook in service.hooks.get(phase, ()) if hook.scope is scope)
@@ -33,20 +31,20 @@ def hooks_of(service: Service, phase: str, scope: Scope = Scope.START) -> tuple[
 
 def hook_lines(unit: UnitBuilder, app: App, service: Service, phase: str) -> TimeSpan:
     """Add the lines of a phase to the main unit; returns the longest time that one of them may take."""
-    hooks = hooks_of(service, phase)
-    row = phase_of(phase)
+    hooks, row = hooks_of(service, phase), phase_of(phase)
+    key = row.directive.removesuffix("=")
     if row.listing is Listing.ALL_REVERSED:
         hooks = hooks[::-1]
     until: tuple[str, ...] = ()
     longest = max((hook.timeout for hook in hooks), default=TimeSpan(0))
     if row.shared and len(hooks) > 1:
         note = f"{STOPPING}/{unit.name}"
-        unit.exec(_LINES[phase], [lib("stopping"), note], hooks[-1].at(), prefix="-+")
+        unit.exec(key, [lib("stopping"), note], hooks[-1].at(), prefix="-+")
         until = ("--until", note, max(longest, row.timeout).in_seconds)
     for hook in hooks:
         prefix, argv = hook_line(app, service, hook, until)
         ignore = "" if hook.on_failure is OnFailure.FAIL else "-"
-        unit.exec(_LINES[phase], argv, hook.at(), prefix=ignore + prefix)
+        unit.exec(key, argv, hook.at(), prefix=ignore + prefix)
     return longest + SLACK if hooks else TimeSpan(0)
 
 
@@ -153,7 +151,7 @@ def hook_names(app: App, service: Service) -> tuple[HookName, ...]:
     """All hooks of a service, as status and history name them, in the order of the lifecycle."""
     names = app.names
     found = [HookName(phase="install", name="install", unit=names.provision(service.name), on_failure="fail")] if service.provisioning else []
-    for phase in ("prestart", "poststart", "ready", "reload", "prestop", "poststop"):
+    for phase in HOOK_PHASES:
         for hook in service.hooks.get(phase, ()):
             unit = names.service(service.name)
             if phase == "ready":
