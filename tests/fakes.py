@@ -325,7 +325,6 @@ class AppBuilder:
         return UnitSet(
             app=self.app,
             spec_file="/srv/shop.yaml",
-            project=self.app,
             env=None,
             target=target,
             slice=slice_,

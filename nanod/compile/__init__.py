@@ -10,7 +10,7 @@ from nanod.compile.failure import failure_unit
 from nanod.compile.group import slice_unit, target_unit
 from nanod.compile.health import in_words
 from nanod.compile.hooks import check_secrets, hook_names, hooks_of, prestart_unit, ready_unit
-from nanod.compile.part import App, user_name
+from nanod.compile.part import App
 from nanod.compile.provision import provision_unit
 from nanod.compile.sandbox import check_paths
 from nanod.compile.service import dependency, dependency_gates, main_unit, ordered
@@ -55,7 +55,6 @@ def compile_spec(spec: Spec, target: Target) -> tuple[UnitSet | None, Report]:
         UnitSet(
             app=spec.app,
             spec_file=spec.file,
-            project=spec.project,
             env=spec.env,
             target=app.names.target,
             slice=app.names.slice,
@@ -104,6 +103,8 @@ def start_order(spec: Spec) -> list[Service]:
 def _service(app: App, service: Service, *, stays: bool) -> list[UnitFile]:
     check_secrets(app, service)
     check_paths(app.report, service)
+    if service.reload_on and "reload" not in service.hooks:
+        app.report.error(service.at("reload_on"), "reload_on needs a reload hook: systemd would have nothing to run", service.at.path)
     main = main_unit(app, service, stays=stays)
     needs = [dependency(app, need) for need in service.requires if ordered(app, need)]
     gates = [argv for _, argv in dependency_gates(app, service)]
@@ -143,8 +144,6 @@ def _facts(app: App, service: Service, made: set[str], *, stays: bool) -> Servic
         reload_on=service.reload_on,
         restart_on=service.restart_on,
         can_reload="reload" in service.hooks,
-        user=user_name(app, service),
-        dynamic_user=service.dynamic_user,
         hooks=hook_names(app, service),
         origin=service.at(),
     )
@@ -153,8 +152,6 @@ def _facts(app: App, service: Service, made: set[str], *, stays: bool) -> Servic
 def _warn(app: App, service: Service) -> None:
     if service.user == "root" and not service.dynamic_user and not service.at.written("user"):
         app.report.warning(service.at(), f"'{service.name}' runs as root: say user: or dynamic_user: true (user: root keeps root and silences this)")
-    if service.reload_on and "reload" not in service.hooks:
-        app.report.error(service.at("reload_on"), "reload_on needs a reload hook: systemd would have nothing to run", service.at.path)
     for name, value in service.environment.items():
         if value and _SECRET.search(name):
             app.report.warning(

@@ -62,8 +62,6 @@ class ServiceUnits:
     reload_on: tuple[str, ...] = ()
     restart_on: tuple[str, ...] = ()
     can_reload: bool = False
-    user: str = "root"
-    dynamic_user: bool = False
     hooks: tuple[HookName, ...] = ()
     origin: Mark
 
@@ -78,7 +76,6 @@ class UnitSet:
 
     app: str
     spec_file: str
-    project: str
     env: str | None
     target: str
     slice: str

@@ -346,7 +346,7 @@ Path("/run/systemd/system/shop-web.service.d").mkdir(parents=True, exist_ok=True
 Path("/run/systemd/system/shop-web.service.d/x.conf").write_text("[Service]\\n")
 systemd.daemon_reload()
 units = tuple(UnitFile(name=name, service="", head="", directives=()) for name in ("shop-masked.service", "shop-transient.service", "shop-web.service", "dbus.service"))
-wanted = UnitSet(app="shop", spec_file="s", project="shop", env=None, target="shop.target", slice="x", units=units, services=(), directories=(), users=(), files=(),
+wanted = UnitSet(app="shop", spec_file="s", env=None, target="shop.target", slice="x", units=units, services=(), directories=(), users=(), files=(),
                  host_units=(("multi-user.target", Mark("s")),))
 seen = snapshot(systemd, LocalStore(), wanted, None)
 path = [item.decode() for item in systemd._property(b"/org/freedesktop/systemd1", b"org.freedesktop.systemd1.Manager", "UnitPath")]

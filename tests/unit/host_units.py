@@ -29,7 +29,6 @@ def app(*units: UnitFile, services: tuple[ServiceUnits, ...] = (), **parts: obje
     return UnitSet(
         app="shop",
         spec_file="shop.yaml",
-        project="shop",
         env=None,
         target="shop.target",
         slice="nanod-shop.slice",
