@@ -40,8 +40,13 @@ def is_terminal(stream: TextIO) -> bool:
 
 def style_of(stream: TextIO) -> Style:
     """Colours on a terminal, unless NO_COLOR is set (no-color.org: to anything but empty); the width follows COLUMNS."""
-    colour = is_terminal(stream) and not os.environ.get("NO_COLOR")
-    return Style(colour=colour, width=shutil.get_terminal_size().columns)
+    terminal = is_terminal(stream)
+    return Style(
+        colour=terminal and not os.environ.get("NO_COLOR"),
+        width=shutil.get_terminal_size().columns,
+        terminal=terminal,
+        unicode=terminal and (stream.encoding or "").lower().replace("-", "") == "utf8",
+    )
 
 
 def style() -> Style:

@@ -19,6 +19,10 @@ class Style:
 
     colour: bool = False
     width: int = 80
+    terminal: bool = False
+    """Somebody reads it as it comes; elsewhere lines stay whole."""
+    unicode: bool = False
+    """A terminal that shows box drawing."""
 
     def good(self, text: str) -> str:
         return self._paint("32", text)
