@@ -10,6 +10,7 @@ safe only by its own first character.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from posixpath import normpath
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ _PATH_QUOTED = _DOUBLED | str.maketrans({"\\": "\\\\", '"': '\\"'})
 _LITERAL = ":"
 """The Exec prefix that keeps `$` as written."""
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9/._+@=,:-]+")
+_NO_NAME = re.compile(r"[\s\"'%]")
 _PROGRAM = re.compile(r"/.*|[A-Za-z0-9_.][^/]*", re.DOTALL)
 _PATH_LIMIT = 4095  # PATH_MAX without its NUL
 _NAME_LIMIT = 255  # NAME_MAX
@@ -67,7 +69,7 @@ def names(values: Iterable[str]) -> str:
     """Names apart by blanks. Their parsers differ in what they take for quotes and escapes, so only names that need none are written."""
     found = list(values)
     for name in found:
-        if not name or re.search(r"[\s\"'%]", line(name)):
+        if not name or _NO_NAME.search(line(name)):
             raise UnrepresentableError(f"{name!r} cannot stand in a list of names")
     return " ".join(found)
 
@@ -87,13 +89,17 @@ def command(argv: Sequence[str], prefix: str = "") -> str:
 
     The program must be an absolute path or a bare name, and cannot hold quotes or backslashes, whatever the quoting (`config_parse_exec`).
     """
-    program = argv[0]
-    if not _PROGRAM.fullmatch(program) or _CONTROL.search(program) or re.search(r"[\"'\\]", program) or program in (".", ".."):
-        raise UnrepresentableError(f"{program!r} is neither an absolute path nor a bare program name")
-    if program.endswith("/"):
-        raise UnrepresentableError(f"{program!r} is a directory")
-    _refuse_long_path(program)
-    return f"{prefix}{_LITERAL}{words(argv)}"
+    return f"{prefix}{_LITERAL}{' '.join([_program(argv[0]), *map(_word, argv[1:])])}"
+
+
+@lru_cache(maxsize=1024)
+def _program(word: str) -> str:
+    if not _PROGRAM.fullmatch(word) or _CONTROL.search(word) or re.search(r"[\"'\\]", word) or word in (".", ".."):
+        raise UnrepresentableError(f"{word!r} is neither an absolute path nor a bare program name")
+    if word.endswith("/"):
+        raise UnrepresentableError(f"{word!r} is a directory")
+    _refuse_long_path(word)
+    return _word(word)
 
 
 def quote(word: str) -> str:
@@ -104,6 +110,7 @@ def quote(word: str) -> str:
     return '"' + _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", escaped) + '"'
 
 
+@lru_cache(maxsize=4096)  # the same few stand in every unit of an app
 def _word(word: str) -> str:
     """Words that mean themselves stay without quotes, so that unit files stay readable; a lone `;` does not."""
     _refuse_unreadable(word)
@@ -120,6 +127,8 @@ def _path_word(value: str) -> str:
 
 
 def _refuse_unreadable(value: str) -> None:
+    if value.isascii():
+        return
     try:
         value.encode()
     except UnicodeEncodeError as bad:

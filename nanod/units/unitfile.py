@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from nanod.units import quoting
 from nanod.units.directives import Emitter, row_of
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from nanod.units.directives import Shape
 
 _SECTIONS = ("Unit", "Service", "Socket", "Timer", "Slice", "Install", "X-Nanod")
+_RANK = {section: rank for rank, section in enumerate(_SECTIONS)}
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 _ONE: dict[Emitter, Callable[[str], str]] = {Emitter.TEXT: quoting.text, Emitter.VALUE: quoting.line, Emitter.PATH: quoting.path}
 _MANY: dict[Emitter, Callable[[Iterable[str]], str]] = {
@@ -26,8 +28,7 @@ _MANY: dict[Emitter, Callable[[Iterable[str]], str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Directive:
+class Directive(NamedTuple):
     """`Key=text` in a section, as written to disk, and the place in the spec that made it."""
 
     section: str
@@ -77,24 +78,19 @@ class UnitBuilder:
     def raw(self, section: str, key: str, value: object, origin: Mark) -> None:
         """One value, to the end of the line: path, description, name, number, time span, boolean."""
         text = ("yes" if value else "no") if isinstance(value, bool) else str(value)
-        row = row_of(section, key)
-        write = _ONE[row.emitter]
-        self._add(section, key, origin, lambda: write(_shaped(row.shape, text)))
+        self._add(section, key, origin, _one, text)
 
     def words(self, section: str, key: str, values: Iterable[str], origin: Mark) -> None:
         """Several on one line: environment assignments, paths of ReadWritePaths=, unit names, capability names."""
-        row = row_of(section, key)
-        write = _MANY[row.emitter]
-        self._add(section, key, origin, lambda: write([_shaped(row.shape, value) for value in values]))
+        self._add(section, key, origin, _many, tuple(values))
 
     def exec(self, key: str, argv: Sequence[str], origin: Mark, prefix: str = "") -> None:
         """A command line. `prefix`: systemd's `-`, `+`, `!`; `:` is always there, so `$` stays as written."""
-        assert row_of("Service", key).emitter is Emitter.EXEC
-        self._add("Service", key, origin, lambda: quoting.command(argv, prefix))
+        self._add("Service", key, origin, _command, argv, prefix)
 
     def live(self, section: str, key: str, text: str, origin: Mark) -> None:
         """A directive of the spec's own `systemd:` block: specifiers stay live, an empty value resets."""
-        self._add(section, key, origin, lambda: quoting.line(text) if text else "")
+        self._add(section, key, origin, _live, text)
 
     def drop(self, section: str, key: str) -> None:
         """Take back every line of a directive."""
@@ -102,16 +98,41 @@ class UnitBuilder:
 
     def finish(self) -> UnitFile:
         """Sections in systemd's customary order; within one, directives in the order in which they were added."""
-        ordered = sorted(self.directives, key=lambda item: _SECTIONS.index(item.section))
+        ordered = sorted(self.directives, key=lambda item: _RANK[item.section])
         return UnitFile(name=self.name, service=self.service, head=self.head, directives=tuple(ordered))
 
-    def _add(self, section: str, key: str, origin: Mark, write: Callable[[], str]) -> None:
+    def _add(self, section: str, key: str, origin: Mark, write: Callable[..., str], *what: object) -> None:
         try:
-            text = _fitting(section, key, write())
+            text = write(section, key, *what)
+            _refuse_long_line(text)
         except UnrepresentableError as refused:
             self.report.error(origin, f"cannot write {key if _KEY.fullmatch(key) else repr(key)}= for systemd: {refused}")
         else:
-            self.directives.append(Directive(section=section, key=key, text=text, origin=origin))
+            self.directives.append(Directive(section, key, text, origin))
+
+
+@lru_cache(maxsize=4096)  # most lines of a unit stand in the other units, too
+def _one(section: str, key: str, text: str) -> str:
+    row = row_of(section, key)
+    return _ONE[row.emitter](_shaped(row.shape, text))
+
+
+@lru_cache(maxsize=4096)
+def _many(section: str, key: str, values: tuple[str, ...]) -> str:
+    row = row_of(section, key)
+    return _MANY[row.emitter]([_shaped(row.shape, value) for value in values])
+
+
+def _command(section: str, key: str, argv: Sequence[str], prefix: str) -> str:
+    assert row_of(section, key).emitter is Emitter.EXEC
+    return quoting.command(argv, prefix)
+
+
+def _live(section: str, key: str, text: str) -> str:
+    """Section and key are the spec's own here, and could hold a line break, too."""
+    if section not in _SECTIONS or not _KEY.fullmatch(key):
+        raise UnrepresentableError(f"[{section!r}] {key!r} is no section and directive")
+    return quoting.line(text) if text else ""
 
 
 def _shaped(shape: Shape | None, value: str) -> str:
@@ -120,13 +141,9 @@ def _shaped(shape: Shape | None, value: str) -> str:
     return value
 
 
-def _fitting(section: str, key: str, text: str) -> str:
-    """Section and key come from the spec's `systemd:` block, and could hold a line break, too."""
-    if section not in _SECTIONS or not _KEY.fullmatch(key):
-        raise UnrepresentableError(f"[{section!r}] {key!r} is no section and directive")
-    if (size := len(text.encode())) > quoting.LINE_LIMIT:
+def _refuse_long_line(text: str) -> None:
+    if len(text) > quoting.LINE_LIMIT // 4 and (size := len(text.encode())) > quoting.LINE_LIMIT:
         raise UnrepresentableError(f"a line has at most {quoting.LINE_LIMIT} bytes, this one has {size}")
-    return text
 
 
 def parse(text: str) -> tuple[tuple[str, str, str], ...]:
