@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nanod.compile.failure import failure_unit
 from nanod.compile.group import slice_unit, target_unit
 from nanod.compile.health import in_words
-from nanod.compile.hooks import check_secrets, hook_names, hooks_of, prestart_unit, ready_unit
+from nanod.compile.hooks import check_secrets, hook_names, prestart_unit, ready_unit
 from nanod.compile.part import App
 from nanod.compile.provision import provision_unit
 from nanod.compile.sandbox import check_paths
 from nanod.compile.service import dependency, dependency_gates, main_unit, ordered
 from nanod.compile.target import Target
 from nanod.diagnostics import Report
-from nanod.phases import Scope
 from nanod.spec.model import Condition, Kind
-from nanod.units.directives import Cost, cost_of
 from nanod.units.names import AppNames, check_names
 from nanod.units.unitset import Directory, ServiceUnits, UnitSet
 
@@ -36,7 +33,6 @@ _SECRET = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|PRIVATE_KEY|API_KEY)S?$")
 def compile_spec(spec: Spec, target: Target) -> tuple[UnitSet | None, Report]:
     """Compile, or say at which places of the spec it cannot be done. The Report may hold warnings and notes beside a UnitSet."""
     report = Report()
-    spec = replace(spec, services={name: _canonical(service) for name, service in spec.services.items()})
     app = App(spec=spec, target=target, names=AppNames(spec.app), report=report)
     for name, message in check_names(app.names, tuple(spec.services)):
         report.error(spec.services[name].at() if name in spec.services else spec.at("project"), message)
@@ -69,21 +65,6 @@ def compile_spec(spec: Spec, target: Target) -> tuple[UnitSet | None, Report]:
     )
 
 
-def _canonical(service: Service) -> Service:
-    """Where the order of a spec means nothing, units have one of their own: moving lines of a spec about restarts nothing."""
-    return replace(
-        service,
-        environment=dict(sorted(service.environment.items())),
-        credentials=tuple(sorted(service.credentials, key=lambda item: item.name)),
-        requires=tuple(sorted(service.requires, key=lambda item: item.target)),
-        systemd={section: dict(sorted(keys.items())) for section, keys in sorted(service.systemd.items())},
-        hooks={
-            phase: tuple(replace(hook, environment=dict(sorted(hook.environment.items()))) for hook in hooks)
-            for phase, hooks in service.hooks.items()
-        },
-    )
-
-
 def start_order(spec: Spec) -> list[Service]:
     """Services, each after all that it requires or stands after; otherwise as written. The spec has no cycles, the loader has seen to it."""
     done: dict[str, Service] = {}
@@ -108,13 +89,10 @@ def _service(app: App, service: Service, *, stays: bool) -> list[UnitFile]:
     main = main_unit(app, service, stays=stays)
     needs = [dependency(app, need) for need in service.requires if ordered(app, need)]
     gates = [argv for _, argv in dependency_gates(app, service)]
-    deploy = [word for hook in hooks_of(service, "prestart", Scope.DEPLOY) for word in hook.run.argv]
-    # What asks for another process asks for its deployment too; a changed limit or timeout does not.
-    content = "\n".join([*(f"{item.key}={item.text}" for item in main.directives if cost_of(item.section, item.key) >= Cost.RESTART), *deploy])
     made = (
         main,
         provision_unit(app, service),
-        prestart_unit(app, service, needs, gates, content),
+        prestart_unit(app, service, needs, gates, main),
         ready_unit(app, service),
         failure_unit(app, service),
     )

@@ -14,6 +14,7 @@ from nanod.compile.sandbox import has_namespace, sandbox
 from nanod.phases import HOOK_PHASES, Context, Listing, OnFailure, Scope, phase_of
 from nanod.spec.model import Sandbox
 from nanod.state import HookName
+from nanod.units.directives import Cost, cost_of
 from nanod.units.names import ONCE, STOPPING
 from nanod.units.unitset import Role
 from nanod.values import TimeSpan, digest
@@ -78,7 +79,7 @@ def hook_line(app: App, service: Service, hook: Hook, until: tuple[str, ...] = (
     return "!", [*as_user(app, service, hook.user), *run]
 
 
-def prestart_unit(app: App, service: Service, needs: Iterable[str], gates: Sequence[list[str]], content: str) -> UnitFile | None:
+def prestart_unit(app: App, service: Service, needs: Iterable[str], gates: Sequence[list[str]], main: UnitFile) -> UnitFile | None:
     """Deploy-scoped prestart hooks: a oneshot that a stamp keeps from running twice for the same content of the service.
 
     apply starts it alone, after the reload and before it touches the service: when a hook fails, the old processes still serve.
@@ -88,7 +89,7 @@ def prestart_unit(app: App, service: Service, needs: Iterable[str], gates: Seque
         return None
     origin = hooks[0].at()
     unit = app.builder(app.names.prestart(service.name), Role.PRESTART, service)
-    stamp = f"{ONCE}/{unit.name.removesuffix('.service')}-{digest(content)[:16]}"
+    stamp = f"{ONCE}/{unit.name.removesuffix('.service')}-{digest(_content(main, hooks))[:16]}"
     beside(unit, app, f"Prestart hooks, once per content, of {service.name} of {app.names.app}", origin)
     if service.provisioning:
         unit.words("Unit", "Requires", [app.names.provision(service.name)], origin)
@@ -112,6 +113,12 @@ def prestart_unit(app: App, service: Service, needs: Iterable[str], gates: Seque
     waits = [TimeSpan.seconds(int(gate[1])) for gate in gates]
     unit.raw("Service", "TimeoutStartSec", max((*waits, *(hook.timeout for hook in hooks))) + SLACK, origin)
     return unit.finish()
+
+
+def _content(main: UnitFile, hooks: Iterable[Hook]) -> str:
+    """What asks for another process asks for its deployment too; a changed limit or timeout does not."""
+    lines = [f"{item.key}={item.text}" for item in main.directives if cost_of(item.section, item.key) >= Cost.RESTART]
+    return "\n".join([*lines, *(word for hook in hooks for word in hook.run.argv)])
 
 
 def ready_unit(app: App, service: Service) -> UnitFile | None:

@@ -10,11 +10,11 @@ from nanod.units.unitfile import UnitBuilder
 from nanod.values import TimeSpan, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from nanod.compile.target import Target
     from nanod.diagnostics import Mark, Report
-    from nanod.spec.model import Service, Spec
+    from nanod.spec.model import Credential, Service, Spec
     from nanod.units.unitset import Role
 
 ENV = "/usr/bin/env"
@@ -125,8 +125,13 @@ def environment(unit: UnitBuilder, app: App, service: Service) -> None:
 
 
 def credentials(unit: UnitBuilder, service: Service) -> None:
-    for item in service.credentials:
+    for item in by_name(service.credentials):
         unit.raw("Service", "LoadCredential", f"{item.name}:{item.file}", service.at("credentials", item.name))
+
+
+def by_name(credentials: Iterable[Credential]) -> list[Credential]:
+    """Moving lines of a spec about restarts nothing."""
+    return sorted(credentials, key=lambda item: item.name)
 
 
 def beside(unit: UnitBuilder, app: App, description: str, origin: Mark) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nanod.compile.health import gate_line
 from nanod.compile.hooks import hook_lines, hooks_of
-from nanod.compile.part import ENV, SLACK, App, command, credentials, environment, identity, lib
+from nanod.compile.part import ENV, SLACK, App, by_name, command, credentials, environment, identity, lib
 from nanod.compile.sandbox import sandbox
 from nanod.phases import Scope
 from nanod.spec.model import Condition, Kind, ProbeKind, RestartPolicy
@@ -158,7 +158,7 @@ def _main_line(service: Service) -> list[str]:
     """The command, and in front of it what the process needs before it starts: its secrets in the environment, and deafness to SIGHUP."""
     assert service.command is not None
     argv = command(service.command.argv)
-    if exported := [item for item in service.credentials if item.env]:
+    if exported := [item for item in by_name(service.credentials) if item.env]:
         script = "".join(f'{item.env}=$(cat "$CREDENTIALS_DIRECTORY/{item.name}") && export {item.env} && ' for item in exported)
         argv = ["/bin/sh", "-c", f'{script}exec "$@"', "sh", *argv]
     if service.stop.ignore_hup and not hooks_of(service, "reload") and service.kind is not Kind.SCRIPT:

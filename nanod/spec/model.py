@@ -2,6 +2,7 @@
 
 Every value has `at`: `item.at("stop", "timeout")` is the place of that key, or the nearest enclosing place when nobody wrote it;
 `item.at.written("stop", "timeout")` tells a value that was written from a default.
+Where the order of a spec means nothing to its units (environment, requires, `systemd:`), there is one order: moving lines about restarts nothing.
 Paths are absolute and normalised. Numbers of time and size are `nanod.values`.
 """
 

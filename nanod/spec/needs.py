@@ -45,7 +45,7 @@ def requires(context: Context, group: Group, service: Place) -> tuple[Requiremen
             context.findings.error(item, f"{shown(target)} stands in 'requires' twice")
         elif _is_known(context, group, service, item, target):
             found[target] = _requirement(context, group, item, target)
-    return tuple(found.values())
+    return tuple(found[target] for target in sorted(found))
 
 
 def after(context: Context, group: Group, service: Place) -> tuple[str, ...]:

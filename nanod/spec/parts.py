@@ -174,9 +174,9 @@ def directives(context: Context, service: Place) -> tuple[dict[str, dict[str, tu
     found: dict[str, dict[str, tuple[str, ...]]] = {}
     replaced = set()
     block = service.below("systemd")
-    for section in block.map if block else ():
+    for section in sorted(block.map) if block else ():
         place = block.below(section) if block else None
-        for key, value in place.map.items() if place else ():
+        for key, value in sorted(place.map.items()) if place else ():
             if (why := _REFUSED.get(key)) or key.startswith("X-Nanod-"):
                 message = f"'{key}' cannot be set here: {why or 'it is how nanod knows its own units'}"
                 context.findings.error(service, message, "systemd", section, key, on_key=True)

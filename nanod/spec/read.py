@@ -149,14 +149,14 @@ def paths(context: Context, place: Place, key: str, base: str | None) -> tuple[s
 
 
 def environment(context: Context, place: Place, key: str = "environment") -> dict[str, str]:
-    """The variables of one mapping; NANOD_ is nanod's own."""
+    """The variables of one mapping, sorted; NANOD_ is nanod's own."""
     found = {}
     for name, value in _entries(place, key):
         found[name] = written(value)
         warn_literal(context, place, found[name], key, name)
         if name.startswith("NANOD_") or name == "LIFECYCLE_PHASE":
             context.findings.error(place, f"'{name}' is set by nanod itself", key, name)
-    return found
+    return dict(sorted(found.items()))
 
 
 def _entries(place: Place, key: str) -> Iterator[tuple[str, object]]:

@@ -85,9 +85,10 @@ def built_in(values: dict[str, object]) -> Map:
 class Place:
     """Where a value of the spec stands, and the value itself (`node`). `nanod.spec.model.Where` is what the model shows of it."""
 
-    __slots__ = ("get", "key", "map", "node", "parent", "text")
+    __slots__ = ("_own", "get", "key", "map", "node", "parent", "text")
 
     def __init__(self, text: Text, node: object, parent: Place | None = None, key: str | int = "") -> None:
+        self._own: Mark | None = None
         self.text, self.node, self.parent, self.key = text, node, parent, key
         self.map = node if isinstance(node, Map) else _NOTHING
         """The mapping that stands here; an empty one where there is none."""
@@ -125,14 +126,20 @@ class Place:
 
     def __call__(self, *keys: str | int) -> Mark:
         """The place of a text, number or boolean is itself, that of a mapping or list its key."""
-        node, (key_span, span), inner = self.node, self.spans, self.node
+        node, inner, spans = self.node, self.node, _NOWHERE
         for key in keys:
             inner, found = _step(inner, key)
             if found[1] is None:
                 break
-            node, (key_span, span) = inner, found
-        if span is None:
-            return self.parent() if self.parent is not None else Mark(self.text.file)
+            node, spans = inner, found
+        if spans[1] is not None:
+            return self._mark(node, spans[0], spans[1])
+        if self._own is None:
+            key_span, span = self.spans
+            self._own = self._mark(node, key_span, span) if span is not None else self.parent() if self.parent else Mark(self.text.file)
+        return self._own
+
+    def _mark(self, node: object, key_span: Span | None, span: Span) -> Mark:
         return self.text.mark(key_span if key_span is not None and isinstance(node, (Map, Seq)) else span)
 
     def key_mark(self, *keys: str | int) -> Mark:
