@@ -5,17 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nanod.phases import PHASES, Scope
+from nanod.trace import trace
 from nanod.view.tty import clean, columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from nanod.diagnostics import Mark
     from nanod.phases import Phase
-    from nanod.units.unitfile import UnitFile
+    from nanod.trace import Traced
+    from nanod.units.unitfile import Directive, UnitFile
     from nanod.view.tty import Style
 
 AGAIN = ("crash restart", "stop, start", "reboot", "redeploy")
 """What `Phase.rerun` answers, in its order."""
+AGAIN_KEYS = ("crash_restart", "stop_start", "reboot", "redeploy")
+"""The same as keys of JSON."""
+_NOT_OF_THE_SPEC = "not of the spec"
 
 
 def phase_title(phase: Phase) -> str:
@@ -73,7 +79,7 @@ def _phase_data(phase: Phase) -> dict[str, object]:
         "timeout": str(phase.timeout),
         "timeout_shared": phase.shared,
         "listing": phase.listing,
-        "again": dict(zip(("crash_restart", "stop_start", "reboot", "redeploy"), phase.rerun, strict=True)),
+        "again": dict(zip(AGAIN_KEYS, phase.rerun, strict=True)),
         "realised_as": phase.directive,
         "available": phase.available,
     }
@@ -107,26 +113,46 @@ def _table(style: Style, title: str, head: Sequence[str], rows: Iterable[Sequenc
 
 def origins_text(units: Iterable[UnitFile], style: Style) -> str:
     """Every line of the units beside the place in the spec that made it."""
-    return "\n\n".join(_unit_origins(unit, style) for unit in units)
+    return "\n\n".join(traced_text(trace(unit.name, unit.render(), unit), style) for unit in units)
 
 
-def _unit_origins(unit: UnitFile, style: Style) -> str:
-    lines = [style.strong(f"# ---- {unit.name}")]
-    width = max(len(str(item.origin)) for item in unit.directives)
+def traced_text(found: Traced, style: Style) -> str:
+    """A unit, each line behind the place that made it, and where the spec makes another line now, that one after it."""
+    text = [style.strong(f"# ---- {found.unit}")]
+    places = [clean(str(item.origin)) if item.origin else _NOT_OF_THE_SPEC for item in found.lines]
+    width = max(map(len, places), default=0)
     section = ""
-    for item in unit.directives:
-        if item.section != section:
-            section = item.section
-            lines.append(f"{'':{width}}  [{section}]")
-        lines.append(f"{style.faint(f'{item.origin!s:{width}}')}  {item.key}={clean(item.text)}")
-    return "\n".join(lines)
+    for item, place in zip(found.lines, places, strict=True):
+        if item.line.section != section:
+            section = item.line.section
+            text.append(f"{'':{width}}  [{section}]")
+        paint = style.faint if item.origin else style.warn
+        text.append(f"{paint(f'{place:{width}}')}  {item.line.key}={clean(item.line.text)}")
+        if item.wanted is not None:
+            text.append(f"{'':{width}}  {style.warn('the spec makes')} {item.line.key}={clean(item.wanted)}")
+    text += [f"{style.warn('missing')} {clean(f'{item.key}={item.text}')} of {clean(str(item.origin))}" for item in found.missing]
+    return "\n".join(text)
 
 
 def origins_data(units: Iterable[UnitFile]) -> dict[str, object]:
-    return {"units": {unit.name: [_line_data(unit, index) for index in range(len(unit.directives))] for unit in units}}
+    return {"units": {unit.name: [_line_data(item) for item in unit.directives] for unit in units}}
 
 
-def _line_data(unit: UnitFile, index: int) -> dict[str, object]:
-    item = unit.directives[index]
-    place = {"file": item.origin.file, "line": item.origin.line, "column": item.origin.column}
-    return {"section": item.section, "key": item.key, "text": item.text, "origin": place}
+def traced_data(units: Iterable[Traced]) -> dict[str, object]:
+    """As `origins_data`; `origin` is null for a line that the spec does not make, `wanted` has what it makes instead."""
+    found = list(units)
+    lines = {
+        unit.unit: [
+            {**_line_data(item.line), "origin": place_data(item.origin) if item.origin else None, "wanted": item.wanted} for item in unit.lines
+        ]
+        for unit in found
+    }
+    return {"units": lines, "missing": {unit.unit: [_line_data(item) for item in unit.missing] for unit in found if unit.missing}}
+
+
+def _line_data(item: Directive) -> dict[str, object]:
+    return {"section": item.section, "key": item.key, "text": item.text, "origin": place_data(item.origin)}
+
+
+def place_data(mark: Mark) -> dict[str, object]:
+    return {"file": mark.file, "line": mark.line, "column": mark.column}

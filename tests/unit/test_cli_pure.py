@@ -199,14 +199,26 @@ def test_explain_of_a_spec_names_the_line_behind_every_line(spec: Path, capsys: 
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (["shop-web.service"], "nanod explain SPEC shop-web.service"),
+        (["shop-web.service", "web"], "nanod explain shop-web.service"),
         (["-e", "stage"], "nanod explain SPEC"),
+        (["-e", "stage", "shop"], "an app's own are on record"),
         (["--markdown", "shop.yaml"], "nanod explain --markdown"),
     ],
 )
 def test_explain_of_half_a_question_says_the_whole_one(words: list[str], hint: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", *words]) == 2
     assert capsys.readouterr().err.endswith(f"\nhint: {hint}\n")
+
+
+def test_explain_of_a_service_is_all_that_it_goes_through(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(spec), "web"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"web of shop, as {spec} says\n\nOn the way up\n  install  ")
+    assert "\n    ExecStart=:/bin/sleep infinity\n" in shown or "\n    ExecStart=:/usr/bin/env --ignore-signal=HUP /bin/sleep infinity\n" in shown
+    assert main(["explain", "--json", str(spec), "web"]) == 0
+    found = _json(capsys)
+    assert (found["app"], found["service"]) == ("shop", "web")
+    assert [step["phase"] for step in found["timeline"]] == ["install", "main", "signal", "gone"]
 
 
 def test_schema_is_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
