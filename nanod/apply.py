@@ -1,80 +1,69 @@
-"""Carry a plan out: its steps in their order, then wait until all has settled, judge, and record. Decides nothing that the plan has not decided."""
+"""Carry a plan out as one transaction: begin, its steps, wait until all has settled, judge, and commit, or put back what there was.
+
+Decides nothing that the plan has not decided.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import groupby
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 from nanod.errors import ExitCode, NanodError
-from nanod.settle import Progress, Settling, await_run, await_stopped
-from nanod.state import UnitDetail, UnitState
-from nanod.steps import (
-    DaemonReload,
-    FileStep,
-    Forget,
-    ForgetApp,
-    Link,
-    MakeDirectory,
-    Purge,
-    Reload,
-    RemoveUnit,
-    Restart,
-    RunPrestart,
-    Start,
-    Stop,
-    StopBefore,
-    UnitStep,
-    Unlink,
-    WriteUnit,
-)
-from nanod.transaction import record
-from nanod.verdict import Ending, Status, Verdict, gone_warnings, judge
+from nanod.execute import Execution, HookFailedError, file_step
+from nanod.faults import Point, reach
+from nanod.settle import Progress, Settling
+from nanod.state import UnitDetail
+from nanod.steps import Decide, Reload, Restart, Start, Stop, StopBefore, UnitStep
+from nanod.transaction import begin, commit, record
+from nanod.undo import Undone, degraded, undo
+from nanod.verdict import Ending, Status, Verdict, gone_warnings, judge, sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from nanod.host import Clock, Journal, Store, Systemd
-    from nanod.state import HookResult
+    from nanod.host import Host, Store
+    from nanod.state import HookResult, Intent
     from nanod.steps import AnyStep, Plan
     from nanod.units.unitset import ServiceUnits
     from nanod.values import TimeSpan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
-    """All that apply acts through; the caller holds the host's lock."""
-
-    systemd: Systemd
-    store: Store
-    journal: Journal
-    clock: Clock
-    digests: Callable[[Iterable[str]], Mapping[str, str]]
-    """Of watched files: path to SHA-256, "" for a missing one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a plan. `left`: steps that were not done, after an interrupt or a failed deploy-scoped hook."""
+    """What became of a plan. `left`: steps that were not done, after an interrupt or a failed deploy-scoped hook.
+
+    `undone`: the way back, if it was taken.
+    """
 
     plan: Plan
     verdict: Verdict
     left: tuple[AnyStep, ...] = ()
     interrupted: bool = False
+    undone: Undone | None = None
     seconds: float = 0.0
 
     @property
     def exit_code(self) -> ExitCode:
+        if self.undone and self.undone.problems:
+            return ExitCode.DEGRADED
         return ExitCode.INTERRUPTED if self.interrupted else self.verdict.exit_code
 
 
-def apply(plan: Plan, host: Host, *, spec_text: str = "", span: TimeSpan | None = None, tell: Callable[[Progress], None] = lambda _: None) -> Outcome:
-    """Carry it out. `span` overrides how long what was started must stay up.
+def apply(
+    plan: Plan,
+    host: Host,
+    *,
+    spec_text: str = "",
+    span: TimeSpan | None = None,
+    rolls_back: bool = True,
+    tell: Callable[[Progress], None] = lambda _: None,
+) -> Outcome:
+    """Carry it out. `span` overrides how long what was started must stay up; without `rolls_back` a failure leaves what was done.
 
-    Raises NanodError when the host refuses a step; what was done until then is recorded, and the next apply goes on from there.
+    Raises NanodError when the host refuses a step, once what was done is undone; DegradedError when that could not be undone either.
     """
-    return _Applying(plan=plan, host=host, spec_text=spec_text, span=span, tell=tell).run()
+    return _Applying(plan=plan, host=host, spec_text=spec_text, span=span, rolls_back=rolls_back, tell=tell).run()
 
 
 def write_files(plan: Plan, store: Store, *, spec_text: str = "") -> None:
@@ -83,18 +72,10 @@ def write_files(plan: Plan, store: Store, *, spec_text: str = "") -> None:
     if plan.manifest and plan.records:
         store.stage(plan.manifest, plan.texts, spec_text)
     for step in plan.steps:
-        _file_step(store, step)
+        file_step(store, step)
     store.sync()
     if plan.manifest and plan.records:
         store.commit(plan.manifest)
-
-
-class _HookFailedError(Exception):
-    """A deploy-scoped prestart ended badly; carries how."""
-
-    def __init__(self, ending: Ending) -> None:
-        super().__init__(ending.service.name)
-        self.ending = ending
 
 
 @dataclass(slots=True, kw_only=True)
@@ -103,32 +84,36 @@ class _Applying:
     host: Host
     spec_text: str
     span: TimeSpan | None
+    rolls_back: bool
     tell: Callable[[Progress], None]
     begin: float = 0.0
     wall: int = 0
-    left: list[AnyStep] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)
     bases: dict[str, UnitDetail] = field(default_factory=dict)
     started: set[str] = field(default_factory=set)
     taken_in: dict[str, str] = field(default_factory=dict)
+    execution: Execution = field(init=False)
 
     def run(self) -> Outcome:
         plan, host = self.plan, self.host
-        self.begin, self.wall, self.left = host.clock.now(), host.clock.wall(), list(plan.steps)
+        self.begin, self.wall = host.clock.now(), host.clock.wall()
         self.touched = {step.unit for step in plan.steps if isinstance(step, StopBefore | Reload | Restart | Start)}
         self.started = {step.unit for step in plan.steps if isinstance(step, Restart | Start)}
         # A unit that is new has nothing to compare with.
         known = plan.before.units if plan.before else {}
         self.bases = {name: host.systemd.detail(name) for name in self.touched if name in known}
+        self.execution = Execution(host=host, steps=plan.steps, services=plan.services, known=self.bases, begin=self.begin, tell=self.tell)
         settling = Settling(systemd=host.systemd, clock=host.clock, tell=self.tell, begin=self.begin, on_up=self._take_in)
         for item in plan.services:
             self._watch(settling, item)
+        intent = begin(plan, host, self.spec_text)
         interrupted = False
         try:
-            self._steps()
+            self.execution.run()
             settling.run()
+            reach(Point.SETTLED)
             endings = settling.endings()
-        except _HookFailedError as failed:
+        except HookFailedError as failed:
             endings = self._untouched(failed.ending)
         except KeyboardInterrupt:
             host.store.discard()
@@ -137,16 +122,58 @@ class _Applying:
             endings = settling.endings()
         except NanodError as refused:
             host.store.discard()
-            if len(self.left) < len(plan.steps):
-                # The first refusal is the one to hear of; a full disk would refuse this too.
-                with suppress(NanodError):
-                    self._commit((), error=refused.message)
+            self._give_up(intent, refused)
             raise
-        verdict = self._judge(endings)
-        not_reloaded = [item.service for item in verdict.services if item.status is Status.DEGRADED]
-        self._commit(not_reloaded, verdict=verdict, interrupted=interrupted)
-        seconds = host.clock.now() - self.begin
-        return Outcome(plan=plan, verdict=verdict, left=tuple(self.left), interrupted=interrupted, seconds=seconds)
+        return self._end(intent, self._judge(endings), interrupted=interrupted)
+
+    def _end(self, intent: Intent | None, verdict: Verdict, *, interrupted: bool) -> Outcome:
+        undone = None
+        not_reloaded = [item for item in verdict.services if item.status is Status.DEGRADED]
+        is_good = verdict.exit_code is ExitCode.OK and not interrupted
+        if intent and self.rolls_back and not is_good and not self._is_past_undoing:
+            undone = self._undo(intent, keeps_configuration=[item.unit for item in not_reloaded])
+        else:
+            try:
+                self._commit(intent, [item.service for item in not_reloaded])
+            except NanodError as refused:
+                self._give_up(intent, refused)
+                raise
+        self._record("interrupted" if interrupted else str(verdict.status), judged=verdict, undone=undone)
+        seconds = self.host.clock.now() - self.begin
+        left = tuple(self.execution.left)
+        return Outcome(plan=self.plan, verdict=verdict, left=left, interrupted=interrupted, undone=undone, seconds=seconds)
+
+    def _give_up(self, intent: Intent | None, refused: NanodError) -> None:
+        """The first refusal is the one to hear of. Raises DegradedError when not all of what was done could be undone."""
+        if intent is None or self._is_past_undoing:
+            return
+        if self.rolls_back:
+            undone = self._undo(intent)
+            self._record("refused", error=refused.message, undone=undone)
+            if undone.problems:
+                raise degraded(undone, because=refused.message) from refused
+        else:
+            # A full disk would refuse this too.
+            with suppress(NanodError):
+                self._commit(intent, ())
+            self._record("refused", error=refused.message)
+
+    def _undo(self, intent: Intent, *, keeps_configuration: Sequence[str] = ()) -> Undone:
+        return undo(
+            intent,
+            self.host,
+            tell=self.tell,
+            span=self.span,
+            was_reloaded=self.execution.has_reloaded,
+            keeps_configuration=keeps_configuration,
+        )
+
+    @property
+    def _is_past_undoing(self) -> bool:
+        """A removal has begun to delete data, or is through."""
+        left = self.execution.left
+        was_decided = any(isinstance(step, Decide) for step in self.plan.steps) and not any(isinstance(step, Decide) for step in left)
+        return self.plan.manifest is None and (was_decided or not left)
 
     def _watch(self, settling: Settling, item: ServiceUnits) -> None:
         settling.watch(
@@ -164,82 +191,6 @@ class _Applying:
         elsewhere = {path for other in others for path in (*other.reload_on, *other.restart_on)}
         if paths := {*item.reload_on, *item.restart_on} - elsewhere:
             self.taken_in |= self.host.digests(sorted(paths))
-
-    def _steps(self) -> None:
-        """Neighbours of one kind are one batch: all enqueued, then all waited for. A step leaves `left` when it has been done."""
-        store = self.host.store
-        if self.plan.wanted:
-            store.install_lib()
-        if self.plan.manifest and self.plan.records:
-            store.stage(self.plan.manifest, self.plan.texts, self.spec_text)
-        for kind, group in groupby(self.plan.steps, key=_batch):
-            batch = list(group)
-            if kind is FileStep:
-                for step in batch:
-                    _file_step(store, step)
-                store.sync()
-            else:
-                self._jobs(batch)
-            del self.left[: len(batch)]
-
-    def _jobs(self, batch: Sequence[AnyStep]) -> None:
-        systemd = self.host.systemd
-        match batch[0]:
-            case DaemonReload():
-                systemd.daemon_reload()
-            case StopBefore() | Stop():
-                self._stop(_units(batch))
-            case RunPrestart():
-                self._prestarts([step for step in batch if isinstance(step, RunPrestart)])
-            case Forget():
-                for unit in _units(batch):
-                    systemd.reset_failed(unit)
-            case Reload() | Restart() | Start():
-                self._process([step for step in batch if isinstance(step, Reload | Restart | Start)])
-            case MakeDirectory() | WriteUnit() | RemoveUnit() | Link() | Unlink() | ForgetApp() | Purge():
-                raise AssertionError(batch[0])
-            case _ as never:
-                assert_never(never)
-
-    def _stop(self, units: Sequence[str]) -> dict[str, UnitState]:
-        for unit in units:
-            self._say(unit, "stopping", "stopping")
-            self.host.systemd.stop(unit)
-        return await_stopped(self.host.systemd, self.host.clock, units)
-
-    def _process(self, batch: Sequence[Reload | Restart | Start]) -> None:
-        """In start order. Manual starts count towards the start limit, so each begins with an empty count (tried on 252)."""
-        systemd = self.host.systemd
-        together = [step.unit for step in batch if isinstance(step, Restart) and step.together]
-        if together:
-            self._stop(together[::-1])
-        for step in batch:
-            if isinstance(step, Reload):
-                systemd.reload(step.unit)
-                continue
-            if step.unit in self.bases:
-                systemd.reset_failed(step.unit)
-            if isinstance(step, Restart) and not step.together:
-                systemd.restart(step.unit)
-            else:
-                systemd.start(step.unit)
-
-    def _prestarts(self, batch: Sequence[RunPrestart]) -> None:
-        """Raises _HookFailedError for the first that ended badly, or that its provisioning kept from running."""
-        systemd, services = self.host.systemd, {item.name: item for item in self.plan.services}
-        for step in batch:
-            self._say(step.unit, "prestart", "deploy-scoped prestart hooks", step.service)
-            systemd.reset_failed(step.unit)
-            systemd.start(step.unit)
-        beside = [name for step in batch if (name := services[step.service].provision)]
-        states = await_run(systemd, self.host.clock, [*(step.unit for step in batch), *beside])
-        for step in batch:
-            service = services[step.service]
-            for name in (step.unit, service.provision):
-                if name and states[name].active == "failed":
-                    seconds = self.host.clock.now() - self.begin
-                    detail = systemd.detail(name)
-                    raise _HookFailedError(Ending(service=service, status=Status.FAILED, unit=name, touched=True, detail=detail, seconds=seconds))
 
     def _untouched(self, failed: Ending) -> list[Ending]:
         """After a deploy-scoped hook failed: what apply was about to touch is pending, and all else is as it was."""
@@ -264,58 +215,43 @@ class _Applying:
         verdict = judge(self.plan.app, endings, records, lines)
         return Verdict(app=verdict.app, services=verdict.services, warnings=gone_warnings(records, gone))
 
-    def _commit(self, not_reloaded: Sequence[str], *, verdict: Verdict | None = None, error: str = "", interrupted: bool = False) -> None:
-        plan, store = self.plan, self.host.store
-        manifest = record(plan, self.left, not_reloaded=not_reloaded, taken_in=self.taken_in)
-        if manifest is None or not plan.records:
+    def _commit(self, intent: Intent | None, not_reloaded: Sequence[str]) -> None:
+        plan = self.plan
+        manifest = record(plan, self.execution.left, not_reloaded=not_reloaded, taken_in=self.taken_in)
+        if manifest is not None and plan.records:
+            commit(manifest, intent, self.host)
+
+    def _record(self, verdict: str, *, error: str = "", undone: Undone | None = None, judged: Verdict | None = None) -> None:
+        """One line of history. A disk that refuses it takes nothing back: that is said, and no more."""
+        plan = self.plan
+        if plan.manifest is None or not plan.records:
             return
-        store.commit(manifest)
-        entry: dict[str, object] = {
-            "generation": manifest.generation,
-            "verdict": "interrupted" if interrupted else "refused" if error else str(verdict.status) if verdict else "",
-            "seconds": round(self.host.clock.now() - self.begin, 3),
-            "units": sorted({step.unit for step in plan.steps if isinstance(step, UnitStep)}),
-        }
-        if error:
-            entry["error"] = error
-        if verdict:
-            entry["services"] = {item.service: str(item.status) for item in verdict.services}
-        store.record(plan.app, entry)
+        try:
+            self.host.store.record(plan.app, history_entry(plan, self.host, verdict, error=error, undone=undone, judged=judged) | self._seconds())
+        except NanodError as refused:
+            self.tell(Progress(service=plan.app, unit="", word="history", text=refused.message, seconds=0.0))
 
-    def _say(self, unit: str, word: str, text: str, service: str = "") -> None:
-        names = {name: item.name for item in self.plan.services for name in (item.main, item.provision, item.prestart) if name}
-        seconds = self.host.clock.now() - self.begin
-        self.tell(Progress(service=service or names.get(unit, unit), unit=unit, word=word, text=text, seconds=seconds))
+    def _seconds(self) -> dict[str, object]:
+        return {"seconds": round(self.host.clock.now() - self.begin, 3)}
 
 
-def _batch(step: AnyStep) -> object:
-    """Files together, and the three kinds of process jobs together, because their order is one start order."""
-    if isinstance(step, FileStep):
-        return FileStep
-    return Start if isinstance(step, Reload | Restart | Start) else type(step)
-
-
-def _units(batch: Sequence[AnyStep]) -> list[str]:
-    return [step.unit for step in batch if isinstance(step, UnitStep)]
-
-
-def _file_step(store: Store, step: AnyStep) -> None:
-    match step:
-        case MakeDirectory(directory=item):
-            store.make_directory(item.path, item.user, item.group)
-        case WriteUnit(unit=unit, text=text):
-            store.write_unit(unit, text)
-        case RemoveUnit(unit=unit):
-            store.delete_unit(unit)
-        case Link(path=path, target=target):
-            store.link(path, target)
-        case Unlink(path=path):
-            store.unlink(path)
-        case ForgetApp(app=app):
-            store.forget(app)
-        case Purge(path=path):
-            store.delete_tree(path)
-        case StopBefore() | DaemonReload() | RunPrestart() | Stop() | Reload() | Restart() | Start() | Forget():
-            raise AssertionError(step)
-        case _ as never:
-            assert_never(never)
+def history_entry(plan: Plan, host: Host, verdict: str, *, error: str, undone: Undone | None, judged: Verdict | None) -> dict[str, object]:
+    """What `nanod history` has to tell; `verdict`: that of the services, or refused, interrupted."""
+    assert plan.manifest is not None
+    entry: dict[str, object] = {
+        "action": plan.action,
+        "command": host.command,
+        "generation": plan.manifest.generation,
+        "verdict": verdict,
+        "units": sorted({step.unit for step in plan.steps if isinstance(step, UnitStep)}),
+    }
+    if error:
+        entry["error"] = error
+    if judged:
+        entry["services"] = {item.service: str(item.status) for item in judged.services}
+        entry["causes"] = {item.service: sentence(item) for item in judged.services if item.headline}
+        entry["warnings"] = [f"{item.service}: {reason.text}" for item in judged.services for reason in item.warnings]
+    if undone:
+        entry["rolled_back_to"] = undone.generation
+        entry["problems"] = list(undone.problems)
+    return entry

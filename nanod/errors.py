@@ -3,7 +3,8 @@
     NanodError                     the host refused                       exit 1
     ├── UsageError                 the command line was wrong             exit 2
     ├── SpecError                  the spec was wrong (carries a Report)  exit 2
-    └── BusyError                  another nanod holds the lock           exit 5
+    ├── BusyError                  another nanod holds the lock           exit 5
+    └── DegradedError              what was done could not be undone      exit 6
 
 A wrong spec is data (`nanod.diagnostics`), collected and shown all at once; a refusing host is an exception. Text has the form
 "cannot X: cause", lower case and without a full stop; the hint, what to do next, is kept apart from it.
@@ -15,7 +16,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from nanod.diagnostics import Report
 
@@ -65,3 +66,14 @@ class SpecError(NanodError):
 class BusyError(NanodError):
     exit_code = ExitCode.BUSY
     kind = "busy"
+
+
+class DegradedError(NanodError):
+    """The host is neither old nor new; `left` says exactly what is not as it was."""
+
+    exit_code = ExitCode.DEGRADED
+    kind = "degraded"
+
+    def __init__(self, message: str, left: Sequence[str], *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.left = tuple(left)

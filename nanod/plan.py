@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nanod.changes import Comparison, compare
 from nanod.decide import Planning, decide
 from nanod.errors import NanodError
-from nanod.state import Manifest, UnitState
+from nanod.state import Manifest, UnitState, VolumeRecord
 from nanod.steps import (
     AnyStep,
     Cause,
@@ -40,10 +40,12 @@ if TYPE_CHECKING:
 _GONE = (Cause(kind=CauseKind.GONE, text="no longer in the spec"),)
 
 
-def plan(wanted: UnitSet, manifest: Manifest | None, snapshot: Snapshot, *, online: bool = True, take_over: bool = False) -> Plan:
+def plan(
+    wanted: UnitSet, manifest: Manifest | None, snapshot: Snapshot, *, online: bool = True, take_over: bool = False, generation: int | None = None
+) -> Plan:
     """Steps in the order of their execution. `online` False is for `--root`: nothing runs there, so only files change.
 
-    `take_over`: the app may belong to a spec in another place.
+    `take_over`: the app may belong to a spec in another place. `generation`: the one to go back to, which `wanted` was read from.
 
     Raises NanodError when a name is taken, or the app belongs to another spec.
     """
@@ -57,10 +59,12 @@ def plan(wanted: UnitSet, manifest: Manifest | None, snapshot: Snapshot, *, onli
         wanted=wanted,
         steps=steps,
         notes=tuple(making.notes),
-        manifest=_manifest(making, changed=bool(steps)),
+        manifest=_manifest(making, generation, changed=bool(steps)),
         before=manifest,
         token=plan_token(manifest, steps, (f"{name} {content_hash(item.text)}" for name, item in making.compared.items())),
         masked=frozenset(name for name in snapshot.masked if making.is_masked(name)),
+        action="apply" if generation is None else "rollback",
+        stages=generation is None,
     )
 
 
@@ -173,7 +177,7 @@ def _jobs(making: Planning) -> Iterator[AnyStep]:
         yield Restart(unit=name, causes=causes, together=name in together) if step is Restart else step(unit=name, causes=causes)
 
 
-def _manifest(making: Planning, *, changed: bool) -> Manifest:
+def _manifest(making: Planning, generation: int | None, *, changed: bool) -> Manifest:
     """The record once all steps are done. Without a step, and with nothing else new, it is the one there is."""
     wanted, before, snapshot = making.wanted, making.manifest, making.snapshot
     made = {*(before.made if before else ()), *(item.path for item in wanted.directories if item.path in snapshot.missing_directories)}
@@ -192,8 +196,11 @@ def _manifest(making: Planning, *, changed: bool) -> Manifest:
         about={item.name: item.record for item in wanted.services},
         volumes=tuple(_volumes(wanted)),
         made=tuple(sorted(made)),
+        directories=tuple(VolumeRecord(path=item.path, user=item.user, group=item.group) for item in wanted.directories),
     )
-    return replace(after, generation=after.generation + 1) if changed or after != before else after
+    if generation is not None:
+        return replace(after, generation=generation)
+    return replace(after, generation=max(after.generation, snapshot.newest) + 1) if changed or after != before else after
 
 
 def _volumes(wanted: UnitSet) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nanod.errors import NanodError
 from nanod.plan import departures, plan_token, stop_order
-from nanod.steps import AnyStep, Cause, CauseKind, DaemonReload, Forget, ForgetApp, Note, Plan, Purge, RemoveUnit, Stop, Unlink
+from nanod.steps import AnyStep, Cause, CauseKind, DaemonReload, Decide, Forget, ForgetApp, Note, Plan, Purge, RemoveUnit, Stop, Unlink
 from nanod.units.names import ONCE
 from nanod.units.unitfile import parse
 
@@ -46,6 +46,7 @@ def plan_removal(manifest: Manifest, snapshot: Snapshot, *, purge: bool = False,
     steps += [step for step in gone if isinstance(step, Forget)]
     shared = {path: other.app for other in others if other.app != manifest.app for path in other.volumes}
     if purge:
+        steps.append(Decide(app=manifest.app, causes=_PURGE))
         steps += [Purge(path=path, causes=_PURGE) for path in _data(manifest, snapshot) if path.replace("/private/", "/") not in shared]
     steps.append(ForgetApp(app=manifest.app, causes=_CAUSE))
     return Plan(
@@ -56,6 +57,7 @@ def plan_removal(manifest: Manifest, snapshot: Snapshot, *, purge: bool = False,
         manifest=None,
         before=manifest,
         token=plan_token(manifest, steps, ()),
+        action="remove",
     )
 
 

@@ -72,15 +72,28 @@ class HookName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceRecord:
-    """What unit files do not say of a service and `status` asks: the probe in words ("" without one), whether it runs to its end, its hooks.
-
-    `requires`: the services of the app and the host units that it waits for at start.
-    """
+    """What unit files do not say of a service and plan, verdict and status ask; the names are those of `ServiceUnits`."""
 
     health: str = ""
     is_script: bool = False
     hooks: tuple[HookName, ...] = ()
     requires: tuple[str, ...] = ()
+    restarts_with: tuple[str, ...] = ()
+    stays: bool = False
+    settle_usec: int = 0
+    restart_limit: int = 5
+    reload_on: tuple[str, ...] = ()
+    restart_on: tuple[str, ...] = ()
+    can_reload: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeRecord:
+    """A directory that a generation needs, and whose it becomes when it has to be made."""
+
+    path: str
+    user: str
+    group: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +119,62 @@ class Manifest:
     """Directories that its services keep data in, made by nanod or not: another app's purge leaves them alone."""
     made: tuple[str, ...] = ()
     """Volumes that nanod created; `remove --purge` deletes these and no others."""
+    directories: tuple[VolumeRecord, ...] = ()
+    """Volumes that are made when missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """How a unit was when a transaction began. `invocation` tells one run of it from the next ("" for a unit whose process is not touched)."""
+
+    active: str
+    invocation: str = ""
+
+    @property
+    def was_up(self) -> bool:
+        return self.active in ("active", "reloading")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """A transaction under way: what it will change, and all that is needed to put it back. Written before the first change, gone after the last.
+
+    It is committed when `generation` is in force; until then it is undone by whoever finds it. A removal that is `decided` is finished instead.
+    """
+
+    app: str
+    action: str
+    """apply, rollback or remove."""
+    generation: int
+    """In force once it is committed; 0 for a removal."""
+    before: int
+    """In force until then; 0 when there is none."""
+    staged: bool
+    """`generation` was made for this transaction."""
+    at: str
+    """When it began, UTC, ISO 8601."""
+    command: str
+    unit_dir: str
+    files: Mapping[str, str | None]
+    """Unit files that change, with their text before; None for one that was not there."""
+    links: Mapping[str, str | None]
+    """Enablement links that change, with their target before."""
+    directories: tuple[str, ...]
+    """Directories that it makes: empty ones go again."""
+    stamps: Mapping[str, str]
+    """Stamps of deploy-scoped hooks that were there, by path, with their unit: these hooks do not run again when it is undone."""
+    new_stamps: tuple[str, ...]
+    """Stamps that it may leave."""
+    units: Mapping[str, Before]
+    """Units that it may touch, in start order."""
+    reloads: tuple[str, ...]
+    """Units that it reloads and does not start: the old file asks for a reload too."""
+    decided: bool = False
+    purge: tuple[str, ...] = ()
+    """Paths that a decided removal still deletes."""
+
+    def is_committed(self, in_force: int) -> bool:
+        return self.generation == in_force != self.before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,3 +195,5 @@ class Snapshot:
     digests: Mapping[str, str] = field(default_factory=dict)
     """Watched files to SHA-256, "" when missing."""
     missing_directories: frozenset[str] = frozenset()
+    newest: int = 0
+    """Number of the newest generation on disk, in force or not; 0 without one."""

@@ -36,6 +36,7 @@ class CauseKind(StrEnum):
     UNITS = "unit-files-changed"
     REMOVE = "remove"
     PURGE = "purge"
+    UNDO = "undone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +160,33 @@ class Purge(Step):
     path: str
 
 
-FileStep = MakeDirectory | WriteUnit | RemoveUnit | Link | Unlink | ForgetApp | Purge
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveDirectory(Step):
+    """One that was made and is still empty."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp(UnitStep):
+    """Deploy-scoped hooks of the unit count as done."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unstamp(Step):
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decide(Step):
+    """From here on a removal is finished and not undone: data goes next, and cannot be put back."""
+
+    app: str
+
+
+FileStep = MakeDirectory | WriteUnit | RemoveUnit | Link | Unlink | RemoveDirectory | Stamp | Unstamp | Decide | ForgetApp | Purge
 JobStep = StopBefore | DaemonReload | RunPrestart | Stop | Reload | Restart | Start | Forget
 AnyStep = FileStep | JobStep
 
@@ -185,6 +212,10 @@ class Plan:
     before: Manifest | None
     token: str
     masked: frozenset[str] = frozenset()
+    action: str = "apply"
+    """apply, rollback or remove."""
+    stages: bool = True
+    """Whether `manifest` is of a new generation; a rollback goes back to one that is there."""
 
     @property
     def is_empty(self) -> bool:

@@ -1,17 +1,72 @@
-"""What is recorded of an apply that did not get to its end. Pure."""
+"""The two ends of a transaction: what a way back needs is on disk before the first change, and one rename puts the new generation in force.
+
+    begin     programs, the staged generation, the intent          after a crash: nothing has changed, the intent says so
+    …         the plan's steps                                      after a crash: undone from the intent
+    commit    `current` points to the new generation                after a crash: only the intent is left, and goes
+    finish    the intent is gone                                    (`nanod.undo` for the way back)
+
+`nanod.faults` names the points at which tests break it.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from nanod.errors import NanodError
+from nanod.faults import Point, reach
+from nanod.restore import Origin, intent_of, stamps_of, touched_units
+from nanod.state import Before
 from nanod.steps import DaemonReload, Link, MakeDirectory, RemoveUnit, UnitStep, Unlink, WriteUnit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from nanod.state import Manifest
+    from nanod.host import Host
+    from nanod.state import Intent, Manifest
     from nanod.steps import AnyStep, Plan
+
+
+def begin(plan: Plan, host: Host, spec_text: str) -> Intent | None:
+    """Put on disk what the plan will need, and what its undoing would. None for a plan without a step, which has nothing to undo.
+
+    Raises NanodError when the disk refuses; nothing has changed then.
+    """
+    store = host.store
+    if plan.wanted:
+        store.install_lib()
+    if plan.manifest and plan.records and plan.stages:
+        store.stage(plan.manifest, plan.texts, spec_text)
+    if not plan.steps:
+        return None
+    intent = _intent(plan, host)
+    store.write_intent(intent)
+    return intent
+
+
+def _intent(plan: Plan, host: Host) -> Intent:
+    names = touched_units(plan)
+    known = {**(plan.before.units if plan.before else {})}
+    states = host.systemd.states(names)
+    units = {}
+    for name, state in states.items():
+        run = host.systemd.invocation(name) if state.is_up and name in known else ""
+        units[name] = Before(active=state.active, invocation=run)
+    stamps = {stamp for step in plan.steps if isinstance(step, WriteUnit | RemoveUnit) for stamp in stamps_of(step.old)}
+    links = host.store.read_links([step.path for step in plan.steps if isinstance(step, Link | Unlink)])
+    origin = Origin(at=host.clock.utc(), command=host.command, unit_dir=host.store.unit_dir)
+    return intent_of(plan, origin, units, links, host.store.existing(stamps))
+
+
+def commit(manifest: Manifest, intent: Intent | None, host: Host) -> None:
+    """From here on the new generation is the one in force. Raises NanodError when the disk refuses."""
+    host.store.commit(manifest)
+    if intent:
+        # What is left of it then is cleared by the next command, which finds the generation in force.
+        with suppress(NanodError):
+            host.store.clear_intent(manifest.app)
+        reach(Point.CLEARED)
 
 
 def record(plan: Plan, left: Sequence[AnyStep], *, not_reloaded: Sequence[str] = (), taken_in: Mapping[str, str] | None = None) -> Manifest | None:

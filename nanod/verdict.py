@@ -146,6 +146,8 @@ _RESULTS = {
     "protocol": (Why.SYSTEMD, "it ended before it said that it is ready"),
     "resources": (Why.SYSTEMD, "systemd lacked the resources to start it"),
 }
+_ASIDE = (Why.CRASHED, Why.RETRIES)
+"""Links of the chain that say when, and not why."""
 _CLD_EXITED, _CLD_KILLED, _CLD_DUMPED = 1, 2, 3
 _GATE, _HEALTH, _INSTALL = "requires", "health", "install"
 """Phases of records that are no hooks of the spec: a dependency gate's, a probe's, and provisioning's."""
@@ -338,6 +340,13 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def sentence(item: ServiceVerdict) -> str:
+    """`cannot start shop-web: hook prestart/migrate exited with status 3 (given up after 5 failed starts)`."""
+    chain = ": ".join(reason.text for reason in item.reasons if reason.kind not in _ASIDE)
+    aside = "".join(f" ({reason.text})" for reason in item.reasons if reason.kind in _ASIDE)
+    return ": ".join(part for part in (item.headline, chain) if part) + aside
 
 
 def stem(unit: str) -> str:

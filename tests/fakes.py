@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nanod.diagnostics import Mark
 from nanod.errors import NanodError
-from nanod.state import HookName, HookResult, Manifest, Snapshot, UnitDetail, UnitState
+from nanod.state import HookName, HookResult, Intent, Manifest, Snapshot, UnitDetail, UnitState
 from nanod.units.unitfile import Directive, UnitFile, parse
 from nanod.units.unitset import Directory, ServiceUnits, UnitSet
 from nanod.values import TimeSpan
@@ -24,6 +24,9 @@ class FakeClock:
 
     def now(self) -> float:
         return self.seconds
+
+    def utc(self) -> str:
+        return f"2023-11-14T22:13:20+00:00 and {self.seconds:g} s"
 
     def wall(self) -> int:
         return EPOCH + round(self.seconds * 1_000_000)
@@ -101,6 +104,12 @@ class FakeSystemd:
                 if phase.active == "active":
                     found = replace(found, active_since=EPOCH + round(at * 1_000_000))
         return found
+
+    def system_state(self) -> str:
+        return "running"
+
+    def invocation(self, name: str) -> str:
+        return self.detail(name).invocation
 
     def daemon_reload(self) -> None:
         self._call("daemon-reload", "")
@@ -181,6 +190,9 @@ class FakeStore:
         self.calls: list[tuple[str, str]] = []
         self.refuses: dict[tuple[str, str], str] = {}
         self._written: dict[str, str | None] = {}
+        self.intent: Intent | None = None
+        self.numbers: dict[int, tuple[Manifest, dict[str, str], str]] = {}
+        self.stamps: set[str] = set()
 
     def read_units(self, names: Iterable[str]) -> dict[str, str]:
         return {name: self.files[name] for name in names if name in self.files}
@@ -222,6 +234,52 @@ class FakeStore:
     def discard(self) -> None:
         self._written.clear()
 
+    def sweep(self) -> None:
+        self._written.clear()
+
+    def remove_directory(self, path: str) -> None:
+        self._call("remove-directory", path)
+        self.directories.remove(path)
+
+    def existing(self, paths: Iterable[str]) -> set[str]:
+        return {path for path in paths if path in self.stamps or path in self.directories}
+
+    def put_stamp(self, path: str, unit: str) -> None:
+        self._call("stamp", f"{path} {unit}")
+        self.stamps.add(path)
+
+    def generations(self, app: str) -> list[int]:
+        del app
+        return sorted(self.numbers)
+
+    def in_force(self, app: str) -> int:
+        return self.manifests[app].generation if app in self.manifests else 0
+
+    def generation(self, app: str, number: int) -> tuple[Manifest, dict[str, str], str]:
+        del app
+        return self.numbers[number]
+
+    def drop(self, app: str, number: int) -> None:
+        del app
+        self._call("drop", str(number))
+        self.numbers.pop(number, None)
+
+    def write_intent(self, intent: Intent) -> None:
+        self._call("intent", str(intent.generation))
+        self.intent = intent
+
+    def intents(self) -> dict[str, Intent]:
+        return {self.intent.app: self.intent} if self.intent else {}
+
+    def decide(self, app: str) -> None:
+        self._call("decide", app)
+        if self.intent:
+            self.intent = replace(self.intent, decided=True)
+
+    def clear_intent(self, app: str) -> None:
+        self._call("clear", app)
+        self.intent = None
+
     def apps(self) -> list[str]:
         return sorted(self.manifests)
 
@@ -229,8 +287,8 @@ class FakeStore:
         return self.manifests.get(app)
 
     def stage(self, manifest: Manifest, units: Mapping[str, str], spec_text: str) -> None:
-        del units, spec_text
         self._call("stage", str(manifest.generation))
+        self.numbers[manifest.generation] = (manifest, dict(units), spec_text)
         self.staged.append(manifest)
 
     def commit(self, manifest: Manifest) -> None:
@@ -263,8 +321,8 @@ class FakeJournal:
     def hook_results(self, units: Sequence[str], *, since: int = 0) -> list[HookResult]:
         return [item for item in self.results if item.unit in units and item.at >= since]
 
-    def last_lines(self, unit: str, *, invocation: str = "", count: int = 10) -> list[str]:
-        del invocation
+    def last_lines(self, unit: str, *, invocation: str = "", count: int = 10, until: int = 0) -> list[str]:
+        del invocation, until
         return self.lines.get(unit, [])[-count:]
 
     def said(self, unit: str, hook: str, status: int, *, invocation: str = "", at: int = EPOCH) -> None:

@@ -16,7 +16,10 @@ from nanod.errors import ExitCode, NanodError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-VERBS = ("check", "compile", "plan", "apply", "status", "remove", "explain", "schema", "rehearse", "completion")
+VERBS = tuple(
+    "check compile plan apply status history rollback start stop"
+    " restart logs run remove explain schema rehearse completion recover".split()
+)
 """In the order of `nanod --help`: as a person meets them."""
 
 
@@ -47,7 +50,7 @@ class Verbs(click.Group):
 def nanod(ctx: click.Context) -> int | None:
     """Services with their whole lifecycle, described in one YAML file, as ordinary systemd units, applied as one transaction.
 
-    Exit codes: 0 done or healthy, 1 refused, 2 wrong usage or spec, 3 changes pending, 4 failed, 5 busy, 130 interrupted.
+    Exit codes: 0 done or healthy, 1 refused, 2 wrong usage or spec, 3 changes pending, 4 failed, 5 busy, 6 degraded, 130 interrupted.
     """
     if ctx.invoked_subcommand is not None:
         return None

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nanod.apply import apply, write_files
-from nanod.cli import console, host, progress
-from nanod.cli.options import ENV, JSON, LOCK_TIMEOUT, SPEC, TAKE_OVER, UNIT_DIR, Span, verb
+from nanod.apply import write_files
+from nanod.cli import console, host, transact
+from nanod.cli.options import ENV, EXPECT, JSON, LOCK_TIMEOUT, NO_ROLLBACK, SETTLE, SPEC, TAKE_OVER, UNIT_DIR, verb
 from nanod.errors import ExitCode
 from nanod.host import facts
 from nanod.host.store import LocalStore
 from nanod.view.plan import plan_data, plan_text
-from nanod.view.verdict import outcome_data, outcome_text
 
 if TYPE_CHECKING:
     from nanod.values import TimeSpan
@@ -22,13 +21,15 @@ if TYPE_CHECKING:
 @verb("apply", "nanod apply shop.yaml", "nanod apply -e stage --settle 0 shop.yaml", "nanod apply --root /mnt/image shop.yaml")
 @SPEC
 @ENV
-@click.option("--settle", type=Span(), metavar="TIME", help="How long what was started must stay up; default: as the spec says.")
+@SETTLE
 @LOCK_TIMEOUT
 @click.option(
     "--root", type=click.Path(exists=True, file_okay=False), metavar="DIR", help="Only install the files into the tree DIR; nothing is started."
 )
 @UNIT_DIR
 @TAKE_OVER
+@EXPECT
+@NO_ROLLBACK
 @click.option("--any-owner", is_flag=True, help="Take a spec, programs and files, too, that others than root could change.")
 @JSON
 def command(
@@ -40,13 +41,15 @@ def command(
     root: str | None,
     unit_dir: str | None,
     take_over: bool,
+    expect: str | None,
+    no_rollback: bool,
     any_owner: bool,
     as_json: bool,
 ) -> int:
     """Make the host as the spec says; say whether it is healthy.
 
     Only what changed is touched. Prints the plan, then news on standard error, then the verdict: for each service how it is, and what failed, with
-    its last lines. Exit code 0 when all is healthy, 4 when not.
+    its last lines. Exit code 0 when all is healthy; 4 when not, and then all is put back as it was; 6 when that failed too.
     """
     if root is None:
         facts.require_systemd("apply")
@@ -58,17 +61,8 @@ def command(
     here = host.here(unit_dir)
     with host.locked(lock_timeout):
         planned = host.planned(spec, env=env, host=here, take_over=take_over, any_owner=any_owner)
-        if planned.plan.steps:
-            facts.require_run_space()
-        if not as_json:
-            console.out(plan_text(planned.plan, console.style()))
-        with host.interruptible(), progress.shown() as tell:
-            outcome = apply(planned.plan, here, spec_text=planned.spec_text, span=settle, tell=tell)
-    if as_json:
-        console.out_json(outcome_data(outcome))
-    else:
-        console.out(outcome_text(outcome, console.style()))
-    return outcome.exit_code
+        transact.require_expected(planned.plan, expect)
+        return transact.carry_out(planned, here, span=settle, rolls_back=not no_rollback, as_json=as_json)
 
 
 def _install_files(root: str, spec: str, env: str | None, lock_timeout: TimeSpan, unit_dir: str | None, *, take_over: bool, as_json: bool) -> int:

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from nanod.apply import Host
-from nanod.cli import console, flow
+from nanod.cli import console, flow, progress
 from nanod.diagnostics import Report
 from nanod.errors import NanodError, SpecError, UsageError
-from nanod.host import facts
+from nanod.host import Host, facts
 from nanod.host.clock import SystemClock
 from nanod.host.journal import Journalctl
 from nanod.host.lock import host_lock
@@ -25,12 +24,16 @@ from nanod.host.store import LocalStore
 from nanod.host.systemd import DBusSystemd
 from nanod.host.verify import verify
 from nanod.plan import plan as make_plan
+from nanod.recorded import unit_set
+from nanod.recover import recover
+from nanod.recover import words as recovered_words
 from nanod.spec.load import STDIN
 from nanod.steps import WriteUnit
+from nanod.undo import degraded
 from nanod.units.directives import OLDEST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from nanod.state import Manifest
     from nanod.steps import Plan
@@ -65,6 +68,7 @@ def here(unit_dir: str | None = None) -> Here:
         journal=Journalctl(),
         clock=SystemClock(),
         digests=facts.digests,
+        command=shlex.join(["nanod", *sys.argv[1:]]),
     )
 
 
@@ -88,11 +92,35 @@ def require_roots_own(path: str, action: str) -> None:
 
 
 @contextmanager
-def locked(timeout: TimeSpan, *, root: str = "/") -> Iterator[None]:
-    """One nanod at a time; who waits for whom is said after a moment."""
+def locked(timeout: TimeSpan, *, root: str = "/", recovers: bool = True) -> Iterator[None]:
+    """One nanod at a time; who waits for whom is said after a moment. What an interrupted nanod left is finished first, and said."""
     seconds = 10.0**9 if timeout.is_forever else timeout.usec / 1_000_000
     with host_lock(root=root, timeout=seconds, on_wait=lambda holder: console.err(f"nanod: waiting for {holder}")):
+        if recovers and root == "/":
+            said, refusals = finish_interrupted()
+            for line in (*said, *(f"warning: {refused.message}" for refused in refusals)):
+                console.err(f"nanod: {line}")
         yield
+
+
+def finish_interrupted() -> tuple[list[str], list[NanodError]]:
+    """Finish every transaction that was cut off: what was done, in words, and what could not be. That keeps its intent, and no other app waiting."""
+    said: list[str] = []
+    refusals: list[NanodError] = []
+    store = LocalStore()
+    for intent in store.intents().values():
+        try:
+            with interruptible(), progress.shown() as tell:
+                recovered = recover(intent, here(intent.unit_dir), tell)
+        except NanodError as refused:
+            refusals.append(refused)
+            continue
+        if recovered.undone and recovered.undone.problems:
+            refusals.append(degraded(recovered.undone))
+        else:
+            said.append(recovered_words(recovered))
+    warn(store)
+    return said, refusals
 
 
 @contextmanager
@@ -127,7 +155,27 @@ def planned(path: str, *, env: str | None, host: Here, take_over: bool = False, 
         report.merge(check_credentials(units))
     report.merge(facts.check_host(units, seen.units))
     plan = make_plan(units, manifest, seen, take_over=take_over)
-    return _verified(plan, report, checked)
+    return _verified(plan, report, checked.sources, "".join(checked.sources.values()))
+
+
+def planned_rollback(app: str, generation: int | None, host: Here) -> Planned:
+    """The way to an earlier generation, by default the one before the one in force. Raises NanodError when there is none, or it is not whole."""
+    manifest = manifest_of(app, host.store, "roll back")
+    warn(host.store)
+    earlier = [number for number in host.store.generations(app) if number < manifest.generation]
+    if generation is None and not earlier:
+        raise NanodError(f"cannot roll back {app}: generation {manifest.generation} is the oldest there is", hint=f"'nanod history {app}' shows them")
+    number = generation if generation is not None else earlier[-1]
+    if number not in host.store.generations(app):
+        there = ", ".join(map(str, host.store.generations(app)))
+        raise NanodError(f"cannot roll back {app}: there is no generation {number}", hint=f"generations are: {there}")
+    old, texts, spec_text = host.store.generation(app, number)
+    units = unit_set(old, texts)
+    seen = snapshot(host.systemd, host.store, units, manifest)
+    report = Report()
+    report.merge(facts.check_host(units, seen.units))
+    made = make_plan(units, manifest, seen, take_over=True, generation=number)
+    return _verified(made, report, {old.spec: spec_text}, spec_text)
 
 
 def planned_below(root: str, path: str, *, env: str | None, store: LocalStore, take_over: bool) -> Planned:
@@ -139,17 +187,18 @@ def planned_below(root: str, path: str, *, env: str | None, store: LocalStore, t
     report = Report()
     report.merge(checked.report)
     report.merge(facts.check_host(units, {}, root))
-    return _verified(make_plan(units, manifest, seen, online=False, take_over=take_over), report, checked)
+    made = make_plan(units, manifest, seen, online=False, take_over=take_over)
+    return _verified(made, report, checked.sources, "".join(checked.sources.values()))
 
 
-def _verified(plan: Plan, report: Report, checked: flow.Checked) -> Planned:
+def _verified(plan: Plan, report: Report, sources: Mapping[str, str], spec_text: str) -> Planned:
     """Units that are on disk as they are wanted were verified when they were written."""
     if plan.wanted and any(isinstance(step, WriteUnit) for step in plan.steps):
         report.merge(verify(plan.wanted))
     if report.has_errors:
-        raise SpecError(report, checked.sources)
-    console.show_findings(report, checked.sources)
-    return Planned(plan=plan, spec_text="".join(checked.sources.values()))
+        raise SpecError(report, sources)
+    console.show_findings(report, sources)
+    return Planned(plan=plan, spec_text=spec_text)
 
 
 def manifest_of(app: str, store: LocalStore, action: str) -> Manifest:

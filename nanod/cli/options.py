@@ -30,9 +30,9 @@ class Verb(click.Command):
                 formatter.write(f"{'':{formatter.current_indent}}{line}\n")
 
 
-def verb(name: str, *examples: str) -> Callable[[Callable[..., int]], click.Command]:
+def verb(name: str, *examples: str, hidden: bool = False) -> Callable[[Callable[..., int]], click.Command]:
     """Make a verb of a function that returns the exit code."""
-    return click.command(name, cls=Verb, examples=examples)
+    return click.command(name, cls=Verb, examples=examples, hidden=hidden)
 
 
 class AppName(click.ParamType):
@@ -74,6 +74,9 @@ SYSTEMD_VERSION = click.option(
 )
 TAKE_OVER = click.option("--take-over", is_flag=True, help="Take an app over from a spec in another place, as after a move.")
 UNIT_DIR = click.option("--unit-dir", type=click.Path(file_okay=False), metavar="DIR", help="Where unit files go; default: /etc/systemd/system.")
+SETTLE = click.option("--settle", type=Span(), metavar="TIME", help="How long what was started must stay up; default: as the spec says.")
+EXPECT = click.option("--expect", metavar="TOKEN", help="Refuse when the plan is not the one that TOKEN was printed with.")
+NO_ROLLBACK = click.option("--no-rollback", is_flag=True, help="Leave what was done when it fails, instead of putting back what there was.")
 LOCK_TIMEOUT = click.option(
     "--lock-timeout", type=Span(), metavar="TIME", default="60s", show_default=True, help="How long to wait for another nanod to finish."
 )

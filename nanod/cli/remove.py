@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nanod.apply import apply
-from nanod.cli import console, host, progress
+from nanod.cli import host, transact
 from nanod.cli.options import APP, JSON, LOCK_TIMEOUT, UNIT_DIR, verb
 from nanod.errors import NanodError
 from nanod.host import facts
 from nanod.host.snapshot import snapshot
 from nanod.remove import plan_removal
 from nanod.steps import Purge
-from nanod.view.plan import plan_text
-from nanod.view.verdict import outcome_data, outcome_text
 
 if TYPE_CHECKING:
     from nanod.cli.host import Here
@@ -43,15 +40,7 @@ def command(*, app: str, purge: bool, yes: bool, lock_timeout: TimeSpan, unit_di
         _ask(removal(app, here, purge=True))
     with host.locked(lock_timeout):
         plan = removal(app, here, purge=purge)
-        if not as_json:
-            console.out(plan_text(plan, console.style()))
-        with host.interruptible(), progress.shown() as tell:
-            outcome = apply(plan, here, tell=tell)
-    if as_json:
-        console.out_json(outcome_data(outcome))
-    else:
-        console.out(outcome_text(outcome, console.style()))
-    return outcome.exit_code
+        return transact.carry_out(host.Planned(plan=plan, spec_text=""), here, as_json=as_json)
 
 
 def removal(app: str, here: Here, *, purge: bool) -> Plan:

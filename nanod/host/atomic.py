@@ -18,6 +18,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Self
 
 from nanod.errors import NanodError
+from nanod.faults import Point, reach
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -194,7 +195,9 @@ def temporary_name() -> str:
 class Batch:
     """Files that become visible together, in the order of `put`, once all their contents are on disk."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_watched: bool = False) -> None:
+        """`is_watched`: its steps are fault points, those of unit files."""
+        self._is_watched = is_watched
         self._waiting: list[tuple[OpenDirectory, str, str]] = []
         self._touched: dict[int, OpenDirectory] = {}
 
@@ -227,11 +230,13 @@ class Batch:
         """Contents to disk, then names, then the directories. Raises OSError, and then what was not yet renamed is gone."""
         try:
             self._sync_contents()
+            self._reach(Point.WRITTEN)
             while self._waiting:
                 directory, temporary, name = self._waiting[0]
                 os.rename(temporary, name, src_dir_fd=directory.fd, dst_dir_fd=directory.fd)
                 del self._waiting[0]
                 self.touch(directory)
+                self._reach(Point.RENAMED)
         finally:
             self.discard()
         while self._touched:
@@ -243,6 +248,10 @@ class Batch:
             with suppress(OSError):
                 os.unlink(temporary, dir_fd=directory.fd)
         self._waiting.clear()
+
+    def _reach(self, point: Point) -> None:
+        if self._is_watched:
+            reach(point)
 
     def _sync_contents(self) -> None:
         if len(self._waiting) > _MANY:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 
 class SystemClock:
@@ -13,6 +14,9 @@ class SystemClock:
 
     def wall(self) -> int:
         return time.time_ns() // 1000
+
+    def utc(self) -> str:
+        return datetime.now(UTC).isoformat(timespec="seconds")
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)

@@ -3,7 +3,8 @@
     <app>/                          0700
         generations/<n>/            spec.yaml as read, units/, manifest.json
         current -> generations/<n>  the one in force
-        history.jsonl               one line for each apply
+        intent.json                 the transaction under way
+        history.jsonl               one line for each transaction
 
 A file that cannot be read adds a word to `warnings` and counts as absent; the next `stage` moves it out of the way.
 """
@@ -17,6 +18,8 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from nanod.errors import NanodError
+from nanod.faults import Point, reach
 from nanod.host import records
 from nanod.host.atomic import TEMPORARY, Batch, OpenDirectory, kind_of, refusing, temporary_name
 from nanod.units.names import APPS
@@ -24,11 +27,14 @@ from nanod.units.names import APPS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from nanod.state import Manifest
+    from nanod.state import Intent, Manifest
 
 KEPT = 10
 """Generations of an app that stay; the oldest go."""
+HISTORY_LIMIT = 2**20
+"""Bytes of an app's history after which its older half goes."""
 _HISTORY = "history.jsonl"
+_INTENT = "intent.json"
 _MANIFEST = "manifest.json"
 
 
@@ -53,8 +59,7 @@ class Generations:
         with refusing(f"read {APPS}/{app}"):
             try:
                 with self._app(app) as directory, directory.sub("generations") as all_of_them:
-                    target = (directory.link_target("current") or "").removeprefix("generations/")
-                    in_force = int(target) if target.isdecimal() else 0
+                    in_force = _in_force(directory)
                     # Newer ones are of applies that did not come to an end.
                     for number in reversed([number for number in _numbers(all_of_them) if number <= in_force or not in_force]):
                         if found := self._read(app, all_of_them, number):
@@ -65,16 +70,88 @@ class Generations:
                 self.warnings.append(f"the record of {app} is readable to root alone, its unit files tell instead")
         return None, False
 
-    def last_number(self, app: str) -> int:
-        """0 when there is no generation at all."""
+    def numbers(self, app: str) -> list[int]:
+        """Generations on disk, in force or not, oldest first."""
         with (
             refusing(f"read {APPS}/{app}"),
             suppress(FileNotFoundError, PermissionError),
             self._app(app) as directory,
             directory.sub("generations") as all_of_them,
         ):
-            return max(_numbers(all_of_them), default=0)
-        return 0
+            return _numbers(all_of_them)
+        return []
+
+    def in_force(self, app: str) -> int:
+        """What `current` points to; 0 for nothing."""
+        with refusing(f"read {APPS}/{app}"):
+            try:
+                with self._app(app) as directory:
+                    return _in_force(directory)
+            except FileNotFoundError:
+                return 0
+
+    def read(self, app: str, number: int) -> tuple[Manifest, dict[str, str], str]:
+        """A generation: its manifest, the text of its units by name, its spec. Raises NanodError when it is not there or not whole."""
+        with refusing(f"read generation {number} of {app}"), self._app(app) as directory, directory.sub("generations") as all_of_them:
+            manifest = self._read(app, all_of_them, number)
+            with all_of_them.sub(str(number)) as one, one.sub("units") as folder:
+                found = {name: folder.read(name) for name in folder.names() if not name.startswith(TEMPORARY)}
+                spec = one.read("spec.yaml") or b""
+        texts = {name: content.decode(errors="surrogateescape") for name, content in found.items() if content}
+        if manifest is None or set(texts) != set(manifest.units):
+            raise NanodError(f"cannot read generation {number} of {app}: it is not whole", hint=f"'nanod history {app}' shows the others")
+        return manifest, texts, spec.decode(errors="surrogateescape")
+
+    def drop(self, app: str, number: int) -> None:
+        """A generation that was staged and never came into force goes; one that is not there is no error."""
+        with (
+            refusing(f"delete generation {number} of {app}"),
+            suppress(FileNotFoundError),
+            self._app(app) as directory,
+            directory.sub("generations") as all_of_them,
+        ):
+            shutil.rmtree(str(number), dir_fd=all_of_them.fd)
+
+    def write_intent(self, intent: Intent) -> None:
+        """On disk when this returns, together with the directory that it is in."""
+        with (
+            refusing(f"write the intent of {intent.app}"),
+            OpenDirectory.at(APPS, root=self.root, make=True) as directory,
+            directory.sub(intent.app, make=0o700) as mine,
+        ):
+            mine.sweep()
+            batch = Batch()
+            batch.put(mine, _INTENT, records.encode(intent), 0o600)
+            batch.flush()
+            os.fsync(directory.fd)
+
+    def intent(self, app: str) -> Intent | None:
+        """The transaction that did not end. One that cannot be read adds a warning, and counts as none."""
+        with refusing(f"read the intent of {app}"):
+            try:
+                with self._app(app) as directory:
+                    content = directory.read(_INTENT)
+            except (FileNotFoundError, PermissionError):
+                return None
+        if content is None:
+            return None
+        try:
+            return records.decode_intent(content)
+        except records.UnreadableError as bad:
+            self.warnings.append(f"what an interrupted transaction of {app} left is left out, its unit files tell instead: {bad}")
+            return None
+
+    def clear_intent(self, app: str) -> None:
+        """One that cannot be read is set aside instead; an app without one is no error."""
+        with refusing(f"clear the intent of {app}"), suppress(FileNotFoundError), self._app(app) as directory:
+            content = directory.read(_INTENT)
+            try:
+                if content is not None:
+                    records.decode_intent(content)
+                os.unlink(_INTENT, dir_fd=directory.fd)
+            except records.UnreadableError:
+                _set_aside(directory, _INTENT)
+            os.fsync(directory.fd)
 
     def stage(self, manifest: Manifest, units: Mapping[str, str], spec_text: str) -> None:
         """Put a generation on disk, complete and durable, without putting it in force."""
@@ -92,6 +169,7 @@ class Generations:
                 os.rename(temporary, str(manifest.generation), src_dir_fd=all_of_them.fd, dst_dir_fd=all_of_them.fd)
                 os.fsync(all_of_them.fd)
             os.fsync(directory.fd)
+            reach(Point.STAGED)
 
     def commit(self, manifest: Manifest) -> None:
         """Put a staged generation in force; what the manifest says may differ from what was staged. The oldest generations go."""
@@ -137,6 +215,8 @@ class Generations:
                 is_torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
                 file.write(b"\n" + line if is_torn else line)
                 os.fsync(file.fileno())
+            if size > HISTORY_LIMIT:
+                _trim(directory)
 
     def history(self, app: str) -> list[dict[str, object]]:
         """Oldest first. Lines that were torn by a crash are left out."""
@@ -185,6 +265,18 @@ class Generations:
 
 def _is_app(name: str) -> bool:
     return bool(name) and "/" not in name and not name.startswith(".")
+
+
+def _in_force(directory: OpenDirectory) -> int:
+    target = (directory.link_target("current") or "").removeprefix("generations/")
+    return int(target) if target.isdecimal() else 0
+
+
+def _trim(directory: OpenDirectory) -> None:
+    lines = (directory.read(_HISTORY) or b"").splitlines(keepends=True)
+    batch = Batch()
+    batch.put(directory, _HISTORY, b"".join(lines[len(lines) // 2 :]), 0o600)
+    batch.flush()
 
 
 def _numbers(directory: OpenDirectory) -> list[int]:

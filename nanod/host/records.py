@@ -1,34 +1,79 @@
-"""Manifests as JSON, and how to do without: the stamps on unit files tell what a lost or torn manifest said."""
+"""Manifests and intents as JSON, and how to do without: the stamps on unit files tell what a lost or torn manifest said."""
 
 from __future__ import annotations
 
 import json
 import re
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from nanod.state import HookName, Manifest, ServiceRecord
+from nanod.state import Before, HookName, Intent, Manifest, ServiceRecord, VolumeRecord
 from nanod.units.unitfile import parse
 from nanod.values import content_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 VERSION = 1
-"""Of the manifest's format. One from a newer nanod is not read: what it means is not known here."""
+"""Of the format of both. One from a newer nanod is not read: what it means is not known here."""
 _HEAD = re.compile(r"# Made by nanod from (/.*); change that ")
 
 
 class UnreadableError(ValueError):
-    """The text is no manifest that this version can read; the message says why."""
+    """The text is nothing that this version can read; the message says why."""
 
 
-def encode(manifest: Manifest) -> bytes:
-    return (json.dumps({"version": VERSION, **asdict(manifest)}, indent=1, sort_keys=True) + "\n").encode()
+def encode(record: Manifest | Intent) -> bytes:
+    return (json.dumps({"version": VERSION, **asdict(record)}, indent=1, sort_keys=not isinstance(record, Intent)) + "\n").encode()
 
 
 def decode(content: bytes) -> Manifest:
     """Raises UnreadableError for anything but what `encode` writes."""
+    record = _load(content)
+    with _mistyped():
+        return Manifest(
+            app=_text(record["app"]),
+            spec=_text(record["spec"]),
+            env=_optional(record["env"]),
+            generation=_number(record["generation"]),
+            units=_texts(record["units"]),
+            links=_texts(record["links"]),
+            watched=_texts(record["watched"]),
+            services={_text(name): _names(units) for name, units in _mapping(record["services"]).items()},
+            about={_text(name): _about(item) for name, item in _mapping(record["about"]).items()},
+            volumes=_names(record["volumes"]),
+            made=_names(record["made"]),
+            directories=tuple(_volume(item) for item in _sequence(record["directories"])),
+        )
+
+
+def decode_intent(content: bytes) -> Intent:
+    """Raises UnreadableError for anything but what `encode` writes."""
+    record = _load(content)
+    with _mistyped():
+        return Intent(
+            app=_text(record["app"]),
+            action=_text(record["action"]),
+            generation=_number(record["generation"]),
+            before=_number(record["before"]),
+            staged=_flag(record["staged"]),
+            at=_text(record["at"]),
+            command=_text(record["command"]),
+            unit_dir=_text(record["unit_dir"]),
+            files={name: _optional(text) for name, text in _mapping(record["files"]).items()},
+            links={path: _optional(target) for path, target in _mapping(record["links"]).items()},
+            directories=_names(record["directories"]),
+            stamps=_texts(record["stamps"]),
+            new_stamps=_names(record["new_stamps"]),
+            units={name: Before(**_texts(item)) for name, item in _mapping(record["units"]).items()},
+            reloads=_names(record["reloads"]),
+            decided=_flag(record["decided"]),
+            purge=_names(record["purge"]),
+        )
+
+
+def _load(content: bytes) -> dict[str, object]:
     try:
         record = json.loads(content)
     except ValueError as bad:
@@ -36,34 +81,51 @@ def decode(content: bytes) -> Manifest:
     if not isinstance(record, dict) or record.get("version") != VERSION:
         found = record.get("version") if isinstance(record, dict) else None
         raise UnreadableError(f"its format is {found}, not {VERSION}")
+    return record
+
+
+@contextmanager
+def _mistyped() -> Iterator[None]:
     try:
-        return Manifest(
-            app=_text(record["app"]),
-            spec=_text(record["spec"]),
-            env=None if record["env"] is None else _text(record["env"]),
-            generation=_number(record["generation"]),
-            units=_texts(record["units"]),
-            links=_texts(record["links"]),
-            watched=_texts(record["watched"]),
-            services={_text(name): _sequence(units) for name, units in record["services"].items()},
-            about={_text(name): _about(item) for name, item in record["about"].items()},
-            volumes=_sequence(record["volumes"]),
-            made=_sequence(record["made"]),
-        )
-    except (KeyError, TypeError, AttributeError) as bad:
+        yield
+    except (KeyError, TypeError) as bad:
         raise UnreadableError(f"it lacks or mistypes {bad}") from bad
 
 
-def _about(record: dict[str, object]) -> ServiceRecord:
-    hooks = record["hooks"]
-    if not isinstance(hooks, list) or not isinstance(record["is_script"], bool):
-        raise TypeError(record)
-    names = tuple(HookName(**_texts(hook)) for hook in hooks)
-    return ServiceRecord(health=_text(record["health"]), is_script=record["is_script"], hooks=names, requires=_sequence(record["requires"]))
+def _about(value: object) -> ServiceRecord:
+    record = _mapping(value)
+    return ServiceRecord(
+        health=_text(record["health"]),
+        is_script=_flag(record["is_script"]),
+        hooks=tuple(HookName(**_texts(hook)) for hook in _sequence(record["hooks"])),
+        requires=_names(record["requires"]),
+        restarts_with=_names(record["restarts_with"]),
+        stays=_flag(record["stays"]),
+        settle_usec=_number(record["settle_usec"]),
+        restart_limit=_number(record["restart_limit"]),
+        reload_on=_names(record["reload_on"]),
+        restart_on=_names(record["restart_on"]),
+        can_reload=_flag(record["can_reload"]),
+    )
+
+
+def _volume(value: object) -> VolumeRecord:
+    record = _mapping(value)
+    return VolumeRecord(path=_text(record["path"]), user=_text(record["user"]), group=_optional(record["group"]))
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def _optional(value: object) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
         raise TypeError(value)
     return value
 
@@ -74,16 +136,24 @@ def _number(value: object) -> int:
     return value
 
 
-def _texts(value: object) -> dict[str, str]:
+def _mapping(value: object) -> dict[str, object]:
     if not isinstance(value, dict):
         raise TypeError(value)
-    return {_text(key): _text(item) for key, item in value.items()}
+    return value
 
 
-def _sequence(value: object) -> tuple[str, ...]:
+def _texts(value: object) -> dict[str, str]:
+    return {_text(key): _text(item) for key, item in _mapping(value).items()}
+
+
+def _sequence(value: object) -> Sequence[object]:
     if not isinstance(value, list):
         raise TypeError(value)
-    return tuple(_text(item) for item in value)
+    return value
+
+
+def _names(value: object) -> tuple[str, ...]:
+    return tuple(_text(item) for item in _sequence(value))
 
 
 def stamps(text: str) -> dict[str, str]:

@@ -59,6 +59,7 @@ def snapshot(systemd: Systemd | None, store: Store, wanted: UnitSet | None, mani
         drop_ins={name: found for name in sorted(ours) if (found := places.drop_ins(name))},
         digests=facts.digests(sorted(watched | set(manifest.watched if manifest else ())), root),
         missing_directories=frozenset(item.path for item in (wanted.directories if wanted else ()) if not os.path.lexists(places.below(item.path))),
+        newest=max(store.generations(_app(wanted, manifest)), default=0),
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from nanod.faults import Point, reach
 from nanod.host import records
 from nanod.host.accounts import owner
 from nanod.host.atomic import Batch, OpenDirectory, kind_of, open_directory, refusing
@@ -20,7 +21,7 @@ from nanod.units.unitfile import parse
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from nanod.state import Manifest
+    from nanod.state import Intent, Manifest
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -32,7 +33,7 @@ class LocalStore:
         self.root = root
         self.unit_dir = unit_dir
         self._generations = Generations(root)
-        self._batch = Batch()
+        self._batch = Batch(is_watched=True)
         self._open: dict[str, OpenDirectory] = {}
 
     @property
@@ -72,6 +73,7 @@ class LocalStore:
             if kind_of(directory.fd, name) == "regular file":
                 os.unlink(name, dir_fd=directory.fd)
                 self._batch.touch(directory)
+                reach(Point.RENAMED)
 
     def link(self, path: str, target: str) -> None:
         with refusing(f"link {self.unit_dir}/{path}"):
@@ -80,6 +82,7 @@ class LocalStore:
             if directory.link_target(name) != target:
                 directory.put_link(name, target)
                 self._batch.touch(directory)
+                reach(Point.RENAMED)
 
     def unlink(self, path: str) -> None:
         """The directory goes with its last link, as `systemctl disable` does it."""
@@ -89,6 +92,7 @@ class LocalStore:
             if directory.link_target(name) is not None:
                 os.unlink(name, dir_fd=directory.fd)
                 self._batch.touch(directory)
+                reach(Point.RENAMED)
             if folder and not directory.names():
                 os.rmdir(folder, dir_fd=self._writable().fd)
                 self._batch.touch(self._writable())
@@ -101,11 +105,21 @@ class LocalStore:
                 self._batch.flush()
         finally:
             self._close()
+        reach(Point.INSTALLED)
 
     def discard(self) -> None:
         """Forget unit files written since the last `sync`."""
         self._batch.discard()
         self._close()
+
+    def sweep(self) -> None:
+        """Remove what a killed writer left among the unit files; only the holder of the lock may."""
+        with refusing(f"read {self.unit_dir}"), suppress(FileNotFoundError), OpenDirectory.at(self.unit_dir, root=self.root) as directory:
+            directory.sweep()
+            for name in directory.names():
+                if name.endswith(".wants") and kind_of(directory.fd, name) == "directory":
+                    with directory.sub(name) as wants:
+                        wants.sweep()
 
     def make_directory(self, path: str, user: str, group: str | None) -> None:
         """A volume, 0755, and its parents: root's, or the user's own inside of what is the user's. One that is there already is left as it is.
@@ -174,7 +188,7 @@ class LocalStore:
         if found and is_whole:
             return records.complete(found, self._stamped(app, set(names) - set(found.units)))
         files = self._stamped(app, names)
-        anew = records.rebuild(app, files, self._enabled(files), self._generations.last_number(app))
+        anew = records.rebuild(app, files, self._enabled(files), max(self.generations(app), default=0))
         if anew and found:
             return replace(anew, spec=anew.spec or found.spec, env=found.env, about=found.about, volumes=found.volumes, made=found.made)
         return anew
@@ -182,8 +196,36 @@ class LocalStore:
     def stage(self, manifest: Manifest, units: Mapping[str, str], spec_text: str) -> None:
         self._generations.stage(manifest, units, spec_text)
 
+    def generations(self, app: str) -> list[int]:
+        return self._generations.numbers(app)
+
+    def in_force(self, app: str) -> int:
+        return self._generations.in_force(app)
+
+    def generation(self, app: str, number: int) -> tuple[Manifest, dict[str, str], str]:
+        return self._generations.read(app, number)
+
+    def drop(self, app: str, number: int) -> None:
+        self._generations.drop(app, number)
+
+    def write_intent(self, intent: Intent) -> None:
+        self._generations.write_intent(intent)
+        reach(Point.INTENT)
+
+    def intents(self) -> dict[str, Intent]:
+        """Transactions that did not end, by app; as far as they are readable."""
+        return {app: found for app in self._generations.apps() if (found := self._generations.intent(app))}
+
+    def decide(self, app: str) -> None:
+        if found := self._generations.intent(app):
+            self._generations.write_intent(replace(found, decided=True))
+
+    def clear_intent(self, app: str) -> None:
+        self._generations.clear_intent(app)
+
     def commit(self, manifest: Manifest) -> None:
         self._generations.commit(manifest)
+        reach(Point.COMMITTED)
 
     def forget(self, app: str) -> None:
         self._generations.forget(app)
@@ -193,6 +235,31 @@ class LocalStore:
 
     def history(self, app: str) -> list[dict[str, object]]:
         return self._generations.history(app)
+
+    def existing(self, paths: Iterable[str]) -> set[str]:
+        """Those that are there, whatever they are."""
+        root = self.root.rstrip("/")
+        return {path for path in paths if os.path.lexists(f"{root}{path}")}
+
+    def put_stamp(self, path: str, unit: str) -> None:
+        """What `lib/stamp` leaves when the deploy-scoped hooks of the unit have succeeded."""
+        folder, _, name = path.rpartition("/")
+        with refusing(f"write {path}"), OpenDirectory.at(folder, root=self.root) as directory:
+            batch = Batch()
+            batch.put(directory, name, f"{unit}\n".encode())
+            batch.flush()
+
+    def remove_directory(self, path: str) -> None:
+        """If it is empty; whatever is in one belongs to somebody."""
+        with refusing(f"delete {path}"), suppress(FileNotFoundError):
+            parent = open_directory(str(PurePosixPath(path).parent), root=self.root)
+            try:
+                os.rmdir(PurePosixPath(path).name, dir_fd=parent)
+            except OSError as failed:
+                if failed.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.ENOTDIR, errno.EBUSY):
+                    raise
+            finally:
+                os.close(parent)
 
     def _writable(self, folder: str = "") -> OpenDirectory:
         """The unit directory, or one in it, made when missing; held open until `sync`."""

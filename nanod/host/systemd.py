@@ -97,6 +97,15 @@ class DBusSystemd:
             status_text=service("StatusText").decode(errors="replace"),
         )
 
+    def system_state(self) -> str:
+        """`running`, `degraded`, `starting`, `stopping` … (systemctl(1), is-system-running)."""
+        return str(self._property(_PATH, _MANAGER, "SystemState").decode())
+
+    def invocation(self, name: str) -> str:
+        """Of the run that the unit is in, or had last; "" for a unit that never ran."""
+        path = _library().path_encode(_PATH + b"/unit", name.encode())
+        return bytes(self._property(path, _NAME + b".Unit", "InvocationID")).hex()
+
     def daemon_reload(self) -> None:
         """Returns when PID 1 has read all unit files again."""
         begin = time.monotonic_ns() // 1000

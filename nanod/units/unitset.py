@@ -67,7 +67,19 @@ class ServiceUnits:
 
     @property
     def record(self) -> ServiceRecord:
-        return ServiceRecord(health=self.health, is_script=self.is_script, hooks=self.hooks, requires=self.requires)
+        return ServiceRecord(
+            health=self.health,
+            is_script=self.is_script,
+            hooks=self.hooks,
+            requires=self.requires,
+            restarts_with=self.restarts_with,
+            stays=self.stays,
+            settle_usec=self.settle.usec,
+            restart_limit=self.restart_limit,
+            reload_on=self.reload_on,
+            restart_on=self.restart_on,
+            can_reload=self.can_reload,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

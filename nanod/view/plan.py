@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from nanod.steps import (
     CauseKind,
     DaemonReload,
+    Decide,
     Forget,
     ForgetApp,
     Link,
@@ -47,6 +48,7 @@ _WORDS: dict[type[object], str] = {
     Restart: "restart",
     Start: "start",
     Forget: "forget",
+    Decide: "decide",
     ForgetApp: "forget-app",
     Purge: "purge",
 }

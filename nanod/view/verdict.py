@@ -6,23 +6,23 @@ import shlex
 from typing import TYPE_CHECKING
 
 from nanod.errors import ExitCode
-from nanod.verdict import Status, Why
+from nanod.verdict import Status, sentence
 from nanod.view.tty import clean, columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nanod.apply import Outcome
+    from nanod.undo import Undone
     from nanod.verdict import Reason, ServiceVerdict, Verdict
     from nanod.view.tty import Style
 
-_ASIDE = (Why.CRASHED, Why.RETRIES)
-"""Links of the chain that say when, and not why."""
-
 
 def outcome_text(outcome: Outcome, style: Style) -> str:
-    lines = [_head(outcome, style), *_verdict(outcome.verdict, style)]
-    if outcome.interrupted:
+    lines = [_head(outcome, style), *verdict_lines(outcome.verdict, style)]
+    if outcome.undone:
+        lines += _undone(outcome, outcome.undone, style)
+    elif outcome.interrupted:
         lines.append(style.warn(f"interrupted; {_left(outcome)}"))
     elif outcome.left:
         lines.append(style.warn(f"stopped before anything that runs was touched; {_left(outcome)}"))
@@ -33,11 +33,13 @@ def outcome_data(outcome: Outcome) -> dict[str, object]:
     manifest = outcome.plan.manifest
     return {
         **verdict_data(outcome.verdict),
+        "action": outcome.plan.action,
         "verdict": _word(outcome),
-        "generation": manifest.generation if manifest else None,
+        "generation": outcome.undone.generation or None if outcome.undone else manifest.generation if manifest else None,
         "seconds": round(outcome.seconds, 3),
         "interrupted": outcome.interrupted,
         "left": len(outcome.left),
+        "rolled_back": _undone_data(outcome.undone) if outcome.undone else None,
     }
 
 
@@ -50,13 +52,6 @@ def verdict_data(verdict: Verdict) -> dict[str, object]:
     }
 
 
-def sentence(item: ServiceVerdict) -> str:
-    """`cannot start shop-web: hook prestart/migrate exited with status 3 (given up after 5 failed starts)`."""
-    chain = ": ".join(reason.text for reason in item.reasons if reason.kind not in _ASIDE)
-    aside = "".join(f" ({reason.text})" for reason in item.reasons if reason.kind in _ASIDE)
-    return ": ".join(part for part in (item.headline, chain) if part) + aside
-
-
 def apply_command(spec: str, env: str | None) -> str:
     """What a person types to apply the spec again."""
     return shlex.join(["nanod", "apply", *(["-e", env] if env else []), "-" if spec == "<stdin>" else spec])
@@ -64,7 +59,7 @@ def apply_command(spec: str, env: str | None) -> str:
 
 def _word(outcome: Outcome) -> str:
     if outcome.plan.wanted is None:
-        return "unfinished" if outcome.left else "removed"
+        return "unfinished" if outcome.left or outcome.undone else "removed"
     return str(outcome.verdict.status)
 
 
@@ -75,7 +70,7 @@ def _head(outcome: Outcome, style: Style) -> str:
     return f"{style.strong(outcome.plan.app)}: {paint(_word(outcome))}" + style.faint(f" ({', '.join([*facts, f'{outcome.seconds:.1f} s'])})")
 
 
-def _verdict(verdict: Verdict, style: Style) -> Iterator[str]:
+def verdict_lines(verdict: Verdict, style: Style) -> Iterator[str]:
     shown = [item for item in verdict.services if item.touched or item.status is not Status.HEALTHY]
     rows = [(item.service, str(item.status), f"{item.seconds:.1f} s" if item.status is Status.HEALTHY else "") for item in shown]
     for item, line in zip(shown, columns(rows) if rows else [], strict=True):
@@ -95,6 +90,32 @@ def _trouble(item: ServiceVerdict, style: Style) -> Iterator[str]:
             yield style.faint(f"  hint: journalctl -u {item.reasons[-1].unit or item.unit}")
     for reason in item.warnings:
         yield f"{style.warn('warning:')} {clean(f'{reason.unit}: {reason.text}')}"
+
+
+def _undone(outcome: Outcome, undone: Undone, style: Style) -> Iterator[str]:
+    begin = "interrupted; " if outcome.interrupted else ""
+    if not undone.problems:
+        back = f"rolled back to generation {undone.generation}" if undone.generation else f"rolled back: {outcome.plan.app} is not there, as before"
+        yield style.warn(f"{begin}{back}" if outcome.plan.wanted else f"{begin}put back: {outcome.plan.app} is as it was")
+        return
+    yield style.bad(f"{begin}rollback failed, the host is neither old nor new:")
+    yield from (f"  {clean(problem)}" for problem in undone.problems)
+    yield style.faint(f"  hint: {_way_on(outcome, undone)}")
+
+
+def _way_on(outcome: Outcome, undone: Undone) -> str:
+    if not undone.is_over:
+        return "the next nanod command goes on with the rollback, once its cause is gone"
+    return f"'nanod status {outcome.plan.app}' shows how it is; the next apply repairs it"
+
+
+def _undone_data(undone: Undone) -> dict[str, object]:
+    return {
+        "generation": undone.generation or None,
+        "complete": not undone.problems,
+        "problems": list(undone.problems),
+        "services": verdict_data(undone.verdict)["services"] if undone.verdict else [],
+    }
 
 
 def _left(outcome: Outcome) -> str:

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nanod.apply import Host, Outcome, apply, write_files
+from nanod.apply import Outcome, apply, write_files
 from nanod.errors import ExitCode, NanodError
+from nanod.host import Host
 from nanod.plan import plan
 from nanod.remove import plan_removal
 from nanod.state import Manifest, Snapshot
 from nanod.values import TimeSpan
-from nanod.verdict import Status, Why
+from nanod.verdict import Status, Why, sentence
 from nanod.view.tty import PLAIN as UNSTYLED
-from nanod.view.verdict import outcome_text, sentence
+from nanod.view.verdict import outcome_text
 from tests.fakes import EPOCH, AppBuilder, FakeClock, FakeJournal, FakeStore, FakeSystemd, Phase, failing
 
 if TYPE_CHECKING:
@@ -58,12 +59,12 @@ class World:
         found = Snapshot(units=states, files=dict(self.store.files), links=dict(self.store.enabled), digests=self.digests(watched))
         return replace(found, **facts)  # type: ignore[arg-type]
 
-    def apply(self, builder: AppBuilder, *, settle: str = "5s", **facts: object) -> Outcome:
+    def apply(self, builder: AppBuilder, *, settle: str = "5s", rolls_back: bool = True, **facts: object) -> Outcome:
         wanted = builder.build()
         made = plan(wanted, self.store.manifest(wanted.app), self.snapshot(wanted, **facts))
         self.systemd.calls.clear()
         self.store.calls.clear()
-        return apply(made, self.host, span=TimeSpan.parse(settle), tell=self.news.append)
+        return apply(made, self.host, span=TimeSpan.parse(settle), rolls_back=rolls_back, tell=self.news.append)
 
     def manifest(self) -> Manifest:
         return self.store.manifests["shop"]
@@ -90,7 +91,7 @@ def test_first_apply_in_order_then_settled_then_recorded() -> None:
     assert outcome.exit_code is ExitCode.OK
     assert world.systemd.calls == [("daemon-reload", ""), ("start", "shop.target"), ("start", DB), ("start", WEB)]
     verbs = [verb for verb, _ in world.store.calls]
-    assert verbs == ["stage", "write", "write", "write", "write", "link", "sync", "commit"]
+    assert verbs == ["stage", "intent", "write", "write", "write", "write", "link", "sync", "commit", "clear"]
     assert world.clock.seconds == pytest.approx(5.1, abs=0.3)
     assert world.manifest().generation == 1
     assert world.store.entries[0]["verdict"] == "healthy"
@@ -128,10 +129,11 @@ def test_a_failed_prestart_is_named_with_its_last_lines() -> None:
     outcome = world.apply(builder)
     assert outcome.exit_code is ExitCode.FAILED
     assert said(outcome, "web") == "cannot start shop-web: hook prestart/migrate exited with status 3"
-    assert outcome_text(outcome, UNSTYLED).splitlines()[-3:] == [
+    assert outcome_text(outcome, UNSTYLED).splitlines()[-4:] == [
         "cannot start shop-web: hook prestart/migrate exited with status 3",
         "    no such table: users",
         "  hint: journalctl -u shop-web.service",
+        "rolled back: shop is not there, as before",
     ]
 
 
@@ -315,7 +317,7 @@ def test_a_failed_deploy_hook_ends_apply_before_anything_is_touched() -> None:
     world.apply(old)
     new = AppBuilder().service("db", PLAIN).service("web", PLAIN, prestart="[Service]\nExecStart=/bin/b")
     world.journal.said("shop-web-prestart.service", "prestart/migrate", 4, invocation="shop-web-prestart.service#2", at=EPOCH + 10**9)
-    outcome = world.apply(new)
+    outcome = world.apply(new, rolls_back=False)
     assert world.systemd.jobs() == [("start", "shop-web-prestart.service")]
     assert status(outcome) == {"db": "pending", "web": "failed"}
     assert said(outcome, "web") == "cannot start shop-web: hook prestart/migrate exited with status 4"
@@ -434,11 +436,11 @@ def test_a_masked_service_is_no_failure_and_blocks_who_needs_it() -> None:
     assert said(outcome, "web") == "cannot start shop-web: it waits for db, which is masked: its unit is masked"
 
 
-def test_a_refusal_in_the_middle_is_recorded_and_the_next_apply_goes_on() -> None:
+def test_without_rollback_a_refusal_in_the_middle_is_recorded_and_the_next_apply_goes_on() -> None:
     world = World()
     world.systemd.refuses["daemon-reload", ""] = "cannot reload unit files: no space in /run"
     with pytest.raises(NanodError, match="no space in /run"):
-        world.apply(AppBuilder().service("web"))
+        world.apply(AppBuilder().service("web"), rolls_back=False)
     assert (world.manifest().units[WEB], world.store.entries[-1]["verdict"]) == ("", "refused")
     del world.systemd.refuses["daemon-reload", ""]
     outcome = world.apply(AppBuilder().service("web"))
@@ -453,10 +455,10 @@ def test_a_full_disk_leaves_no_file_changed_and_no_record() -> None:
     world.store.refuses["write", WEB] = "cannot write: no space left on device"
     with pytest.raises(NanodError, match="no space left"):
         world.apply(AppBuilder().service("web"))
-    assert (world.store.files, world.store.manifests, world.systemd.calls) == ({}, {}, [])
+    assert (world.store.files, world.store.manifests, world.systemd.jobs()) == ({}, {}, [])
 
 
-def test_an_interrupt_says_what_is_left_and_the_next_apply_does_it() -> None:
+def test_without_rollback_an_interrupt_says_what_is_left_and_the_next_apply_does_it() -> None:
     world = World()
     old = AppBuilder().service("web", f"{PLAIN}\nExecStop=/bin/a").service("db")
     new = AppBuilder().service("web", f"{PLAIN}\nExecStop=/bin/b").service("db")
@@ -468,7 +470,7 @@ def test_an_interrupt_says_what_is_left_and_the_next_apply_does_it() -> None:
 
     wanted = new.build()
     made = plan(wanted, world.manifest(), world.snapshot(wanted))
-    outcome = apply(made, world.host, tell=interrupted)
+    outcome = apply(made, world.host, rolls_back=False, tell=interrupted)
     assert outcome.exit_code is ExitCode.INTERRUPTED
     assert len(outcome.left) == len(made.steps)
     assert status(outcome) == {"web": "pending", "db": "healthy"}
@@ -478,7 +480,7 @@ def test_an_interrupt_says_what_is_left_and_the_next_apply_does_it() -> None:
     assert ("write", WEB) in world.store.calls
 
 
-def test_an_interrupt_while_settling_keeps_the_record_whole() -> None:
+def test_without_rollback_an_interrupt_while_settling_keeps_the_record_whole() -> None:
     world = World()
 
     def interrupted(news: Progress) -> None:
@@ -486,7 +488,7 @@ def test_an_interrupt_while_settling_keeps_the_record_whole() -> None:
             raise KeyboardInterrupt
 
     wanted = AppBuilder().service("web").build()
-    outcome = apply(plan(wanted, None, world.snapshot(wanted)), world.host, tell=interrupted)
+    outcome = apply(plan(wanted, None, world.snapshot(wanted)), world.host, rolls_back=False, tell=interrupted)
     assert (outcome.exit_code, outcome.left) == (ExitCode.INTERRUPTED, ())
     assert world.apply(AppBuilder().service("web")).plan.is_empty
 

@@ -28,12 +28,13 @@ ROWS = (
     ("extend",),
     ("compile",),
     ("policies", "features"),
-    ("steps", "changes", "decide", "plan", "remove"),
-    ("verdict", "status"),
+    ("steps", "changes", "decide", "plan", "remove", "recorded", "restore"),
+    ("verdict", "status", "doctor", "timeline", "trace", "draft", "byhand", "logs", "ended"),
     ("view",),
+    ("faults",),
     ("host",),
     ("transaction",),
-    ("settle", "apply"),
+    ("settle", "execute", "undo", "recover", "apply", "running", "run", "provisioning"),
     ("release", "deploy"),
     ("rehearse",),
     ("probe",),
@@ -44,7 +45,7 @@ ROWS = (
 )
 """Imports go upwards in this list, or stay in a row."""
 PURE = ROWS[: ROWS.index(("view",)) + 1]
-TYPES_OF_LATER_ROWS = {("status", "nanod.host"), ("view", "nanod.apply")}
+TYPES_OF_LATER_ROWS = {("status", "nanod.host"), ("view", "nanod.apply"), ("view", "nanod.undo")}
 """Names for the type checker alone: a Protocol that is asked, a result that is shown."""
 DOOR_OF_THE_SPEC = "nanod.spec.load"
 """The one pure part that reads a file: `read_spec`."""

@@ -46,6 +46,12 @@ class Pid1:
     def detail(self, name: str) -> UnitDetail:
         raise AssertionError(name)
 
+    def invocation(self, name: str) -> str:
+        raise AssertionError(name)
+
+    def system_state(self) -> str:
+        raise AssertionError
+
     def daemon_reload(self) -> None:
         raise AssertionError
 

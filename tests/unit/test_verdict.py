@@ -12,9 +12,9 @@ from nanod.remove import plan_removal
 from nanod.state import HookResult, UnitDetail
 from nanod.steps import DaemonReload, RemoveUnit, Start, WriteUnit
 from nanod.transaction import record
-from nanod.verdict import Ending, Status, Why, hook_text, judge
+from nanod.verdict import Ending, Status, Why, hook_text, judge, sentence
 from nanod.view.tty import PLAIN
-from nanod.view.verdict import apply_command, outcome_data, outcome_text, sentence, verdict_data
+from nanod.view.verdict import apply_command, outcome_data, outcome_text, verdict_data
 from tests.fakes import EMPTY_HOST, AppBuilder, snapshot_of
 
 WEB = "shop-web.service"

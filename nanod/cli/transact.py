@@ -1,0 +1,60 @@
+"""What every verb that changes the host does around its plan: refuse in time, show the plan, carry it out, show what came of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nanod.apply import apply
+from nanod.cli import console, host, progress
+from nanod.errors import DegradedError, NanodError
+from nanod.host import facts
+from nanod.view.plan import plan_text
+from nanod.view.verdict import outcome_data, outcome_text
+
+if TYPE_CHECKING:
+    from nanod.cli.host import Here, Planned
+    from nanod.steps import Plan
+    from nanod.values import TimeSpan
+
+
+def carry_out(planned: Planned, here: Here, *, span: TimeSpan | None = None, rolls_back: bool = True, as_json: bool) -> int:
+    """The caller holds the lock. Raises NanodError for a host that would refuse in the middle, before anything has changed."""
+    plan = planned.plan
+    _require_whole(plan, here)
+    if plan.steps:
+        _require_running(plan, here)
+        facts.require_run_space()
+    if not as_json:
+        console.out(plan_text(plan, console.style()))
+    with host.interruptible(), progress.shown() as tell:
+        outcome = apply(plan, here, spec_text=planned.spec_text, span=span, rolls_back=rolls_back, tell=tell)
+    if as_json:
+        console.out_json(outcome_data(outcome))
+    else:
+        console.out(outcome_text(outcome, console.style()))
+    return outcome.exit_code
+
+
+def require_expected(plan: Plan, token: str | None) -> None:
+    """Raises NanodError when the plan is not the one that `nanod plan` printed this token of."""
+    if token is not None and token != plan.token:
+        raise NanodError(
+            f"cannot apply {plan.app}: the plan is not the expected one ({token}), the spec or the host has changed since",
+            hint=f"'nanod plan' shows what would happen now; its token is {plan.token}",
+        )
+
+
+def _require_whole(plan: Plan, here: Here) -> None:
+    """Raises DegradedError while an earlier transaction of the app is neither finished nor undone."""
+    if intent := here.store.intents().get(plan.app):
+        raise DegradedError(
+            f"cannot {plan.action} {plan.app}: its {intent.action} that began at {intent.at} is neither finished nor undone",
+            (),
+            hint="the warning before this says why; 'nanod doctor' helps with the cause",
+        )
+
+
+def _require_running(plan: Plan, here: Here) -> None:
+    """At shutdown jobs are irreversible: ours would be refused one by one (systemd.special(7), shutdown.target)."""
+    if here.systemd.system_state() == "stopping":
+        raise NanodError(f"cannot {plan.action} {plan.app}: the machine is shutting down", hint="do it after the next boot")

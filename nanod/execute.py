@@ -1,0 +1,200 @@
+"""Steps become calls: files together and then made durable, jobs of one kind enqueued together and then waited for. Decides nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING, assert_never
+
+from nanod.faults import Point, reach
+from nanod.settle import Progress, await_run, await_stopped
+from nanod.steps import (
+    DaemonReload,
+    Decide,
+    FileStep,
+    Forget,
+    ForgetApp,
+    Link,
+    MakeDirectory,
+    Purge,
+    Reload,
+    RemoveDirectory,
+    RemoveUnit,
+    Restart,
+    RunPrestart,
+    Stamp,
+    Start,
+    Stop,
+    StopBefore,
+    UnitStep,
+    Unlink,
+    Unstamp,
+    WriteUnit,
+)
+from nanod.verdict import Ending, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Sequence
+
+    from nanod.host import Host, Store
+    from nanod.state import UnitDetail
+    from nanod.steps import AnyStep
+    from nanod.units.unitset import ServiceUnits
+
+
+class HookFailedError(Exception):
+    """A deploy-scoped prestart ended badly; carries how."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending.service.name)
+        self.ending = ending
+
+
+@dataclass(slots=True, kw_only=True)
+class Execution:
+    """One run through steps. `left` are those that were not done yet; `known` the units that were there before, which have a count to reset."""
+
+    host: Host
+    steps: Sequence[AnyStep]
+    services: Sequence[ServiceUnits]
+    known: Container[str]
+    begin: float
+    tell: Callable[[Progress], None]
+    left: list[AnyStep] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.left = list(self.steps)
+
+    def run(self) -> None:
+        """Raises NanodError when the host refuses a step, HookFailedError for deploy-scoped hooks. A step leaves `left` when it has been done."""
+        for kind, group in groupby(self.steps, key=_batch):
+            batch = list(group)
+            if kind is FileStep:
+                for step in batch:
+                    file_step(self.host.store, step)
+                self.host.store.sync()
+            else:
+                self._jobs(batch)
+            del self.left[: len(batch)]
+
+    @property
+    def has_reloaded(self) -> bool:
+        return any(isinstance(step, DaemonReload) for step in self.steps) and not any(isinstance(step, DaemonReload) for step in self.left)
+
+    def _jobs(self, batch: Sequence[AnyStep]) -> None:
+        systemd = self.host.systemd
+        match batch[0]:
+            case DaemonReload():
+                systemd.daemon_reload()
+                reach(Point.RELOADED)
+            case StopBefore() | Stop():
+                self._stop(_units(batch))
+                reach(Point.STOPPED)
+            case RunPrestart():
+                self._prestarts([step for step in batch if isinstance(step, RunPrestart)])
+                reach(Point.PRESTARTED)
+            case Forget():
+                for unit in _units(batch):
+                    systemd.reset_failed(unit)
+            case Reload() | Restart() | Start():
+                self._process([step for step in batch if isinstance(step, Reload | Restart | Start)])
+                reach(Point.STARTED)
+            case _:
+                raise AssertionError(batch[0])
+
+    def _stop(self, units: Sequence[str]) -> None:
+        for unit in units:
+            self._say(unit, "stopping", "stopping")
+            self.host.systemd.stop(unit)
+        await_stopped(self.host.systemd, self.host.clock, units)
+
+    def _process(self, batch: Sequence[Reload | Restart | Start]) -> None:
+        """In start order. Manual starts count towards the start limit, so each begins with an empty count (tried on 252)."""
+        systemd = self.host.systemd
+        together = [step.unit for step in batch if isinstance(step, Restart) and step.together]
+        if together:
+            self._stop(together[::-1])
+        for step in batch:
+            if isinstance(step, Reload):
+                systemd.reload(step.unit)
+                continue
+            if step.unit in self.known:
+                systemd.reset_failed(step.unit)
+            if isinstance(step, Restart) and not step.together:
+                systemd.restart(step.unit)
+            else:
+                systemd.start(step.unit)
+
+    def _prestarts(self, batch: Sequence[RunPrestart]) -> None:
+        """Raises HookFailedError for the first that ended badly, or that its provisioning kept from running."""
+        systemd, services = self.host.systemd, {item.name: item for item in self.services}
+        for step in batch:
+            self._say(step.unit, "prestart", "deploy-scoped prestart hooks", step.service)
+            systemd.reset_failed(step.unit)
+            systemd.start(step.unit)
+        beside = [name for step in batch if (name := services[step.service].provision)]
+        states = await_run(systemd, self.host.clock, [*(step.unit for step in batch), *beside])
+        for step in batch:
+            service = services[step.service]
+            for name in (step.unit, service.provision):
+                if name and states[name].active == "failed":
+                    raise HookFailedError(self._failed(service, name, systemd.detail(name)))
+
+    def _failed(self, service: ServiceUnits, unit: str, detail: UnitDetail) -> Ending:
+        seconds = self.host.clock.now() - self.begin
+        return Ending(service=service, status=Status.FAILED, unit=unit, touched=True, detail=detail, seconds=seconds)
+
+    def _say(self, unit: str, word: str, text: str, service: str = "") -> None:
+        names = {name: item.name for item in self.services for name in (item.main, item.provision, item.prestart) if name}
+        seconds = self.host.clock.now() - self.begin
+        self.tell(Progress(service=service or names.get(unit, unit), unit=unit, word=word, text=text, seconds=seconds))
+
+
+def _batch(step: AnyStep) -> object:
+    """Files together, and the three kinds of process jobs together, because their order is one start order."""
+    if isinstance(step, FileStep):
+        return FileStep
+    return Start if isinstance(step, Reload | Restart | Start) else type(step)
+
+
+def _units(batch: Sequence[AnyStep]) -> list[str]:
+    return [step.unit for step in batch if isinstance(step, UnitStep)]
+
+
+def file_step(store: Store, step: AnyStep) -> None:
+    """Unit files and links become visible with `store.sync`, the rest at once."""
+    match step:
+        case WriteUnit(unit=unit, text=text):
+            store.write_unit(unit, text)
+        case RemoveUnit(unit=unit):
+            store.delete_unit(unit)
+        case Link(path=path, target=target):
+            store.link(path, target)
+        case Unlink(path=path):
+            store.unlink(path)
+        case MakeDirectory() | RemoveDirectory() | Stamp() | Unstamp() | Decide() | ForgetApp() | Purge():
+            _record_step(store, step)
+        case _:
+            raise AssertionError(step)
+
+
+def _record_step(store: Store, step: MakeDirectory | RemoveDirectory | Stamp | Unstamp | Decide | ForgetApp | Purge) -> None:
+    match step:
+        case MakeDirectory(directory=item):
+            store.make_directory(item.path, item.user, item.group)
+        case RemoveDirectory(path=path):
+            store.remove_directory(path)
+        case Stamp(path=path, unit=unit):
+            store.put_stamp(path, unit)
+        case Unstamp(path=path):
+            store.delete_tree(path)
+        case Decide(app=app):
+            store.decide(app)
+            reach(Point.DECIDED)
+        case ForgetApp(app=app):
+            store.forget(app)
+        case Purge(path=path):
+            store.delete_tree(path)
+            reach(Point.PURGED)
+        case _ as never:
+            assert_never(never)

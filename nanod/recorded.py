@@ -1,0 +1,97 @@
+"""Back from what is recorded to what was compiled: the units of a generation, as a plan wants them. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nanod.diagnostics import Mark
+from nanod.state import ServiceRecord
+from nanod.units.names import AppNames
+from nanod.units.unitfile import Directive, UnitFile, parse
+from nanod.units.unitset import Directory, ServiceUnits, UnitSet
+from nanod.values import TimeSpan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from nanod.state import Manifest
+
+_COMMENT = "# "
+_FILES = ("EnvironmentFile", "LoadCredential", "LoadCredentialEncrypted")
+
+
+def unit_set(manifest: Manifest, texts: Mapping[str, str]) -> UnitSet:
+    """What the spec of that generation was compiled to. `texts`: unit name to the text of its file, as it was written."""
+    origin, names = Mark(manifest.spec), AppNames(manifest.app)
+    owners = {unit: service for service, units in manifest.services.items() for unit in units}
+    units = tuple(_unit(name, owners.get(name, ""), text, origin) for name, text in sorted(texts.items()))
+    services = tuple(service_units(manifest, name) for name in manifest.services)
+    return UnitSet(
+        app=manifest.app,
+        spec_file=manifest.spec,
+        env=manifest.env,
+        target=names.target,
+        slice=names.slice,
+        units=units,
+        services=services,
+        directories=tuple(Directory(path=item.path, user=item.user, group=item.group, origin=origin) for item in manifest.directories),
+        users=tuple((name, origin) for name in sorted(set(_users(units)))),
+        files=tuple((path, origin) for path in sorted(set(_files(units)))),
+        host_units=tuple((name, origin) for name in sorted(_host_units(services))),
+    )
+
+
+def service_units(manifest: Manifest, name: str) -> ServiceUnits:
+    """One service; of a record that was made anew from unit files, as much as these tell."""
+    names, there = AppNames(manifest.app), manifest.services[name]
+    about = manifest.about.get(name, ServiceRecord())
+
+    def present(unit: str) -> str | None:
+        return unit if unit in there else None
+
+    return ServiceUnits(
+        name=name,
+        main=names.service(name),
+        provision=present(names.provision(name)),
+        prestart=present(names.prestart(name)),
+        ready=present(names.ready(name)),
+        failure=present(names.failure(name)),
+        requires=about.requires,
+        restarts_with=about.restarts_with,
+        is_script=about.is_script,
+        stays=about.stays,
+        health=about.health,
+        settle=TimeSpan(about.settle_usec),
+        restart_limit=about.restart_limit,
+        reload_on=about.reload_on,
+        restart_on=about.restart_on,
+        can_reload=about.can_reload,
+        hooks=about.hooks,
+        origin=Mark(manifest.spec),
+    )
+
+
+def _unit(name: str, service: str, text: str, origin: Mark) -> UnitFile:
+    directives = tuple(Directive(section=section, key=key, text=value, origin=origin) for section, key, value in parse(text))
+    return UnitFile(name=name, service=service, head=text.partition("\n")[0].removeprefix(_COMMENT), directives=directives)
+
+
+def _users(units: tuple[UnitFile, ...]) -> Iterator[str]:
+    for unit in units:
+        if unit.values("Service", "DynamicUser") != ["yes"]:
+            yield from unit.values("Service", "User")
+
+
+def _files(units: tuple[UnitFile, ...]) -> Iterator[str]:
+    """A leading `-` of EnvironmentFile= says that the file may be missing; a credential is `NAME:PATH`; `%%` is a percent sign."""
+    for unit in units:
+        for key in _FILES:
+            for value in unit.values("Service", key):
+                path = value if key == "EnvironmentFile" else value.partition(":")[2]
+                if path.startswith("/"):
+                    yield path.replace("%%", "%")
+
+
+def _host_units(services: tuple[ServiceUnits, ...]) -> set[str]:
+    mine = {item.name for item in services}
+    return {name for item in services for name in item.requires if name not in mine}

@@ -1,0 +1,128 @@
+"""Finish what a transaction that was cut off has left: by the next command, or at boot before anything of the app has started.
+
+Committed: only the intent is left, and goes. Decided (a removal that deletes data): the rest goes too. Anything else: back to what there was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from nanod.execute import file_step
+from nanod.faults import Point, reach
+from nanod.restore import Now, restore_steps
+from nanod.steps import FileStep
+from nanod.undo import Undone, finish, undo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from nanod.host import Host, Store
+    from nanod.settle import Progress
+    from nanod.state import Intent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """What was done about one intent, `how` in words; `undone` when the way back was taken."""
+
+    intent: Intent
+    how: str
+    undone: Undone | None = None
+
+
+def recover(intent: Intent, host: Host, tell: Callable[[Progress], None]) -> Recovered:
+    """With a systemd that runs. `host.store` is that of the intent's unit directory. Raises NanodError when the disk refuses."""
+    if done := _without_undoing(intent, host.store):
+        return done
+    undone = undo(intent, host, tell=tell)
+    recovered = Recovered(intent=intent, how=_back_to(intent), undone=undone)
+    if undone.is_over:
+        _record(recovered, host.store, undone.problems)
+    return recovered
+
+
+class Early(Protocol):
+    """As much of systemd as there is before D-Bus: systemctl on PID 1's private socket. Nothing waits for a job, the boot's own are still queued."""
+
+    def daemon_reload(self) -> None: ...
+    def start_no_block(self, unit: str) -> None: ...
+
+
+def recover_at_boot(intents: Mapping[str, Intent], store_of: Callable[[Intent], Store], systemctl: Early) -> list[Recovered]:
+    """Files alone: nothing of an app runs yet. Raises NanodError when the disk or systemd refuses; what is not done stays for the next command.
+
+    Units that the boot has already queued take what they are from the new definitions after the reload; newly wanted ones are not in its
+    transaction, so the target is started once more (tried on 252 and 257).
+    """
+    found, restored = [], []
+    for intent in intents.values():
+        store = store_of(intent)
+        store.sweep()
+        if done := _without_undoing(intent, store):
+            found.append(done)
+            continue
+        for step in restore_steps(intent, _before_boot(intent, store)):
+            if isinstance(step, FileStep):
+                file_step(store, step)
+        store.sync()
+        restored.append(intent)
+    if restored:
+        systemctl.daemon_reload()
+        reach(Point.RELOADED)
+    for intent in restored:
+        finish(intent, store_of(intent))
+        recovered = Recovered(intent=intent, how=f"{_back_to(intent)}, at boot")
+        _record(recovered, store_of(intent), ())
+        found.append(recovered)
+    for intent in restored:
+        if intent.before:
+            systemctl.start_no_block(f"{intent.app}.target")
+    return found
+
+
+def _without_undoing(intent: Intent, store: Store) -> Recovered | None:
+    if intent.decided:
+        for path in intent.purge:
+            store.delete_tree(path)
+        store.forget(intent.app)
+        return Recovered(intent=intent, how="removed it with its data")
+    if intent.is_committed(store.in_force(intent.app)):
+        store.clear_intent(intent.app)
+        return Recovered(intent=intent, how=f"generation {intent.generation} was in force already")
+    return None
+
+
+def _before_boot(intent: Intent, store: Store) -> Now:
+    return Now(
+        files=store.read_units(intent.files),
+        links=store.read_links(intent.links),
+        there=frozenset(store.existing([*intent.stamps, *intent.new_stamps, *intent.directories])),
+        states={},
+        invocations={},
+    )
+
+
+def _back_to(intent: Intent) -> str:
+    return f"back to generation {intent.before}" if intent.before else "it is not there, as before"
+
+
+def _record(recovered: Recovered, store: Store, problems: tuple[str, ...]) -> None:
+    intent = recovered.intent
+    entry: dict[str, object] = {
+        "action": "recover",
+        "generation": intent.generation,
+        "verdict": "recovered" if not problems else "degraded",
+        "interrupted": {"action": intent.action, "at": intent.at, "command": intent.command},
+        "rolled_back_to": intent.before,
+        "problems": list(problems),
+    }
+    store.record(intent.app, entry)
+
+
+def words(recovered: Recovered) -> str:
+    """`an apply of shop that was cut off is undone: back to generation 3`."""
+    intent = recovered.intent
+    article = "an" if intent.action == "apply" else "a"
+    end = "is undone" if recovered.undone or recovered.how.startswith(("back", "it is")) else "is finished"
+    return f"{article} {intent.action} of {intent.app} that was cut off {end}: {recovered.how}"

@@ -1,0 +1,207 @@
+"""The way back: what a transaction has to remember before it begins, and the steps that put a host back from it. Pure.
+
+The steps follow from the intent and from what the host is now, never from how far the transaction got: that is known to nobody after a crash.
+A process that is still the one from before (the same invocation) was not touched, and is not touched now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nanod.state import Before, Intent, UnitState
+from nanod.steps import (
+    Cause,
+    CauseKind,
+    DaemonReload,
+    Forget,
+    Link,
+    MakeDirectory,
+    Purge,
+    Reload,
+    RemoveDirectory,
+    RemoveUnit,
+    Restart,
+    Stamp,
+    Start,
+    StopBefore,
+    UnitStep,
+    Unlink,
+    Unstamp,
+    WriteUnit,
+)
+from nanod.units.names import ONCE
+from nanod.units.unitfile import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from nanod.steps import AnyStep, Plan
+
+_CAUSE = (Cause(kind=CauseKind.UNDO, text="as it was before"),)
+_MOVING = ("activating", "deactivating")
+_NOTHING = UnitState(name="")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Who began a transaction, and when (UTC, ISO 8601)."""
+
+    at: str
+    command: str
+    unit_dir: str
+
+
+def touched_units(plan: Plan) -> list[str]:
+    """Units to which the plan may do anything at all, in start order; what goes away stands before what stays."""
+    named = {step.unit for step in plan.steps if isinstance(step, UnitStep)}
+    known: dict[str, None] = {}
+    for manifest in (plan.before, plan.manifest):
+        for units in manifest.services.values() if manifest else ():
+            for unit in (*units[1:], *units[:1]):
+                known.pop(unit, None)
+                known[unit] = None
+    rest = sorted(named - set(known))
+    targets = [name for name in rest if name.endswith(".target")]
+    return [*(name for name in rest if name not in targets), *(name for name in known if name in named), *targets]
+
+
+def stamps_of(text: str | None) -> list[str]:
+    """The stamps that keep deploy-scoped hooks of a unit file from running again."""
+    return [value[1:] for _, key, value in parse(text or "") if key == "ConditionPathExists" and value.startswith(f"!{ONCE}/")]
+
+
+def intent_of(plan: Plan, origin: Origin, units: Mapping[str, Before], links: Mapping[str, str], stamped: Iterable[str]) -> Intent:
+    """`units`: how each of `touched_units` is; `links`: enablement links there are; `stamped`: those of `stamps_of` the old files that are there."""
+    writes = [step for step in plan.steps if isinstance(step, WriteUnit | RemoveUnit)]
+    linked = [step.path for step in plan.steps if isinstance(step, Link | Unlink)]
+    there = set(stamped)
+    old_stamps = {stamp: step.unit for step in writes for stamp in stamps_of(step.old) if stamp in there}
+    new_stamps = {stamp for step in writes if isinstance(step, WriteUnit) for stamp in stamps_of(step.text)}
+    starts = {step.unit for step in plan.steps if isinstance(step, Start | Restart)}
+    return Intent(
+        app=plan.app,
+        action=plan.action,
+        generation=plan.manifest.generation if plan.manifest else 0,
+        before=plan.before.generation if plan.before else 0,
+        staged=plan.stages,
+        at=origin.at,
+        command=origin.command,
+        unit_dir=origin.unit_dir,
+        files={step.unit: step.old for step in writes},
+        links={path: links.get(path) for path in linked},
+        directories=tuple(step.directory.path for step in plan.steps if isinstance(step, MakeDirectory)),
+        stamps=old_stamps,
+        new_stamps=tuple(sorted(new_stamps - set(old_stamps))),
+        units=units,
+        reloads=tuple(step.unit for step in plan.steps if isinstance(step, Reload) and step.unit not in starts),
+        purge=tuple(step.path for step in plan.steps if isinstance(step, Purge)),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Now:
+    """The host as undoing finds it: of the units and paths that the intent names."""
+
+    files: Mapping[str, str]
+    links: Mapping[str, str]
+    there: frozenset[str]
+    """Stamps and directories that exist."""
+    states: Mapping[str, UnitState]
+    invocations: Mapping[str, str]
+    """Of units that were up before."""
+
+    def state(self, name: str) -> UnitState:
+        return self.states.get(name, _NOTHING)
+
+
+def restore_steps(intent: Intent, now: Now, *, keeps_configuration: Iterable[str] = ()) -> tuple[AnyStep, ...]:
+    """In the order of their execution: stops, files, one daemon-reload, starts. `keeps_configuration`: whose reload failed, and so need none back.
+
+    Without deploy-scoped hooks: what they did cannot be taken back by running them again.
+    """
+    files = list(_files(intent, now))
+    return (
+        *_stops(intent, now),
+        *files,
+        *((DaemonReload(causes=_CAUSE),) if intent.files or intent.links else ()),
+        *(Forget(unit=name, causes=_CAUSE) for name in _new(intent) if now.state(name).active != "inactive" or now.state(name).job),
+        *_starts(intent, now, set(keeps_configuration)),
+    )
+
+
+def _new(intent: Intent) -> list[str]:
+    return [name for name, text in intent.files.items() if text is None]
+
+
+def _is_other_run(intent: Intent, now: Now, name: str) -> bool:
+    """Something of it runs, or is about to, that did not before."""
+    state, before = now.state(name), intent.units.get(name, Before(active=""))
+    if not state.is_up and state.active not in _MOVING and not state.job:
+        return False
+    return not (before.was_up and state.is_up and now.invocations.get(name) == before.invocation)
+
+
+def _stops(intent: Intent, now: Now) -> Iterator[AnyStep]:
+    """Last started first, by the hooks of the file that started it. A target is not stopped: that would take along what it only wants."""
+    for name in reversed(list(intent.units)):
+        if name in intent.files and intent.files[name] is None:
+            if now.state(name).active not in ("inactive", "failed") or now.state(name).job:
+                yield StopBefore(unit=name, causes=_CAUSE)
+        elif _is_other_run(intent, now, name) and not name.endswith((".target", ".slice")):
+            before = intent.units[name]
+            if name in intent.files or not (before.was_up or before.active == "activating"):
+                yield StopBefore(unit=name, causes=_CAUSE)
+
+
+def _files(intent: Intent, now: Now) -> Iterator[AnyStep]:
+    for name, text in intent.files.items():
+        there = now.files.get(name)
+        if text is None and there is not None:
+            yield RemoveUnit(unit=name, old=there, causes=_CAUSE)
+        elif text is not None and text != there:
+            yield WriteUnit(unit=name, text=text, old=there, causes=_CAUSE)
+    for path, target in intent.links.items():
+        if target is None and path in now.links:
+            yield Unlink(path=path, causes=_CAUSE)
+        elif target is not None and now.links.get(path) != target:
+            yield Link(path=path, target=target, causes=_CAUSE)
+    yield from (Unstamp(path=path, causes=_CAUSE) for path in intent.new_stamps if path in now.there)
+    yield from (Stamp(path=path, unit=unit, causes=_CAUSE) for path, unit in intent.stamps.items() if path not in now.there)
+    yield from (RemoveDirectory(path=path, causes=_CAUSE) for path in reversed(intent.directories) if path in now.there)
+
+
+def _starts(intent: Intent, now: Now, keeps_configuration: set[str]) -> Iterator[AnyStep]:
+    stopped = {step.unit for step in _stops(intent, now) if isinstance(step, StopBefore)}
+    for name, before in sorted(intent.units.items(), key=lambda item: not item[0].endswith(".target")):
+        if name in intent.files and intent.files[name] is None:
+            continue
+        state = now.state(name)
+        is_down = name in stopped or not (state.is_up or state.active in _MOVING or state.job)
+        if is_down and (before.was_up or before.active == "activating"):
+            yield Start(unit=name, causes=_CAUSE)
+        elif name in intent.reloads and name not in keeps_configuration and state.is_up and not _is_other_run(intent, now, name):
+            yield Reload(unit=name, causes=_CAUSE)
+
+
+def file_differences(intent: Intent, now: Now) -> list[str]:
+    """Files and links that are not as they were, each in words."""
+    found = []
+    for name, text in intent.files.items():
+        if now.files.get(name) != text:
+            found.append(f"{name}: its file is still there" if text is None else f"{name}: its file is not as it was")
+    for path, target in intent.links.items():
+        if now.links.get(path) != target:
+            found.append(f"{path}: the link is still there" if target is None else f"{path}: the link is not as it was")
+    return found
+
+
+def differences(intent: Intent, now: Now) -> list[str]:
+    """All that is not as it was, for a way back that was cut short."""
+    found = file_differences(intent, now)
+    for name, before in intent.units.items():
+        if before.was_up and not now.state(name).is_up:
+            found.append(f"{name}: it ran, and does not run now")
+        elif intent.files.get(name, "") is None and now.state(name).is_up:
+            found.append(f"{name}: it still runs")
+    return found

@@ -1,0 +1,162 @@
+"""Put a host back as it was before a transaction: at once when it failed, later when it was cut off. The steps are those of `nanod.restore`."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from nanod.errors import DegradedError, NanodError
+from nanod.execute import Execution
+from nanod.faults import Point, reach
+from nanod.recorded import service_units
+from nanod.restore import Now, differences, file_differences, restore_steps
+from nanod.settle import Progress, Settling
+from nanod.steps import DaemonReload, Reload, Start
+from nanod.verdict import Status, judge, sentence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from nanod.host import Host, Store
+    from nanod.state import Intent, UnitDetail
+    from nanod.steps import AnyStep
+    from nanod.units.unitset import ServiceUnits
+    from nanod.values import TimeSpan
+    from nanod.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undone:
+    """How the way back went. `generation` is in force again, 0 for none; `problems`: exactly what is not as it was."""
+
+    intent: Intent
+    generation: int
+    verdict: Verdict | None
+    problems: tuple[str, ...] = ()
+    is_over: bool = True
+    """False: the intent is still there, and the next command goes on."""
+
+
+def undo(
+    intent: Intent,
+    host: Host,
+    *,
+    tell: Callable[[Progress], None],
+    span: TimeSpan | None = None,
+    was_reloaded: bool = True,
+    keeps_configuration: Iterable[str] = (),
+) -> Undone:
+    """Never raises NanodError: what the host refuses now is a problem of the result, and the intent stays for the next command.
+
+    `was_reloaded`: PID 1 has read the new files, or may have. `keeps_configuration`: units whose reload failed. `span`: how long what is brought back
+    must stay up, by default as its spec said.
+    """
+    reach(Point.UNDOING)
+    return _Undoing(intent=intent, host=host, tell=tell, span=span, was_reloaded=was_reloaded).run(keeps_configuration)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Undoing:
+    intent: Intent
+    host: Host
+    tell: Callable[[Progress], None]
+    span: TimeSpan | None
+    was_reloaded: bool
+    services: tuple[ServiceUnits, ...] = ()
+
+    def run(self, keeps_configuration: Iterable[str]) -> Undone:
+        intent, host = self.intent, self.host
+        try:
+            host.store.sweep()
+            manifest = host.store.manifest(intent.app) if intent.before else None
+            self.services = tuple(service_units(manifest, name) for name in manifest.services) if manifest else ()
+            now = look(intent, host)
+            steps = restore_steps(intent, now, keeps_configuration=keeps_configuration)
+            self._say("putting back what there was")
+            bases = {step.unit: host.systemd.detail(step.unit) for step in steps if isinstance(step, Start | Reload)}
+            self._execute(steps)
+            verdict = self._settled(steps, bases)
+            problems = [*file_differences(intent, look(intent, host)), *_sentences(verdict)]
+            reach(Point.UNDONE)
+            finish(intent, host.store)
+        except NanodError as refused:
+            return self._unfinished(refused.message)
+        except KeyboardInterrupt:
+            return self._unfinished("interrupted before all was as it was")
+        return Undone(intent=intent, generation=intent.before, verdict=verdict, problems=tuple(problems))
+
+    def _unfinished(self, cause: str) -> Undone:
+        self.host.store.discard()
+        left: list[str] = []
+        with suppress(NanodError):  # who cannot be asked is the cause already
+            left = differences(self.intent, look(self.intent, self.host))
+        return Undone(intent=self.intent, generation=self.intent.before, verdict=None, problems=(cause, *left), is_over=False)
+
+    def _say(self, text: str) -> None:
+        app = self.intent.app
+        self.tell(Progress(service=app, unit=f"{app}.target", word="undoing", text=text, seconds=0.0))
+
+    def _execute(self, steps: Sequence[AnyStep]) -> None:
+        done = [step for step in steps if self.was_reloaded or not isinstance(step, DaemonReload)]
+        known = set(self.intent.units)
+        Execution(host=self.host, steps=done, services=self.services, known=known, begin=self.host.clock.now(), tell=self.tell).run()
+        if len(done) < len(steps):
+            # PID 1 never read the new files. If it refuses to read the old ones, it refused before too, and has them in memory.
+            with suppress(NanodError):
+                self.host.systemd.daemon_reload()
+
+    def _settled(self, steps: Sequence[AnyStep], bases: Mapping[str, UnitDetail]) -> Verdict | None:
+        """How those services are that ran before and were brought back."""
+        started = {step.unit for step in steps if isinstance(step, Start)}
+        reloaded = {step.unit for step in steps if isinstance(step, Reload)}
+        host, wall = self.host, self.host.clock.wall()
+        settling = Settling(systemd=host.systemd, clock=host.clock, tell=self.tell, begin=host.clock.now())
+        for item in self.services:
+            before = self.intent.units.get(item.main)
+            if before and before.was_up and item.main in started | reloaded:
+                seconds = (self.span if self.span is not None else item.settle).usec / 1_000_000
+                # Whom it waits for is not asked: what was wrong with that before is as it was.
+                alone = replace(item, requires=())
+                settling.watch(alone, touched=True, started=item.main in started, span=seconds, base=bases[item.main])
+        if not settling.watches:
+            return None
+        settling.run()
+        endings = settling.endings()
+        failed = [ending for ending in endings if ending.status is Status.FAILED]
+        lines = {ending.unit: host.journal.last_lines(ending.unit, invocation=ending.detail.invocation if ending.detail else "") for ending in failed}
+        records = host.journal.hook_results([ending.service.main for ending in endings], since=wall)
+        return judge(self.intent.app, endings, records, lines)
+
+
+def look(intent: Intent, host: Host) -> Now:
+    """Raises NanodError when systemd or the disk cannot be read."""
+    states = host.systemd.states(intent.units)
+    return Now(
+        files=host.store.read_units(intent.files),
+        links=host.store.read_links(intent.links),
+        there=frozenset(host.store.existing([*intent.stamps, *intent.new_stamps, *intent.directories])),
+        states=states,
+        invocations={name: host.systemd.invocation(name) for name, before in intent.units.items() if before.was_up and states[name].is_up},
+    )
+
+
+def finish(intent: Intent, store: Store) -> None:
+    """The transaction is over, and what it was to become goes."""
+    if intent.staged and intent.generation not in (0, intent.before):
+        store.drop(intent.app, intent.generation)
+    store.clear_intent(intent.app)
+    reach(Point.CLEARED)
+
+
+def _sentences(verdict: Verdict | None) -> list[str]:
+    found = verdict.services if verdict else ()
+    return [f"{item.unit}: {sentence(item)}" for item in found if item.status is not Status.HEALTHY]
+
+
+def degraded(undone: Undone, *, because: str = "") -> DegradedError:
+    """`because`: what had gone wrong before."""
+    app = undone.intent.app
+    first = f"{because}; and " if because else ""
+    hint = "the next nanod command undoes the rest" if not undone.is_over else f"'nanod apply' brings {app} to its spec once the cause is gone"
+    return DegradedError(f"{first}cannot undo the {undone.intent.action} of {app}: {undone.problems[0]}", undone.problems, hint=hint)
