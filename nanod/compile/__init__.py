@@ -67,17 +67,19 @@ def compile_spec(spec: Spec, target: Target) -> tuple[UnitSet | None, Report]:
 
 def start_order(spec: Spec) -> list[Service]:
     """Services, each after all that it requires or stands after; otherwise as written. The spec has no cycles, the loader has seen to it."""
+    services = spec.services
     done: dict[str, Service] = {}
-
-    def visit(service: Service) -> None:
-        if service.name not in done:
-            for name in (*(need.target for need in service.requires), *service.after):
-                if name in spec.services:
-                    visit(spec.services[name])
-            done[service.name] = service
-
-    for service in spec.services.values():
-        visit(service)
+    for service in services.values():
+        # A list and no recursion: a chain may be as long as there are services.
+        under_way = [service]
+        while under_way:
+            last = under_way[-1]
+            names = (*(need.target for need in last.requires), *last.after)
+            missing = next((name for name in names if name in services and name not in done), None)
+            if missing is None:
+                done[last.name] = under_way.pop()
+            else:
+                under_way.append(services[missing])
     return list(done.values())
 
 

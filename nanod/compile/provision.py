@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _SANDBOX = DEFAULT | {"ProtectSystem": "strict", "ProtectHome": "read-only"}
 """`context: sandbox`: a temporary one of its own, in which only the volumes are writable."""
 
+_PAUSE = TimeSpan.parse("6s")
+"""What follows a try that was cut: five seconds from TERM to KILL, and one until the next."""
+
 
 def provision_unit(app: App, service: Service) -> UnitFile | None:
     step = service.provisioning
@@ -44,7 +47,7 @@ def provision_unit(app: App, service: Service) -> UnitFile | None:
         confine(unit, service, _SANDBOX, step.at("context"))
     _install_lines(unit, app, service, step, sentinel)
     # Waiting for the lock, every try, and the pauses between them; the program itself bounds each (a oneshot has no start timeout of its own).
-    total = step.timeout + step.timeout * (step.retries + 1) + SLACK + TimeSpan.parse("6s") * step.retries
+    total = step.timeout + step.timeout * (step.retries + 1) + SLACK + _PAUSE * step.retries
     unit.raw("Service", "TimeoutStartSec", total, step.at("timeout"))
     return unit.finish()
 

@@ -41,7 +41,6 @@ STRICT: dict[str, str] = DEFAULT | {
 }
 PROFILES: dict[Sandbox, dict[str, str]] = {Sandbox.OFF: {}, Sandbox.DEFAULT: DEFAULT, Sandbox.STRICT: STRICT}
 _TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 what PrivateTmp= replaces
-_LISTS = frozenset({"RestrictAddressFamilies", "CapabilityBoundingSet", "SystemCallFilter", "SystemCallArchitectures"})
 
 
 def has_namespace(service: Service) -> bool:
@@ -59,11 +58,7 @@ def confine(unit: UnitBuilder, service: Service, profile: Mapping[str, str], ori
 
     Behind PrivateTmp= there is a /tmp of its own, and in it the service's own working directory and volumes (tried on 252 and 257).
     """
-    for key, value in profile.items():
-        if key in _LISTS:
-            unit.words("Service", key, value.split(), origin)
-        else:
-            unit.raw("Service", key, value, origin)
+    unit.fixed("Service", profile, origin)
     if service.volumes and profile and not service.dynamic_user:
         unit.words("Service", "ReadWritePaths", service.volumes, service.at("volumes"))
     if profile or service.dynamic_user:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nanod.units.unitfile import UnitBuilder, UnitFile
 
 _SCRIPT_TIMEOUT = TimeSpan.parse("1h")
+_START_TIMEOUT = TimeSpan.parse("90s")
 _RESTART = {RestartPolicy.NO: "no", RestartPolicy.ON_FAILURE: "on-failure", RestartPolicy.ALWAYS: "always"}
 
 
@@ -131,7 +132,7 @@ def _type(unit: UnitBuilder, service: Service, *, stays: bool) -> None:
 def _lines(unit: UnitBuilder, app: App, service: Service, *, stays: bool) -> None:
     gates, health = dependency_gates(app, service), service.health
     notifies = health is not None and health.kind is ProbeKind.NOTIFY
-    longest = TimeSpan(0) if notifies else TimeSpan.parse("90s")
+    longest = TimeSpan(0) if notifies else _START_TIMEOUT
     for need, argv in gates:
         unit.exec("ExecStartPre", argv, need.at(), prefix="+")
         longest = max(longest, TimeSpan.seconds(int(argv[1])) + SLACK)

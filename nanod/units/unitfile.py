@@ -12,7 +12,7 @@ from nanod.units.directives import Emitter, row_of
 from nanod.units.quoting import UnrepresentableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from nanod.diagnostics import Mark, Report
     from nanod.units.directives import Shape
@@ -91,6 +91,10 @@ class UnitBuilder:
     def live(self, section: str, key: str, text: str, origin: Mark) -> None:
         """A directive of the spec's own `systemd:` block: specifiers stay live, an empty value resets."""
         self._add(section, key, origin, _live, text)
+
+    def fixed(self, section: str, lines: Mapping[str, str], origin: Mark) -> None:
+        """Directives of a table of ours, whose texts need no quotes; a test holds them to the ways above."""
+        self.directives += [Directive(section, key, text, origin) for key, text in lines.items()]
 
     def drop(self, section: str, key: str) -> None:
         """Take back every line of a directive."""

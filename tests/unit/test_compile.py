@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +11,14 @@ import pytest
 
 from nanod.compile import Target, compile_spec
 from nanod.compile.sandbox import PROFILES
-from nanod.diagnostics import Severity
+from nanod.diagnostics import Mark, Report, Severity
 from nanod.spec.load import load
-from nanod.units.unitfile import parse
+from nanod.units.directives import Emitter, row_of
+from nanod.units.unitfile import UnitBuilder, parse
 
 if TYPE_CHECKING:
-    from nanod.diagnostics import Report
+    from collections.abc import Mapping
+
     from nanod.units.unitfile import UnitFile
     from nanod.units.unitset import UnitSet
 
@@ -294,6 +297,22 @@ def test_a_place_below_tmp_is_shown_to_a_service_that_has_a_tmp_of_its_own() -> 
     text = "services:\n  web: {user: root, command: [/bin/true], working_dir: /tmp/web, volumes: [/srv/x, /var/tmp/x]}\n"
     assert compiled(text).unit("shop-web.service").values("Service", "BindPaths") == ["/var/tmp/x", "/tmp/web"]
     assert compiled(text.replace("user: root", "user: root, sandbox: off")).unit("shop-web.service").values("Service", "BindPaths") == []
+
+
+@pytest.mark.parametrize("profile", PROFILES.values())
+def test_sandbox_profiles_are_written_as_any_other_line(profile: Mapping[str, str]) -> None:
+    builder = UnitBuilder(name="x.service", service="x", head="", report=Report())
+    for key, text in profile.items():
+        if row_of("Service", key).emitter is Emitter.NAMES:
+            builder.words("Service", key, text.split(), Mark("x"))
+        else:
+            builder.raw("Service", key, text, Mark("x"))
+    assert {item.key: item.text for item in builder.directives} == profile
+
+
+def test_a_chain_may_be_as_long_as_there_are_services() -> None:
+    services = {f"s{number}": {"command": ["/bin/true"], "after": [f"s{number + 1}"] if number < 1500 else []} for number in range(1501)}
+    assert [service.name for service in compiled(json.dumps({"project": "long", "services": services})).services][:2] == ["s1500", "s1499"]
 
 
 @pytest.mark.row("BX-20")
