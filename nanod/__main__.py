@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 
@@ -12,6 +13,8 @@ def main() -> int:
 
         sys.stdout.write(f"nanod {__version__}\n")
         return 0
+    # What a command makes of a spec stays as long as it runs; looking for garbage in it took a quarter of the time (1000 services: 0.3 s of 1.1).
+    gc.set_threshold(1_000_000)
     from nanod.cli.app import main as run  # noqa: PLC0415 - as above
 
     return run(sys.argv[1:])
