@@ -45,7 +45,7 @@ _SERVICE = """\
       limit: 5
     stop:
       signal: TERM
-      timeout: 20s
+      timeout: 1min
     resources:
       memory_max: 256M
       cpu_quota: 50%
