@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ ONCE = "/var/lib/nanod/once"
 STOPPING = "/run/nanod/stopping"
 """When a unit began to stop, for the deadline that its prestop hooks share."""
 SENTINEL = ".nanod-installed-"
+BY_HAND = "nanod-run-"
+"""Begins the name of a unit in which `nanod run` runs one hook."""
 HOOK_MESSAGE_ID = "5d7e1c1f8d0a4b6c9a4b54c6a2f0d9e3"
 """MESSAGE_ID= of the journal entries that hook lines leave of their results (`lib/record`)."""
 
@@ -106,3 +109,13 @@ def check_names(names: AppNames, services: tuple[str, ...]) -> list[tuple[str, s
             elif len(unit) > _NAME_LIMIT:
                 wrong.append((service, f"{unit} is longer than the {_NAME_LIMIT} characters of a unit name; rename the service or the project"))
     return wrong
+
+
+def by_hand(unit: str, pid: int, number: int) -> str:
+    """The unit in which nanod process `pid` runs, as its `number`th, a line of `unit` by hand. No app may have such a name."""
+    return f"{BY_HAND}{unit.removesuffix('.service')}-{pid}-{number}.service"
+
+
+def is_by_hand(name: str, unit: str) -> bool:
+    """Whether `name` is one that runs, or ran, a line of `unit` by hand."""
+    return re.fullmatch(rf"{re.escape(BY_HAND + unit.removesuffix('.service'))}-[0-9]+-[0-9]+\.service", name) is not None

@@ -1,0 +1,103 @@
+"""`nanod run APP SERVICE PHASE [HOOK]`."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from nanod.cli import console, host
+from nanod.cli.options import APP, JSON, LOCK_TIMEOUT, UNIT_DIR, verb
+from nanod.cli.service import SERVICE, one_service
+from nanod.errors import ExitCode, NanodError
+from nanod.host import facts
+from nanod.host.relay import Relay
+from nanod.host.store import LocalStore
+from nanod.phases import HOOK_PHASES
+from nanod.run import chosen, run_hooks
+from nanod.view.tty import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nanod.run import Ran
+    from nanod.values import TimeSpan
+
+REFUSED = 125
+"""nanod itself could not; as docker(1) and timeout(1) have it, so that it is no status of the hook."""
+RUNTIME_UNITS = "/run/systemd/system"
+_LEVEL = re.compile(rb"(?m)^<[0-7]>(?=nanod: )")
+"""What journald would take for the priority of a line."""
+
+
+@verb("run", "nanod run shop web prestart", "nanod run shop web prestop deregister", "nanod run shop db poststart backup > dump.sql")
+@APP
+@SERVICE
+@click.argument("phase", type=click.STRING, shell_complete=lambda _c, _p, begin: [name for name in HOOK_PHASES if name.startswith(begin)])
+@click.argument("hook", required=False)
+@LOCK_TIMEOUT
+@UNIT_DIR
+@JSON
+def command(*, app: str, service: str, phase: str, hook: str | None, lock_timeout: TimeSpan, unit_dir: str | None, as_json: bool) -> int:
+    """Run the hooks of a phase by hand, or one of them.
+
+    systemd runs them as it would itself: same user, sandbox, environment, credentials, directories, timeout and record; the service is not touched.
+    Their output is this command's, and so is the exit status of the hook that failed first: 124 for its timeout, 128 + n for signal n. 125: nanod
+    could not run it.
+    """
+    try:
+        facts.require_systemd("run hooks")
+        host.require_root("run hooks")
+        here = host.here(unit_dir)
+        with host.locked(lock_timeout):
+            units = one_service(app, service, here.store)
+            lines = chosen(units, phase, hook, here)
+            with host.interruptible(), Relay(_to(2 if as_json else 1), _to_stderr) as pipes:
+                ran = run_hooks(lines, units, here, LocalStore(unit_dir=RUNTIME_UNITS), pipes)
+    except NanodError as refused:
+        console.fail(refused, as_json=as_json)
+        return REFUSED
+    if as_json:
+        console.out_json(_data(app, service, phase, ran))
+    elif ran.left:
+        console.err(f"nanod: not run: {', '.join(clean(line.hook) for line in ran.left)}")
+    return ExitCode.INTERRUPTED if ran.interrupted else ran.status
+
+
+def _to(descriptor: int) -> Callable[[bytes], None]:
+    """Writes the bytes as they are: a hook may print what somebody stores."""
+
+    def write(chunk: bytes) -> None:
+        view = memoryview(chunk)
+        try:
+            while view:
+                view = view[os.write(descriptor, view) :]
+        except BrokenPipeError:
+            raise
+        except OSError as refused:
+            raise NanodError(f"cannot write the output of the hook: {refused.strerror}") from refused
+
+    return write
+
+
+def _to_stderr(chunk: bytes) -> None:
+    sys.stderr.flush()
+    _to(2)(_LEVEL.sub(b"", chunk))
+
+
+def _data(app: str, service: str, phase: str, ran: Ran) -> dict[str, object]:
+    return {
+        "app": app,
+        "service": service,
+        "phase": phase,
+        "status": ran.status,
+        "interrupted": ran.interrupted,
+        "hooks": [
+            {"phase": end.line.phase, "name": end.line.name, "unit": end.line.unit, "status": end.status, "seconds": round(end.seconds, 3)}
+            for end in ran.ends
+        ],
+        "left": [line.name for line in ran.left],
+    }
