@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from contextlib import suppress
+from enum import Enum, auto
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from nanod.errors import NanodError
+from nanod.errors import NanodError, UsageError
 from nanod.host.accounts import find_user
-from nanod.host.process import run
+from nanod.host.process import lines_of, run
+from nanod.logs import LogEntry, Source
 from nanod.state import HookResult
-from nanod.units.names import HOOK_MESSAGE_ID
+from nanod.units.names import HOOK_MESSAGE_ID, is_by_hand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
 _TIMEOUT = 20.0
 _RECORD_LIMIT = 5000
@@ -22,6 +26,22 @@ _NOT_THE_PROGRAMS = ("audit", "kernel")
 """Transports of entries that carry the unit's name and are not its words."""
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+_PRIORITIES = frozenset("01234567")
+_INFORMATIONAL = 6
+_FAILURE = re.compile(r"nanod: hook \S+ failed, status ")
+"""What a hook prints beside its record, so that `systemctl status` shows it; the record says the same."""
+_LOG_FIELDS = (
+    *("MESSAGE", "PRIORITY", "_SYSTEMD_UNIT", "UNIT", "_PID", "_UID", "_TRANSPORT"),
+    *("MESSAGE_ID", "NANOD_UNIT", "NANOD_PHASE", "NANOD_HOOK", "NANOD_INVOCATION"),
+)
+
+
+class Access(Enum):
+    ALL = auto()
+    OWN = auto()
+    """Only what the caller's own processes wrote."""
+    NONE = auto()
 
 
 class Journalctl:
@@ -37,18 +57,103 @@ class Journalctl:
         users = _Users(entries)
         return [result for entry in entries if users.may_write(entry) and (result := _hook_result(entry))]
 
-    def last_lines(self, unit: str, *, invocation: str = "", count: int = 10) -> list[str]:
+    def last_lines(self, unit: str, *, invocation: str = "", count: int = 10, until: int = 0) -> list[str]:
         """What the unit's own processes printed last, in one run of it or in any; without terminal escapes, and without what PID 1 said of it.
+
+        `until`: only what was printed before that moment, in microseconds since the epoch.
 
         A line of a process that is gone before journald looks may lack its invocation (seen on 257, 1 run in 40). PID 1's own entries stand
         around it, and always say whose run it is.
         """
-        last, printed = f"--lines={5 * count + 50}", f"_SYSTEMD_UNIT={unit}"
-        lines = _printed([last, printed, "+", f"UNIT={unit}", "_PID=1"], invocation)
+        last = [f"--lines={5 * count + 50}", *([f"--until=@{until // 1_000_000}.{until % 1_000_000:06}"] if until else [])]
+        printed = f"_SYSTEMD_UNIT={unit}"
+        lines = _printed([*last, printed, "+", f"UNIT={unit}", "_PID=1"], invocation)
         if not lines and invocation:
             # Runs that came after it have printed so much that none of its lines is among the last.
-            lines = _printed([last, printed, f"_SYSTEMD_INVOCATION_ID={invocation}"], invocation)
+            lines = _printed([*last, printed, f"_SYSTEMD_INVOCATION_ID={invocation}"], invocation)
         return lines[-count:]
+
+    def access(self, since: str = "") -> Access:
+        """How much of the journal the caller may read. Raises UsageError for a time that journalctl does not understand."""
+        done = run(["journalctl", "--no-pager", "--lines=0", *([f"--since={since}"] if since else [])], timeout=_TIMEOUT)
+        if "Failed to parse timestamp" in done.err:
+            raise UsageError(
+                f"cannot read '{since}' as a time", hint="a span as 10min, a time as '2026-07-01 12:00', or yesterday; see systemd.time(7)"
+            )
+        if "No journal files were opened" in done.err:
+            return Access.NONE
+        return Access.OWN if "not seeing messages" in done.err else Access.ALL
+
+    def log(self, units: Sequence[str], *, since: str = "", count: int | None = None, follow: bool = False) -> Generator[LogEntry, None, None]:
+        """What the units, PID 1 about them, and their hooks' records said, by time: the last `count`, None for all; with `follow` also all that come.
+
+        `since` is a time in journalctl's words.
+        """
+        begin = [f"--since={since}"] if since else []
+        matches, reader = _matches(units), _LogReader(units)
+        run(["journalctl", "--sync"], timeout=_TIMEOUT)
+        cursor, now = "", time.time()
+        if count is None:
+            for found, entry in reader.read([*begin, *matches]):
+                cursor = found
+                yield entry
+        elif count:
+            # The newest first: only so the last ones of what is shown are found without reading all.
+            last = list(islice(reader.read(["--reverse", *begin, *matches]), count))
+            cursor = last[0][0] if last else ""
+            yield from (entry for _, entry in reversed(last))
+        if follow:
+            where = [f"--after-cursor={cursor}"] if cursor else [f"--since=@{now:.6f}"]
+            yield from (entry for _, entry in reader.read(["--follow", "--no-tail", *where, *matches]))
+
+
+def _matches(units: Sequence[str]) -> list[str]:
+    """What the units' processes wrote, what PID 1 says of them, and records; fields of one name are alternatives (journalctl(1)).
+
+    A record names its unit itself: the entry of a process that is gone before journald looks has none.
+    """
+    written, said, recorded = ([f"{field}={unit}" for unit in units] for field in ("_SYSTEMD_UNIT", "UNIT", "NANOD_UNIT"))
+    return [*written, "+", "_PID=1", *said, "+", f"MESSAGE_ID={HOOK_MESSAGE_ID}", *recorded]
+
+
+class _LogReader:
+    """From entries of the journal to what a person reads: a failed hook once, and nothing that somebody else claims."""
+
+    def __init__(self, units: Sequence[str]) -> None:
+        self._units = frozenset(units)
+        self._users = _Users([])
+
+    def read(self, arguments: Sequence[str]) -> Iterator[tuple[str, LogEntry]]:
+        """With the cursor of each."""
+        fields = ",".join(_LOG_FIELDS)
+        with lines_of(["journalctl", "--quiet", "--no-pager", "--output=json", "--all", f"--output-fields={fields}", *arguments]) as lines:
+            for line in lines:
+                with suppress(ValueError):
+                    entry = json.loads(line)
+                    if isinstance(entry, dict) and (found := self._entry(entry)):
+                        yield _text(entry.get("__CURSOR")), found
+
+    def _entry(self, entry: Mapping[str, object]) -> LogEntry | None:
+        unit, source, message = _text(entry.get("_SYSTEMD_UNIT")), Source.SERVICE, _text(entry.get("MESSAGE"))
+        self._users.see(entry)
+        if is_record := entry.get("MESSAGE_ID") == HOOK_MESSAGE_ID:
+            unit, source = _text(entry.get("NANOD_UNIT")), Source.HOOK
+        elif entry.get("_PID") == "1":
+            unit, source = _text(entry.get("UNIT")), Source.SYSTEMD
+        if unit not in self._units or entry.get("_TRANSPORT") in _NOT_THE_PROGRAMS or _FAILURE.match(message):
+            return None
+        if is_record and not self._users.may_write(entry):
+            return None
+        priority = _text(entry.get("PRIORITY"))
+        return LogEntry(
+            at=int(_text(entry.get("__REALTIME_TIMESTAMP")) or 0),
+            unit=unit,
+            source=source,
+            priority=int(priority) if priority in _PRIORITIES else _INFORMATIONAL,
+            message=message,
+            phase=_text(entry.get("NANOD_PHASE")) if is_record else "",
+            hook=_text(entry.get("NANOD_HOOK")) if is_record else "",
+        )
 
 
 def _printed(arguments: Sequence[str], invocation: str) -> list[str]:
@@ -94,19 +199,25 @@ def _text(value: object) -> str:
 class _Users:
     """Whose words count for a unit: any user may write to the journal, and claim to be a hook.
 
-    Those of root and of the unit's own processes do. The entry of a process that is gone before journald looks has no unit (seen on 252, 3 in 10
-    on a busy machine, and on 257); it counts from the unit's user, and from whoever else wrote in that run: a hook may have a user of its own.
+    Those of root and of the unit's own processes do, and of its hooks that `nanod run` runs. The entry of a process that is gone before journald
+    looks has no unit (seen on 252, 3 in 10 on a busy machine, and on 257); it counts from the unit's user, and from whoever else wrote in that
+    run: a hook may have a user of its own.
     """
 
     def __init__(self, entries: Sequence[Mapping[str, object]]) -> None:
         self._of_unit: dict[str, set[str]] = {}
-        names = ("_SYSTEMD_UNIT", "NANOD_INVOCATION", "_UID")
-        self._seen = {tuple(_text(entry.get(name)) for name in names) for entry in entries}
+        self._seen: set[tuple[str, ...]] = set()
+        for entry in entries:
+            self.see(entry)
+
+    def see(self, entry: Mapping[str, object]) -> None:
+        """Remember who wrote it, and in which run of which unit."""
+        self._seen.add(tuple(_text(entry.get(name)) for name in ("_SYSTEMD_UNIT", "NANOD_INVOCATION", "_UID")))
 
     def may_write(self, entry: Mapping[str, object]) -> bool:
         unit, writer, uid = (_text(entry.get(name)) for name in ("NANOD_UNIT", "_SYSTEMD_UNIT", "_UID"))
         if writer or uid == "0":
-            return uid == "0" or writer == unit
+            return uid == "0" or writer == unit or is_by_hand(writer, unit)
         return (unit, _text(entry.get("NANOD_INVOCATION")), uid) in self._seen or uid in self._users(unit)
 
     def _users(self, unit: str) -> set[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nanod.errors import NanodError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,3 +53,18 @@ def run(
         out=done.stdout.decode(errors="replace"),
         err=done.stderr.decode(errors="replace"),
     )
+
+
+@contextmanager
+def lines_of(argv: Sequence[str]) -> Iterator[Iterator[str]]:
+    """The lines of its standard output as they come; the program is ended when the caller has had enough. Raises NanodError when it is missing."""
+    try:
+        started = subprocess.Popen(list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    except FileNotFoundError as missing:
+        raise NanodError(f"cannot run {argv[0]}: {missing.strerror}", hint=f"install the package that brings {argv[0]}") from missing
+    with started:
+        assert started.stdout is not None
+        try:
+            yield (line.decode(errors="replace") for line in started.stdout)
+        finally:
+            started.kill()
