@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 VERBS = tuple(
     "check compile plan apply status history rollback start stop"
-    " restart logs run remove explain schema rehearse completion recover".split()
+    " restart logs run provision remove explain schema rehearse completion recover".split()
 )
 """In the order of `nanod --help`: as a person meets them."""
 
