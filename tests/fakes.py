@@ -297,6 +297,7 @@ class FakeStore:
 
     def forget(self, app: str) -> None:
         self._call("forget", app)
+        self.intent = None
         self.manifests.pop(app, None)
 
     def record(self, app: str, entry: Mapping[str, object]) -> None:

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 VERBS = tuple(
     "check compile plan apply status history rollback start stop"
-    " restart logs run provision remove explain schema rehearse completion recover".split()
+    " restart logs run provision remove explain schema rehearse completion".split()
 )
 """In the order of `nanod --help`: as a person meets them."""
+HIDDEN = ("recover",)
+"""For units; every verb that takes the lock does the same by itself."""
 
 
 class Verbs(click.Group):
@@ -31,12 +33,12 @@ class Verbs(click.Group):
         return list(VERBS)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in VERBS and (near := get_close_matches(args[0], VERBS, 1)):
+        if args[0] not in (*VERBS, *HIDDEN) and (near := get_close_matches(args[0], VERBS, 1)):
             raise click.UsageError(f"No such command '{args[0]}'. Did you mean '{near[0]}'?", ctx)
         return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
+        if cmd_name not in (*VERBS, *HIDDEN):
             return None
         del ctx
         command = vars(importlib.import_module(f"nanod.cli.{cmd_name}"))["command"]

@@ -125,15 +125,31 @@ def finish_interrupted() -> tuple[list[str], list[NanodError]]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """A closed terminal, a lost ssh connection, a `kill`: each ends an apply as Ctrl-C does, with what was done on record."""
-    ours = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]  # nohup(1) ignores SIGHUP
+    """A closed terminal, a lost ssh connection, a `kill`: each ends a transaction as Ctrl-C does.
+
+    What comes after the first is not obeyed, or a session's end, which sends two, would leave the way back half gone. Only a third Ctrl-C is: then
+    the next command goes on.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    ours = {number: signal.getsignal(number) for number in numbers}
+    ours = {number: old for number, old in ours.items() if old is not signal.SIG_IGN}  # nohup(1) ignores SIGHUP
+    seen: list[int] = []
+
+    def handle(number: int, _: object) -> None:
+        seen.append(number)
+        interrupts = seen.count(signal.SIGINT)
+        if len(seen) == 1 or (number == signal.SIGINT and interrupts > 2):
+            raise KeyboardInterrupt
+        if number == signal.SIGINT:
+            console.err("nanod: putting back what there was; Ctrl-C once more leaves that to the next nanod command")
+
     for number in ours:
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, handle)
     try:
         yield
     finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)
+        for number, old in ours.items():
+            signal.signal(number, old)
 
 
 def planned(path: str, *, env: str | None, host: Here, take_over: bool = False, any_owner: bool = False) -> Planned:

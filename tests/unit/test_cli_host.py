@@ -131,7 +131,7 @@ def test_apply_then_again_then_status_then_remove(world: _World, spec: str, caps
     assert world.verified == 1, "what is on disk as it is wanted was verified when it was written"
 
     assert main(["status"]) == main(["status", "cli-test"]) == 0
-    assert "  web  run  healthy  " in capsys.readouterr().out
+    assert "\n`- web  run  healthy  " in capsys.readouterr().out
     assert main(["status", "--json", "cli-test"]) == 0
     assert _json(capsys)["apps"][0]["healthy"] is True
 
@@ -163,10 +163,9 @@ def test_a_failed_apply_names_the_hook_and_exits_with_4(world: _World, spec: str
     shown = capsys.readouterr().out
     assert "cannot start cli-test-web: " in shown
     assert "    no table\n" in shown
-    assert main(["status"]) == 4
-    shown = capsys.readouterr().out
-    assert shown.startswith("cli-test: not healthy")
-    assert "      no table\n" in shown
+    assert "rolled back: cli-test is not there, as before" in shown
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out == "no apps\n"
 
 
 def test_apply_as_data(world: _World, spec: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,14 +177,22 @@ def test_apply_as_data(world: _World, spec: str, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupted_apply_exits_with_130_and_is_on_record(
+def test_an_interrupted_apply_exits_with_130_and_is_put_back(
     world: _World, spec: str, number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = signal.getsignal(number)
-    monkeypatch.setattr(FakeClock, "sleep", lambda *_: signal.raise_signal(number))
-    assert main(["apply", spec]) == 130
+    sleep = FakeClock.sleep
+
+    def interrupted(clock: FakeClock, seconds: float) -> None:
+        sleep(clock, seconds)
+        signal.raise_signal(number)
+
+    # Each wait is interrupted, also those of the way back.
+    monkeypatch.setattr(FakeClock, "sleep", interrupted)
+    expected = 6 if number is signal.SIGINT else 130
+    assert main(["apply", spec]) == expected
     assert "interrupted; " in capsys.readouterr().out
-    assert "cli-test" in world.store.manifests
+    assert (world.store.intents() == {}) is (expected == 130)
     assert signal.getsignal(number) is before
 
 
