@@ -122,8 +122,7 @@ class _Applying:
             endings = settling.endings()
         except NanodError as refused:
             host.store.discard()
-            self._give_up(intent, refused)
-            raise
+            raise self._give_up(intent, refused) from refused
         return self._end(intent, self._judge(endings), interrupted=interrupted)
 
     def _end(self, intent: Intent | None, verdict: Verdict, *, interrupted: bool) -> Outcome:
@@ -136,27 +135,28 @@ class _Applying:
             try:
                 self._commit(intent, [item.service for item in not_reloaded])
             except NanodError as refused:
-                self._give_up(intent, refused)
-                raise
+                raise self._give_up(intent, refused) from refused
         self._record("interrupted" if interrupted else str(verdict.status), judged=verdict, undone=undone)
         seconds = self.host.clock.now() - self.begin
         left = tuple(self.execution.left)
         return Outcome(plan=self.plan, verdict=verdict, left=left, interrupted=interrupted, undone=undone, seconds=seconds)
 
-    def _give_up(self, intent: Intent | None, refused: NanodError) -> None:
-        """The first refusal is the one to hear of. Raises DegradedError when not all of what was done could be undone."""
+    def _give_up(self, intent: Intent | None, refused: NanodError) -> NanodError:
+        """The error to end with: the first refusal is the one to hear of, and what became of what was done."""
         if intent is None or self._is_past_undoing:
-            return
-        if self.rolls_back:
-            undone = self._undo(intent)
-            self._record("refused", error=refused.message, undone=undone)
-            if undone.problems:
-                raise degraded(undone, because=refused.message) from refused
-        else:
+            return refused
+        if not self.rolls_back:
             # A full disk would refuse this too.
             with suppress(NanodError):
                 self._commit(intent, ())
             self._record("refused", error=refused.message)
+            return refused
+        was_touched = len(self.execution.left) < len(self.plan.steps)
+        undone = self._undo(intent)
+        self._record("refused", error=refused.message, undone=undone)
+        if undone.problems:
+            return degraded(undone, because=refused.message)
+        return NanodError(f"{refused.message}; what was done is undone", hint=refused.hint) if was_touched else refused
 
     def _undo(self, intent: Intent, *, keeps_configuration: Sequence[str] = ()) -> Undone:
         return undo(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from nanod.errors import DegradedError, NanodError
@@ -98,13 +99,14 @@ class _Undoing:
         self.tell(Progress(service=app, unit=f"{app}.target", word="undoing", text=text, seconds=0.0))
 
     def _execute(self, steps: Sequence[AnyStep]) -> None:
-        done = [step for step in steps if self.was_reloaded or not isinstance(step, DaemonReload)]
-        known = set(self.intent.units)
-        Execution(host=self.host, steps=done, services=self.services, known=known, begin=self.host.clock.now(), tell=self.tell).run()
-        if len(done) < len(steps):
-            # PID 1 never read the new files. If it refuses to read the old ones, it refused before too, and has them in memory.
-            with suppress(NanodError):
-                self.host.systemd.daemon_reload()
+        for is_reload, group in groupby(steps, key=lambda step: isinstance(step, DaemonReload)):
+            if is_reload and not self.was_reloaded:
+                # PID 1 never read the new files. If it refuses to read the old ones, it refused before too, and has them in memory.
+                with suppress(NanodError):
+                    self.host.systemd.daemon_reload()
+                continue
+            known, begin = set(self.intent.units), self.host.clock.now()
+            Execution(host=self.host, steps=list(group), services=self.services, known=known, begin=begin, tell=self.tell).run()
 
     def _settled(self, steps: Sequence[AnyStep], bases: Mapping[str, UnitDetail]) -> Verdict | None:
         """How those services are that ran before and were brought back."""

@@ -25,7 +25,10 @@ def command(*, spec: str, env: str | None, detailed: bool, diffs: bool, take_ove
     For each unit the action, its cause with the line of the spec, and what changes in its file. Changes nothing.
     """
     facts.require_systemd("plan")
-    found = host.planned(spec, env=env, host=host.here(unit_dir), take_over=take_over).plan
+    here = host.here(unit_dir)
+    found = host.planned(spec, env=env, host=here, take_over=take_over).plan
+    if intent := here.store.intents().get(found.app):
+        console.err(f"nanod: warning: the {intent.action} that began at {intent.at} was cut off; apply undoes it first")
     if as_json:
         console.out_json(plan_data(found))
     else:

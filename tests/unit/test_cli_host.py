@@ -267,7 +267,7 @@ def test_busy_exits_with_5(world: _World, spec: str, monkeypatch: pytest.MonkeyP
 def test_a_refusing_systemd_exits_with_1(world: _World, spec: str, capsys: pytest.CaptureFixture[str]) -> None:
     world.systemd.refuses["start", "cli-test.target"] = "cannot start cli-test.target: no"
     assert main(["apply", spec]) == 1
-    assert capsys.readouterr().err.endswith("nanod: cannot start cli-test.target: no\n")
+    assert capsys.readouterr().err.endswith("nanod: cannot start cli-test.target: no; what was done is undone\n")
 
 
 @pytest.mark.parametrize("answer", [True, False])
