@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from nanod.host import Journal, Store, Systemd
-    from nanod.state import HookName, HookResult, Manifest
+    from nanod.state import HookName, HookResult, Intent, Manifest
 
 
 class Phase(StrEnum):
@@ -46,6 +46,9 @@ class Health(StrEnum):
     FAILED = "failed"
 
 
+_HOOK_LINES = 5
+_AFTERWARDS = 50_000
+"""Microseconds: what a hook prints goes to the journal another way than its record, and may come in after it."""
 _GOOD = frozenset({Health.HEALTHY, Health.FINISHED, Health.MASKED})
 """A masked service is as the administrator wants it."""
 
@@ -75,6 +78,8 @@ class HookStatus:
 
     hook: HookName
     record: HookResult | None
+    lines: tuple[str, ...] = ()
+    """The last that its unit had printed when it failed; of the service's last failed hook alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +98,10 @@ class ServiceStatus:
     drift: tuple[Drift, ...]
 
     @property
+    def is_good(self) -> bool:
+        return self.health in _GOOD
+
+    @property
     def since(self) -> int:
         return self.detail.active_since if self.state.is_up else 0
 
@@ -106,10 +115,15 @@ class AppStatus:
     services: tuple[ServiceStatus, ...]
     drift: tuple[Drift, ...]
     """Of what belongs to no service: target and slice."""
+    intent: Intent | None = None
+    """The transaction that has begun and not ended."""
+    is_under_way: bool = False
+    """Somebody is at work on it; without that, the transaction was cut short."""
 
     @property
     def is_healthy(self) -> bool:
-        return all(item.health in _GOOD for item in self.services)
+        """Of what a first apply that was cut short left, nothing is."""
+        return all(item.is_good for item in self.services) and bool(self.services or self.intent is None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +131,7 @@ class _Seen:
     """What was asked once and is read for every service. `records`: of each hook the last run."""
 
     systemd: Systemd
+    journal: Journal
     states: Mapping[str, UnitState]
     records: tuple[HookResult, ...]
     drift: Mapping[str, Drift]
@@ -126,11 +141,14 @@ class _Seen:
         return self.systemd.detail(unit) if self.states[unit].load == "loaded" else UnitDetail(name=unit)
 
 
-def look(manifest: Manifest, systemd: Systemd, journal: Journal, store: Store) -> AppStatus:
-    """One call for all states, one question to the journal; details are asked only of the units that services are about."""
+def look(
+    manifest: Manifest, systemd: Systemd, journal: Journal, store: Store, *, intent: Intent | None = None, is_under_way: bool = False
+) -> AppStatus:
+    """One call for all states, one question to the journal and one for each failure; details are asked only of units that services are about."""
     states = systemd.states(manifest.units)
     drift = _drift(manifest, states, store.read_units(manifest.units))
-    seen = _Seen(systemd=systemd, states=states, records=_latest(journal.hook_results(sorted(manifest.units))), drift=drift)
+    records = _latest(journal.hook_results(sorted(manifest.units)))
+    seen = _Seen(systemd=systemd, journal=journal, states=states, records=records, drift=drift)
     endings: list[Ending] = []
     for name in manifest.services:  # in start order
         endings.append(_held_back(_ending(_units(manifest.app, name, manifest), seen), endings, seen))
@@ -143,7 +161,16 @@ def look(manifest: Manifest, systemd: Systemd, journal: Journal, store: Store) -
     services = tuple(_service(ending, verdict, seen) for ending, verdict in zip(endings, judged.services, strict=True))
     owned = {name for names in manifest.services.values() for name in names}
     rest = tuple(item for name, item in drift.items() if name not in owned)
-    return AppStatus(app=manifest.app, spec=manifest.spec, env=manifest.env, generation=manifest.generation, services=services, drift=rest)
+    return AppStatus(
+        app=manifest.app,
+        spec=manifest.spec,
+        env=manifest.env,
+        generation=manifest.generation,
+        services=services,
+        drift=rest,
+        intent=intent,
+        is_under_way=is_under_way,
+    )
 
 
 def _units(app: str, name: str, manifest: Manifest) -> ServiceUnits:
@@ -216,9 +243,21 @@ def _service(ending: Ending, verdict: ServiceVerdict, seen: _Seen) -> ServiceSta
         detail=detail,
         probe=service.health,
         verdict=verdict,
-        hooks=tuple(HookStatus(hook=hook, record=_record(hook, seen.records)) for hook in service.hooks),
+        hooks=_hooks(service, verdict, seen),
         drift=tuple(found),
     )
+
+
+def _hooks(service: ServiceUnits, verdict: ServiceVerdict, seen: _Seen) -> tuple[HookStatus, ...]:
+    """With the last lines of the last one that failed, unless they are those of the service's own failure."""
+    ran = {hook: _record(hook, seen.records) for hook in service.hooks}
+    failed = max((record for record in ran.values() if record and record.status), key=lambda record: record.at, default=None)
+    told = {reason.hook for reason in verdict.reasons if reason.lines}
+    lines: tuple[str, ...] = ()
+    if failed and f"{failed.phase}/{failed.name}" not in told:
+        until = failed.at + _AFTERWARDS
+        lines = tuple(seen.journal.last_lines(failed.unit, invocation=failed.invocation, count=_HOOK_LINES, until=until))
+    return tuple(HookStatus(hook=hook, record=record, lines=lines if record is failed else ()) for hook, record in ran.items())
 
 
 def phase_of(service: ServiceUnits, states: Mapping[str, UnitState]) -> Phase | None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nanod.state import UnitState
     from nanod.units.unitset import UnitSet
 
-_RUN_SPACE = 16 * 1024 * 1024
+RUN_SPACE = 16 * 1024 * 1024
 """PID 1 refuses a daemon-reload when /run has less (`verify_run_space` in dbus-manager.c, systemd#5016)."""
 _DIRECTORY_LIMIT = 20_000
 
@@ -55,9 +55,9 @@ def require_run_space() -> None:
     with refusing("look at the space in /run"):
         space = os.statvfs("/run")
     free = space.f_bfree * space.f_frsize
-    if free < _RUN_SPACE:
+    if free < RUN_SPACE:
         raise NanodError(
-            f"cannot apply: /run has {free // 1024} KiB left, and systemd reloads unit files only with {_RUN_SPACE // 1024} KiB or more",
+            f"cannot apply: /run has {free // 1024} KiB left, and systemd reloads unit files only with {RUN_SPACE // 1024} KiB or more",
             hint="free some space in /run; 'journalctl --relinquish-var' may help",
         )
 

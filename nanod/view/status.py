@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from nanod.status import AppStatus, DriftKind, Health, HookStatus, ServiceStatus
 from nanod.values import TimeSpan
-from nanod.verdict import end_text
+from nanod.verdict import end_text, sentence
+from nanod.view.tree import Branch, tree_lines
 from nanod.view.tty import clean, columns
-from nanod.view.verdict import apply_command, reason_data, sentence
+from nanod.view.verdict import apply_command, reason_data
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from nanod.status import Drift
     from nanod.view.tty import Style
@@ -32,17 +33,32 @@ def status_text(apps: Iterable[AppStatus], style: Style, *, now: int) -> str:
 
 def _app(app: AppStatus, style: Style, now: int) -> Iterator[str]:
     word = style.good("healthy") if app.is_healthy else style.bad("not healthy")
-    facts = [f"generation {app.generation}" if app.generation else "generation unknown", clean(app.spec), *([f"env {app.env}"] if app.env else [])]
-    yield f"{style.strong(app.app)}: {word}, {', '.join(facts)}"
+    facts = [f"generation {app.generation}" if app.generation else "generation unknown", clean(app.spec), f"env {app.env}" if app.env else ""]
+    yield f"{style.strong(app.app)}: {word}, {', '.join(filter(None, facts))}"
     again = apply_command(app.spec, app.env)
-    heads = columns([[item.name, item.phase or "-", item.health, age(now - item.since) if item.since else "-"] for item in app.services])
-    for item, head in zip(app.services, heads, strict=True):
-        extra = ", ".join(_facts(item))
-        yield f"  {_paint(item.health, head, style)}{style.faint(f'  {clean(extra)}') if extra else ''}"
-        yield from _reasons(item, style)
-        yield from _hooks(item, style, now)
-        yield from _drift(item.drift, again, style)
-    yield from _drift(app.drift, again, style)
+    rows = [[item.name, item.phase or "-", item.health, age(now - item.since) if item.since else "-"] for item in app.services]
+    heads = columns(rows) if rows else []
+    widest = max(map(len, heads), default=0)
+    services = (_service(item, head.ljust(widest), again, style, now) for item, head in zip(app.services, heads, strict=True))
+    yield from tree_lines([*_intent(app, style), *services, *_drift(app.drift, again, style)], style)
+
+
+def _intent(app: AppStatus, style: Style) -> Iterator[Branch]:
+    """The transaction that has not ended: somebody is at it, or it was cut short."""
+    if found := app.intent:
+        word = "under way" if app.is_under_way else "interrupted"
+        then = "" if app.is_under_way else "; the next command that changes something here ends it, and so does a boot"
+        yield _word(word, clean(f"{found.action} begun {found.at} ({found.command}){then}"), style.warn)
+
+
+def _service(item: ServiceStatus, head: str, again: str, style: Style, now: int) -> Branch:
+    extra = clean(", ".join(_facts(item)))
+
+    def paint(line: str) -> str:
+        return f"{_paint(item.health, line[: len(head)], style)}{style.faint(line[len(head) :])}" if line.startswith(head.rstrip()) else line
+
+    branches = (*_reasons(item, style), *_hooks(item, style, now), *_drift(item.drift, again, style))
+    return Branch(text=f"{head}  {extra}".rstrip(), paint=paint, branches=branches)
 
 
 def _paint(health: Health, head: str, style: Style) -> str:
@@ -64,20 +80,24 @@ def _facts(item: ServiceStatus) -> Iterator[str]:
         yield f'"{item.detail.status_text}"'
 
 
-def _reasons(item: ServiceStatus, style: Style) -> Iterator[str]:
+def _reasons(item: ServiceStatus, style: Style) -> Iterator[Branch]:
     if item.verdict.reasons:
-        yield f"    {style.bad(clean(sentence(item.verdict)))}"
-        for reason in item.verdict.reasons:
-            yield from (style.faint(f"      {clean(line)}") for line in reason.lines)
+        lines = tuple(clean(line) for reason in item.verdict.reasons for line in reason.lines)
+        yield Branch(text=clean(sentence(item.verdict)), paint=style.bad, below=lines)
 
 
-def _hooks(item: ServiceStatus, style: Style, now: int) -> Iterator[str]:
+def _hooks(item: ServiceStatus, style: Style, now: int) -> Iterator[Branch]:
     rows = [[_result(hook), f"{hook.hook.phase}/{hook.hook.name}", _ran(hook, now)] for hook in item.hooks]
     for hook, line in zip(item.hooks, columns(rows), strict=True):
         bad = style.bad if hook.hook.on_failure == "fail" else style.warn
         word = _result(hook)
         paint = {"ok": style.good, "failed": bad}.get(word, style.faint)
-        yield f"    {paint(word)}{clean(line[len(word) :])}"
+        yield _word(word, clean(line[len(word) :]), paint, gap="", below=tuple(map(clean, hook.lines)))
+
+
+def _word(word: str, text: str, paint: Callable[[str], str], *, gap: str = "  ", below: tuple[str, ...] = ()) -> Branch:
+    """A line that begins with a word in colour."""
+    return Branch(text=f"{word}{gap}{text}", paint=lambda line: f"{paint(word)}{line[len(word) :]}", below=below)
 
 
 def _result(hook: HookStatus) -> str:
@@ -97,9 +117,13 @@ def _took(milliseconds: int) -> str:
     return f"{milliseconds}ms" if milliseconds < 1000 else age(milliseconds * 1000)
 
 
-def _drift(drift: Iterable[Drift], again: str, style: Style) -> Iterator[str]:
-    for item in drift:
-        yield f"    {style.warn(item.kind)}  {clean(f'{item.subject} {_DRIFT[item.kind].format(apply=again, subject=item.subject)}')}"
+def _drift(drift: Iterable[Drift], again: str, style: Style) -> tuple[Branch, ...]:
+    return tuple(_word(item.kind, clean(drift_text(item, again)), style.warn) for item in drift)
+
+
+def drift_text(item: Drift, again: str) -> str:
+    """What differs, and what to do; `again` is the command that applies the spec once more."""
+    return f"{item.subject} {_DRIFT[item.kind].format(apply=again, subject=item.subject)}"
 
 
 def age(usec: int) -> str:
@@ -124,6 +148,20 @@ def _app_data(app: AppStatus) -> dict[str, object]:
         "env": app.env,
         "services": [_service_data(item) for item in app.services],
         "drift": [_drift_data(item) for item in app.drift],
+        "transaction": _intent_data(app),
+    }
+
+
+def _intent_data(app: AppStatus) -> dict[str, object] | None:
+    found = app.intent
+    if found is None:
+        return None
+    return {
+        "action": found.action,
+        "generation": found.generation or None,
+        "at": found.at,
+        "command": found.command,
+        "under_way": app.is_under_way,
     }
 
 
@@ -156,6 +194,8 @@ def _hook_data(item: HookStatus) -> dict[str, object]:
     }
     if item.record:
         found |= {"status": item.record.status, "duration_ms": item.record.duration_ms, "at_usec": item.record.at}
+    if item.lines:
+        found["lines"] = list(item.lines)
     return found
 
 

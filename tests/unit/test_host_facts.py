@@ -133,7 +133,7 @@ def test_without_systemd_the_way_out_is_named() -> None:
 @pytest.mark.row("FAULTS-34")
 def test_too_little_space_in_run_is_told_before_anything_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     facts.require_run_space()
-    monkeypatch.setattr(facts, "_RUN_SPACE", 2**62)
+    monkeypatch.setattr(facts, "RUN_SPACE", 2**62)
     with pytest.raises(NanodError, match=r"cannot apply: /run has .* left") as caught:
         facts.require_run_space()
     assert caught.value.hint

@@ -152,6 +152,17 @@ def test_a_hook_that_failed_once_and_went_well_since_is_no_news() -> None:
     assert web.verdict.warnings == ()
 
 
+def test_a_hook_that_may_fail_shows_what_was_printed_until_then() -> None:
+    host = _Host(record=_hooks("prestart/1", "poststart/1", "poststart/2", on_failure="warn"))
+    host.journal.said(_WEB, "prestart/1", 4, invocation="now", at=5)
+    host.journal.said(_WEB, "poststart/1", 1, invocation="now", at=10)
+    host.journal.said(_WEB, "poststart/2", 0, invocation="now", at=20)
+    host.journal.lines[_WEB] = ["no answer"]
+    assert [item.lines for item in host.web().hooks] == [(), ("no answer",), ()], "of the last that failed"
+    host.systemd.given(_WEB, "failed", "failed", invocation="now", result="exit-code", exec_main_code=1, exec_main_status=2)
+    assert host.web().verdict.reasons[-1].lines == ("no answer",)
+
+
 def test_a_failed_reload_leaves_the_service_degraded() -> None:
     host = _Host(record=_hooks("reload/1"))
     host.journal.said(_WEB, "reload/1", 1, invocation="now")
