@@ -125,13 +125,21 @@ def restore_steps(intent: Intent, now: Now, *, keeps_configuration: Iterable[str
         *_stops(intent, now),
         *files,
         *((DaemonReload(causes=_CAUSE),) if intent.files or intent.links else ()),
-        *(Forget(unit=name, causes=_CAUSE) for name in _new(intent) if now.state(name).active != "inactive" or now.state(name).job),
+        *(Forget(unit=name, causes=_CAUSE) for name in intent.units if _leaves_a_trace(intent, now, name)),
         *_starts(intent, now, set(keeps_configuration)),
     )
 
 
-def _new(intent: Intent) -> list[str]:
-    return [name for name, text in intent.files.items() if text is None]
+def _is_new(intent: Intent, name: str) -> bool:
+    return name in intent.files and intent.files[name] is None
+
+
+def _leaves_a_trace(intent: Intent, now: Now, name: str) -> bool:
+    """PID 1 keeps a failed unit without a file for ever; and what was only down before shall not read as failed."""
+    state = now.state(name)
+    if _is_new(intent, name):
+        return state.active != "inactive" or state.job != 0
+    return state.active not in ("active", "reloading", "inactive") and intent.units[name].active == "inactive"
 
 
 def _is_other_run(intent: Intent, now: Now, name: str) -> bool:
@@ -145,7 +153,7 @@ def _is_other_run(intent: Intent, now: Now, name: str) -> bool:
 def _stops(intent: Intent, now: Now) -> Iterator[AnyStep]:
     """Last started first, by the hooks of the file that started it. A target is not stopped: that would take along what it only wants."""
     for name in reversed(list(intent.units)):
-        if name in intent.files and intent.files[name] is None:
+        if _is_new(intent, name):
             if now.state(name).active not in ("inactive", "failed") or now.state(name).job:
                 yield StopBefore(unit=name, causes=_CAUSE)
         elif _is_other_run(intent, now, name) and not name.endswith((".target", ".slice")):
@@ -174,7 +182,7 @@ def _files(intent: Intent, now: Now) -> Iterator[AnyStep]:
 def _starts(intent: Intent, now: Now, keeps_configuration: set[str]) -> Iterator[AnyStep]:
     stopped = {step.unit for step in _stops(intent, now) if isinstance(step, StopBefore)}
     for name, before in sorted(intent.units.items(), key=lambda item: not item[0].endswith(".target")):
-        if name in intent.files and intent.files[name] is None:
+        if _is_new(intent, name):
             continue
         state = now.state(name)
         is_down = name in stopped or not (state.is_up or state.active in _MOVING or state.job)
@@ -202,6 +210,6 @@ def differences(intent: Intent, now: Now) -> list[str]:
     for name, before in intent.units.items():
         if before.was_up and not now.state(name).is_up:
             found.append(f"{name}: it ran, and does not run now")
-        elif intent.files.get(name, "") is None and now.state(name).is_up:
+        elif _is_new(intent, name) and now.state(name).is_up:
             found.append(f"{name}: it still runs")
     return found
