@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Diagnostic:
     def text(self, sources: Mapping[str, str] | None = None) -> str:
         """`file:line:col: error: message`, and under it the source line with a caret where `sources` has the file's text."""
         head = f"{self.mark}: {self.severity.name.lower()}: {self.message}"
-        lines = (sources or {}).get(self.mark.file, "").split("\n")
+        lines = _lines((sources or {}).get(self.mark.file, ""))
         if not 0 < self.mark.line <= len(lines):
             return head
         source = _UNPRINTABLE.sub(" ", lines[self.mark.line - 1])
@@ -68,6 +69,12 @@ class Diagnostic:
             "message": self.message,
             "path": self.path,
         }
+
+
+@lru_cache(maxsize=8)
+def _lines(text: str) -> list[str]:
+    """Of a text that has many findings."""
+    return text.split("\n")
 
 
 @dataclass(slots=True)
