@@ -24,7 +24,7 @@ _BUILTINS: Final = frozenset(
     """.split()
 )
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
-_OPERATORS: Final = ("&&", "||", ";;", "|&", ";", "&", "|", "(", ")", "\n")
+_OPERATOR = re.compile(r"&&|\|\||;;|\|&|[;&|()\n]")
 _REDIRECT = re.compile(r"[0-9]*(?:<<-?|<&|<>|>>|>&|>\||<|>)")
 
 
@@ -71,8 +71,8 @@ def _commands(text: str) -> list[_Command]:
     words: list[tuple[int, str]] = []
     position, depth, after_pipe = 0, 0, False
     while position < len(text):
-        operator = next((operator for operator in _OPERATORS if text.startswith(operator, position)), "")
-        if operator:
+        if found := _OPERATOR.match(text, position):
+            operator = found[0]
             is_pipe = operator in {"|", "|&"}
             commands.append(_Command(tuple(words), operator, depth > 0 or is_pipe or after_pipe))
             words, after_pipe = [], is_pipe or (after_pipe and operator == "\n" and not words)
