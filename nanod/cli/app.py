@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 VERBS = tuple(
-    "check compile plan apply status history rollback start stop"
+    "init check compile plan apply status doctor history rollback start stop"
     " restart logs run provision remove explain schema rehearse completion".split()
 )
 """In the order of `nanod --help`: as a person meets them."""

@@ -21,6 +21,14 @@ def find_user(name: str, root: str = "/") -> tuple[int, int] | None:
     return entry.pw_uid, entry.pw_gid
 
 
+def name_of(uid: int) -> str:
+    """Of a user of this machine; "" for a number without a name."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
+
+
 def find_group(name: str, root: str = "/") -> int | None:
     if root != "/":
         found = _row(Path(root, "etc/group"), name)

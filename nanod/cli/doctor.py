@@ -1,0 +1,50 @@
+"""`nanod doctor`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nanod.cli import console, host
+from nanod.cli.options import JSON, UNIT_DIR, verb
+from nanod.doctor import Finding, Level, examine, worst
+from nanod.errors import ExitCode, NanodError
+from nanod.host import checkup
+from nanod.status import look
+from nanod.view.doctor import doctor_data, doctor_text
+from nanod.view.verdict import apply_command
+
+if TYPE_CHECKING:
+    from nanod.cli.host import Here
+    from nanod.doctor import AppFacts
+
+
+@verb("doctor", "nanod doctor", "nanod doctor --json | jq '.findings[] | select(.level == \"error\")'")
+@UNIT_DIR
+@JSON
+def command(*, unit_dir: str | None, as_json: bool) -> int:
+    """Show what is wrong with this host for nanod, and what to do about it.
+
+    Looks at systemd, the kernel, directories, programs, the journal, and at what each app left there, and changes nothing. Works on any machine; what
+    only root may see is "unknown". Exit code 0 when there is no error, 4 when there is; warnings and notes leave it at 0.
+    """
+    here = host.here(unit_dir)
+    seen = checkup.host_facts(here.systemd, here.store)
+    apps, refusals = [], []
+    for app in sorted({*here.store.apps(), *here.store.intents()}):
+        try:
+            apps.append(_app(app, here, can_ask=seen.is_systemd and not seen.manager))
+        except NanodError as refused:
+            refusals.append(Finding(id="refused", level=Level.ERROR, text=refused.message, remedy=refused.hint, app=app))
+    findings = [*examine(seen, apps), *refusals]
+    if as_json:
+        console.out_json(doctor_data(findings))
+    else:
+        console.out(doctor_text(findings, console.style()))
+    return ExitCode.FAILED if worst(findings) is Level.ERROR else ExitCode.OK
+
+
+def _app(name: str, here: Here, *, can_ask: bool) -> AppFacts:
+    manifest = here.store.manifest(name)
+    status = look(manifest, here.systemd, here.journal, here.store) if manifest and can_ask else None
+    again = apply_command(manifest.spec, manifest.env) if manifest else ""
+    return checkup.app_facts(name, here.store, manifest, status, again=again)
