@@ -18,9 +18,10 @@ from nanod.state import HookResult
 from nanod.units.names import HOOK_MESSAGE_ID, is_by_hand
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
 _TIMEOUT = 20.0
+_SYNC_TIMEOUT = 5.0
 _RECORD_LIMIT = 5000
 _NOT_THE_PROGRAMS = ("audit", "kernel")
 """Transports of entries that carry the unit's name and are not its words."""
@@ -47,13 +48,16 @@ class Access(Enum):
 class Journalctl:
     """The journal of this machine. Without a journal, or the right to read it, there is nothing: "unknown", never "ok"."""
 
+    def __init__(self) -> None:
+        self._hangs = False
+
     def hook_results(self, units: Sequence[str], *, since: int = 0) -> list[HookResult]:
         """Oldest first, at most the newest 5000; `since` is in microseconds since the epoch."""
         if not units:
             return []
         matches = [f"MESSAGE_ID={HOOK_MESSAGE_ID}", *(f"NANOD_UNIT={unit}" for unit in units)]
         start = [f"--since=@{since // 1_000_000}.{since % 1_000_000:06}"] if since else []
-        entries = list(_entries([*start, f"--lines={_RECORD_LIMIT}", *matches]))
+        entries = list(self._entries([*start, f"--lines={_RECORD_LIMIT}", *matches]))
         users = _Users(entries)
         return [result for entry in entries if users.may_write(entry) and (result := _hook_result(entry))]
 
@@ -67,10 +71,10 @@ class Journalctl:
         """
         last = [f"--lines={5 * count + 50}", *([f"--until=@{until // 1_000_000}.{until % 1_000_000:06}"] if until else [])]
         printed = f"_SYSTEMD_UNIT={unit}"
-        lines = _printed([*last, printed, "+", f"UNIT={unit}", "_PID=1"], invocation)
+        lines = _printed(self._entries([*last, printed, "+", f"UNIT={unit}", "_PID=1"]), invocation)
         if not lines and invocation:
             # Runs that came after it have printed so much that none of its lines is among the last.
-            lines = _printed([*last, printed, f"_SYSTEMD_INVOCATION_ID={invocation}"], invocation)
+            lines = _printed(self._entries([*last, printed, f"_SYSTEMD_INVOCATION_ID={invocation}"]), invocation)
         return lines[-count:]
 
     def access(self, since: str = "") -> Access:
@@ -91,7 +95,7 @@ class Journalctl:
         """
         begin = [f"--since={since}"] if since else []
         matches, reader = _matches(units), _LogReader(units)
-        run(["journalctl", "--sync"], timeout=_TIMEOUT)
+        self._sync()
         cursor, now = "", time.time()
         if count is None:
             for found, entry in reader.read([*begin, *matches]):
@@ -105,6 +109,26 @@ class Journalctl:
         if follow:
             where = [f"--after-cursor={cursor}"] if cursor else [f"--since=@{now:.6f}"]
             yield from (entry for _, entry in reader.read(["--follow", "--no-tail", *where, *matches]))
+
+    def _sync(self) -> None:
+        """A process may end before journald has read its last words. A journald that hangs is asked once: a verdict looks many times."""
+        if self._hangs:
+            return
+        try:
+            run(["journalctl", "--sync"], timeout=_SYNC_TIMEOUT)
+        except NanodError:
+            self._hangs = True
+
+    def _entries(self, arguments: Sequence[str]) -> Iterator[Mapping[str, object]]:
+        """What is on disk can be read also while journald hangs."""
+        self._sync()
+        with suppress(NanodError):
+            done = run(["journalctl", "--quiet", "--no-pager", "--output=json", "--all", *arguments], timeout=_TIMEOUT)
+            for line in done.out.splitlines():
+                with suppress(ValueError):
+                    entry = json.loads(line)
+                    if isinstance(entry, dict):
+                        yield entry
 
 
 def _matches(units: Sequence[str]) -> list[str]:
@@ -156,11 +180,11 @@ class _LogReader:
         )
 
 
-def _printed(arguments: Sequence[str], invocation: str) -> list[str]:
+def _printed(entries: Iterable[Mapping[str, object]], invocation: str) -> list[str]:
     """The lines that the entries hold of one run; "" for any run."""
     lines: list[str] = []
     run_of_pid1 = invocation
-    for entry in _entries(arguments):
+    for entry in entries:
         if entry.get("_PID") == "1":
             run_of_pid1 = _text(entry.get("INVOCATION_ID")) or run_of_pid1
         elif entry.get("MESSAGE_ID") != HOOK_MESSAGE_ID and entry.get("_TRANSPORT") not in _NOT_THE_PROGRAMS:
@@ -173,18 +197,6 @@ def _printed(arguments: Sequence[str], invocation: str) -> list[str]:
 def plain(text: str) -> str:
     """Without terminal escapes and control characters, so that printing it cannot do anything to a terminal."""
     return _CONTROL.sub("", _ESCAPE.sub("", text.replace("\r\n", "\n")))
-
-
-def _entries(arguments: Sequence[str]) -> Iterator[Mapping[str, object]]:
-    with suppress(NanodError):
-        # A process may end before journald has read its last words.
-        run(["journalctl", "--sync"], timeout=_TIMEOUT)
-        done = run(["journalctl", "--quiet", "--no-pager", "--output=json", "--all", *arguments], timeout=_TIMEOUT)
-        for line in done.out.splitlines():
-            with suppress(ValueError):
-                entry = json.loads(line)
-                if isinstance(entry, dict):
-                    yield entry
 
 
 def _text(value: object) -> str:

@@ -163,6 +163,22 @@ def test_no_journal_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Journalctl().last_lines("shop-web.service") == []
 
 
+def test_a_journald_that_hangs_is_asked_once_and_what_is_on_disk_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def hangs(argv: Sequence[str], *, timeout: float) -> Completed:
+        asked.append(argv[1])
+        if argv[1] == "--sync":
+            raise NanodError(f"cannot run {argv[0]}: no answer after {timeout} s")
+        return Completed(argv=tuple(argv), status=0, out=json.dumps(RECORD), err="")
+
+    monkeypatch.setattr(journal, "run", hangs)
+    reader = Journalctl()
+    assert reader.hook_results(["shop-web.service"]) == [RESULT]
+    assert reader.hook_results(["shop-web.service"]) == [RESULT]
+    assert asked == ["--sync", "--quiet", "--quiet"]
+
+
 def test_a_record_that_lost_its_unit_counts_from_whoever_else_wrote_in_that_unit(printed: type[Printed]) -> None:
     """A hook may have a user of its own."""
     own = RECORD | {"_UID": "1002"}
