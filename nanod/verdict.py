@@ -209,7 +209,7 @@ def _reasons(ending: Ending, records: Sequence[HookResult], lines: tuple[str, ..
 
 def _cause(ending: Ending, detail: UnitDetail, own: Sequence[HookResult]) -> Reason:
     """Of the unit's last run. Its records come first: when a prestart line failed, systemd's ExecMain* are still those of the run before."""
-    end = _own_end(detail)
+    end = _own_end(detail, _who(ending))
     reason = _from_records(ending, own, end) or _from_result(ending, detail) or end or _from_nothing(ending, detail)
     return reason if reason.unit else replace(reason, unit=ending.unit)
 
@@ -251,7 +251,13 @@ def _from_nothing(ending: Ending, detail: UnitDetail) -> Reason:
     return Reason(kind=Why.EXITED, text="it exited with status 0, and a service runs on (kind: script is for what ends)", status=0)
 
 
-def _own_end(detail: UnitDetail) -> Reason | None:
+def _who(ending: Ending) -> str:
+    """Without a record nobody knows which hook it was, and still it was not the service itself."""
+    beside = {ending.service.provision: "its install", ending.service.prestart: "its deploy-scoped prestart"}
+    return beside.get(ending.unit, "it")
+
+
+def _own_end(detail: UnitDetail, who: str) -> Reason | None:
     """How the main process ended on its own account, if it did badly."""
     status = detail.exec_main_status
     if detail.exec_main_code == _CLD_EXITED and status:
@@ -259,9 +265,9 @@ def _own_end(detail: UnitDetail) -> Reason | None:
             return Reason(kind=Why.EXECUTABLE, text=f"its program was not found or cannot be run (status {status})", status=status)
         if status in _SETUP:
             return Reason(kind=Why.SETUP, text=f"{_SETUP[status]} (status {status})", status=status)
-        return Reason(kind=Why.EXITED, text=f"it exited with status {status}", status=status)
+        return Reason(kind=Why.EXITED, text=f"{who} exited with status {status}", status=status)
     if detail.exec_main_code in (_CLD_KILLED, _CLD_DUMPED):
-        return Reason(kind=Why.SIGNAL, text=f"it was killed by {signal_name(status)}", status=status)
+        return Reason(kind=Why.SIGNAL, text=f"{who} was killed by {signal_name(status)}", status=status)
     return None
 
 

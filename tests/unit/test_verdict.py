@@ -51,6 +51,12 @@ def test_records_of_another_run_prove_nothing() -> None:
     assert [item.services[0].reasons[-1].kind for item in (own, other)] == [Why.HOOK, Why.EXITED]
 
 
+def test_without_a_record_a_failed_unit_beside_the_main_one_is_still_named() -> None:
+    ending = failed(unit="shop-web-prestart.service")
+    ending = replace(ending, service=replace(ending.service, prestart=ending.unit))
+    assert sentence(judge("shop", [ending], [], {}).services[0]) == "cannot start shop-web: its deploy-scoped prestart exited with status 9"
+
+
 def test_a_gate_names_the_dependency_that_did_not_come_up() -> None:
     verdict = judge("shop", [failed()], [result(1, "requires/postgresql.service")], {})
     assert sentence(verdict.services[0]) == "cannot start shop-web: postgresql.service did not come up"
