@@ -280,7 +280,7 @@ def _recover(host: HostFacts) -> Iterator[Finding]:
         yield Finding(id="recover", level=Level.OK, text="nanod-recover.service finishes at boot what a power cut interrupts")
         return
     text = f"nanod-recover.service is {host.recover}: what a power cut interrupts waits for the next nanod command"
-    remedy = "systemctl enable nanod-recover.service" if host.recover != "not-found" else "install nanod's package, or apply an app"
+    remedy = "systemctl enable nanod-recover.service" if host.recover != "not-found" else "install nanod's package"
     yield Finding(id="recover", level=Level.WARNING if host.texts else Level.NOTE, text=text, remedy=remedy)
 
 
@@ -298,7 +298,7 @@ def _leftovers(host: HostFacts) -> Iterator[Finding]:
 
 def _app(app: AppFacts, host: HostFacts) -> Iterator[Finding]:
     found = [*_records(app), *_transaction(app), *_files(app, host), *_spec(app), *_health(app)]
-    if not any(item.level in (Level.WARNING, Level.ERROR) for item in found):
+    if app.can_see and not any(item.level in (Level.WARNING, Level.ERROR) for item in found):
         found.insert(0, Finding(id="app", level=Level.OK, text="is as nanod left it", app=app.app))
     yield from found
 

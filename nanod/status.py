@@ -146,7 +146,7 @@ def look(
 ) -> AppStatus:
     """One call for all states, one question to the journal and one for each failure; details are asked only of units that services are about."""
     states = systemd.states(manifest.units)
-    drift = _drift(manifest, states, store.read_units(manifest.units))
+    drift = _drift(manifest, states, store.read_units(manifest.units), intent.files if intent else ())
     records = _latest(journal.hook_results(sorted(manifest.units)))
     seen = _Seen(systemd=systemd, journal=journal, states=states, records=records, drift=drift)
     endings: list[Ending] = []
@@ -291,8 +291,10 @@ def _health(status: Status, phase: Phase | None) -> Health:
             return {Phase.SHUTDOWN: Health.STOPPING, None: Health.STOPPED}.get(phase, Health.STARTING)
 
 
-def _drift(manifest: Manifest, states: Mapping[str, UnitState], files: Mapping[str, str]) -> dict[str, Drift]:
+def _drift(manifest: Manifest, states: Mapping[str, UnitState], files: Mapping[str, str], moving: Iterable[str]) -> dict[str, Drift]:
+    """`moving`: files of a transaction that has not ended, which differ because of that."""
     found = {name: _drift_of(applied, states[name], files.get(name)) for name, applied in manifest.units.items()}
+    found |= {name: DriftKind.UNFINISHED for name in moving if found.get(name) in (DriftKind.EDITED, DriftKind.DELETED)}
     return {name: Drift(kind=kind, subject=name) for name, kind in found.items() if kind}
 
 

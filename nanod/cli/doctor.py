@@ -45,6 +45,7 @@ def command(*, unit_dir: str | None, as_json: bool) -> int:
 
 def _app(name: str, here: Here, *, can_ask: bool) -> AppFacts:
     manifest = here.store.manifest(name)
-    status = look(manifest, here.systemd, here.journal, here.store) if manifest and can_ask else None
+    intent = here.store.intents().get(name)
+    status = look(manifest, here.systemd, here.journal, here.store, intent=intent) if manifest and can_ask else None
     again = apply_command(manifest.spec, manifest.env) if manifest else ""
     return checkup.app_facts(name, here.store, manifest, status, again=again)

@@ -47,7 +47,7 @@ def _intent(app: AppStatus, style: Style) -> Iterator[Branch]:
     """The transaction that has not ended: somebody is at it, or it was cut short."""
     if found := app.intent:
         word = "under way" if app.is_under_way else "interrupted"
-        then = "" if app.is_under_way else "; the next command that changes something here ends it, and so does a boot"
+        then = "" if app.is_under_way else "; the next command that changes something ends it, or 'nanod recover'"
         yield _word(word, clean(f"{found.action} begun {found.at} ({found.command}){then}"), style.warn)
 
 

@@ -9,9 +9,12 @@ from nanod.state import HookName, Manifest, ServiceRecord, UnitState
 from nanod.status import AppStatus, DriftKind, Health, Phase, ServiceStatus, look
 from nanod.values import content_hash
 from tests.fakes import EPOCH, FakeClock, FakeJournal, FakeStore, FakeSystemd
+from tests.unit.host_records import INTENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from nanod.state import Intent
 
 _WEB, _PROVISION = "shop-web.service", "shop-web-provision.service"
 _TEXT = "[Service]\nExecStart=/bin/true\n"
@@ -37,6 +40,7 @@ class _Host:
     store: FakeStore = field(default_factory=FakeStore)
     units: tuple[str, ...] = (_WEB,)
     record: ServiceRecord = field(default_factory=ServiceRecord)
+    intent: Intent | None = None
 
     def __post_init__(self) -> None:
         for name in (*self.units, "shop.target"):
@@ -56,7 +60,7 @@ class _Host:
             services={"web": self.units},
             about={"web": self.record},
         )
-        return look(replace(manifest, **changes), self.systemd, self.journal, self.store)  # type: ignore[arg-type]
+        return look(replace(manifest, **changes), self.systemd, self.journal, self.store, intent=self.intent)  # type: ignore[arg-type]
 
     def web(self) -> ServiceStatus:
         return self.look().services[0]
@@ -207,6 +211,17 @@ def test_what_differs_from_what_nanod_left() -> None:
     assert [(item.kind, item.subject) for item in found.drift] == [(DriftKind.DELETED, "shop.target")]
     assert found.is_healthy, "drift is shown, and the service is up"
     assert host.look(units={_WEB: "", "shop.target": ""}).services[0].drift[0].kind is DriftKind.UNFINISHED
+
+
+def test_what_a_transaction_under_way_has_changed_was_not_edited_by_hand() -> None:
+    host = _Host()
+    host.store.files[_WEB] += "Nice=5\n"
+    del host.store.files["shop.target"]
+    host.intent = replace(INTENT, files={_WEB: _TEXT})
+    found = host.look()
+    assert [item.kind for item in found.services[0].drift] == [DriftKind.UNFINISHED]
+    assert [item.kind for item in found.drift] == [DriftKind.DELETED], "which the transaction has nothing to do with"
+    assert found.intent is host.intent
 
 
 def test_looking_changes_nothing() -> None:
