@@ -129,7 +129,7 @@ class _Applying:
         undone = None
         not_reloaded = [item for item in verdict.services if item.status is Status.DEGRADED]
         is_good = verdict.exit_code is ExitCode.OK and not interrupted
-        if intent and self.rolls_back and not is_good and not self._is_past_undoing:
+        if intent and self.plan.steps and self.rolls_back and not is_good and not self._is_past_undoing:
             undone = self._undo(intent, keeps_configuration=[item.unit for item in not_reloaded])
         else:
             try:

@@ -20,10 +20,10 @@ from enum import StrEnum
 class Point(StrEnum):
     """Each durable step of a transaction, in their order; one is reached when the step is done."""
 
-    STAGED = "staged"
-    """The new generation is on disk."""
     INTENT = "intent"
     """What is about to change, and how it was, is on disk."""
+    STAGED = "staged"
+    """The new generation is on disk."""
     STOPPED = "stopped"
     """A unit that stops before its file changes, or that goes away, has stopped."""
     WRITTEN = "written"

@@ -1,6 +1,6 @@
 """The two ends of a transaction: what a way back needs is on disk before the first change, and one rename puts the new generation in force.
 
-    begin     programs, the staged generation, the intent          after a crash: nothing has changed, the intent says so
+    begin     programs, the intent, the staged generation          after a crash: nothing has changed, the staged generation goes
     …         the plan's steps                                      after a crash: undone from the intent
     commit    `current` points to the new generation                after a crash: only the intent is left, and goes
     finish    the intent is gone                                    (`nanod.undo` for the way back)
@@ -29,19 +29,27 @@ if TYPE_CHECKING:
 
 
 def begin(plan: Plan, host: Host, spec_text: str) -> Intent | None:
-    """Put on disk what the plan will need, and what its undoing would. None for a plan without a step, which has nothing to undo.
+    """Put on disk what the plan will need, and what its undoing would. None for a plan that changes nothing, not even the record.
 
+    The intent comes first: a generation that is staged without one would stay for ever, and nobody could tell it from one that was in force.
     Raises NanodError when the disk refuses; nothing has changed then.
     """
     store = host.store
     if plan.wanted:
         store.install_lib()
-    if plan.manifest and plan.records and plan.stages:
-        store.stage(plan.manifest, plan.texts, spec_text)
-    if not plan.steps:
+    if not plan.steps and not (plan.manifest and plan.records):
         return None
     intent = _intent(plan, host)
     store.write_intent(intent)
+    if plan.manifest and plan.records and plan.stages:
+        try:
+            store.stage(plan.manifest, plan.texts, spec_text)
+        except NanodError:
+            # A disk that refuses this too leaves both to the next command.
+            with suppress(NanodError):
+                store.drop(plan.app, plan.manifest.generation)
+                store.clear_intent(plan.app)
+            raise
     return intent
 
 

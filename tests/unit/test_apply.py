@@ -91,7 +91,7 @@ def test_first_apply_in_order_then_settled_then_recorded() -> None:
     assert outcome.exit_code is ExitCode.OK
     assert world.systemd.calls == [("daemon-reload", ""), ("start", "shop.target"), ("start", DB), ("start", WEB)]
     verbs = [verb for verb, _ in world.store.calls]
-    assert verbs == ["stage", "intent", "write", "write", "write", "write", "link", "sync", "commit", "clear"]
+    assert verbs == ["intent", "stage", "write", "write", "write", "write", "link", "sync", "commit", "clear"]
     assert world.clock.seconds == pytest.approx(5.1, abs=0.3)
     assert world.manifest().generation == 1
     assert world.store.entries[0]["verdict"] == "healthy"
