@@ -54,14 +54,15 @@ def plan(
     decide(making)
     _observe(making)
     steps = tuple(step for step in _steps(making) if online or isinstance(step, FileStep))
+    after = _manifest(making, generation, changed=bool(steps))
     return Plan(
         app=wanted.app,
         wanted=wanted,
         steps=steps,
         notes=tuple(making.notes),
-        manifest=_manifest(making, generation, changed=bool(steps)),
+        manifest=after,
         before=manifest,
-        token=plan_token(manifest, steps, (f"{name} {content_hash(item.text)}" for name, item in making.compared.items())),
+        token=plan_token(manifest, after, steps, _rest(making)),
         masked=frozenset(name for name in snapshot.masked if making.is_masked(name)),
         action="apply" if generation is None else "rollback",
         stages=generation is None,
@@ -208,6 +209,12 @@ def _volumes(wanted: UnitSet) -> list[str]:
     return sorted(states | {item.path for item in wanted.directories})
 
 
-def plan_token(manifest: Manifest | None, steps: Iterable[AnyStep], texts: Iterable[str]) -> str:
-    """Of everything the steps follow from: equal tokens promise that apply does what plan printed."""
-    return digest(str(manifest.generation if manifest else 0), *texts, *map(repr, steps))[:16]
+def _rest(making: Planning) -> Iterator[str]:
+    """What a plan shows or counts on beside its steps. The administrator's drop-ins count with their content: they decide what a start would run."""
+    yield from map(repr, making.notes)
+    yield from (f"{path} {making.snapshot.digests.get(path)}" for paths in making.snapshot.drop_ins.values() for path in paths)
+
+
+def plan_token(before: Manifest | None, after: Manifest | None, steps: Iterable[AnyStep], rest: Iterable[str] = ()) -> str:
+    """Of everything the steps follow from: equal tokens promise that apply does what plan printed, and records the same."""
+    return digest(repr(before), repr(after), *map(repr, steps), *rest)[:16]

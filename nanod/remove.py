@@ -56,7 +56,7 @@ def plan_removal(manifest: Manifest, snapshot: Snapshot, *, purge: bool = False,
         notes=(*_notes(manifest, shared, purge=purge), *(Note(kind="kept", subject=name, text="stays: its file is not nanod's") for name in left)),
         manifest=None,
         before=manifest,
-        token=plan_token(manifest, steps, ()),
+        token=plan_token(manifest, None, steps),
         action="remove",
     )
 

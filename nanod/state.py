@@ -193,7 +193,7 @@ class Snapshot:
     drop_ins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The administrator's drop-ins, by unit."""
     digests: Mapping[str, str] = field(default_factory=dict)
-    """Watched files to SHA-256, "" when missing."""
+    """Watched files and drop-ins to SHA-256, "" when missing."""
     missing_directories: frozenset[str] = frozenset()
     newest: int = 0
     """Number of the newest generation on disk, in force or not; 0 without one."""

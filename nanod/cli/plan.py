@@ -33,4 +33,6 @@ def command(*, spec: str, env: str | None, detailed: bool, diffs: bool, take_ove
         console.out_json(plan_data(found))
     else:
         console.out(plan_text(found, console.style(), diffs=diffs))
+        if not found.is_empty:
+            console.out(f"'nanod apply --expect {found.token}' does this, or refuses")
     return ExitCode.CHANGES_PENDING if detailed and not found.is_empty else ExitCode.OK

@@ -38,9 +38,10 @@ def carry_out(planned: Planned, here: Here, *, span: TimeSpan | None = None, rol
 def require_expected(plan: Plan, token: str | None) -> None:
     """Raises NanodError when the plan is not the one that `nanod plan` printed this token of."""
     if token is not None and token != plan.token:
+        shows = "'nanod plan' shows what would happen now; its" if plan.action == "apply" else "the"
         raise NanodError(
-            f"cannot apply {plan.app}: the plan is not the expected one ({token}), the spec or the host has changed since",
-            hint=f"'nanod plan' shows what would happen now; its token is {plan.token}",
+            f"cannot {plan.action} {plan.app}: the plan is not the expected one ({token}), the spec or the host has changed since",
+            hint=f"{shows} token is now {plan.token}",
         )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nanod.errors import NanodError
 from nanod.host import facts
 from nanod.host.atomic import refusing
 from nanod.host.records import stamps
@@ -50,14 +52,15 @@ def snapshot(systemd: Systemd | None, store: Store, wanted: UnitSet | None, mani
     claims = {name: claim for name in sorted(names) if (claim := host.claim(name))}
     masked = frozenset(name for name in ours if claims.get(name) == _MASKED or states.get(name, _NOTHING).load == "masked")
     watched = {path for service in wanted.services for path in (*service.reload_on, *service.restart_on)} if wanted else set()
+    drop_ins = {name: found for name in sorted(ours) if (found := places.drop_ins(name))}
     return Snapshot(
         units=states,
         files=files,
         links=store.read_links(sorted({*(wanted.links if wanted else ()), *(manifest.links if manifest else ())})),
         masked=masked,
         foreign={name: claim for name, claim in claims.items() if claim != _MASKED and name not in masked},
-        drop_ins={name: found for name in sorted(ours) if (found := places.drop_ins(name))},
-        digests=facts.digests(sorted(watched | set(manifest.watched if manifest else ())), root),
+        drop_ins=drop_ins,
+        digests=facts.digests(sorted(watched | set(manifest.watched if manifest else ())), root) | _contents(drop_ins, root),
         missing_directories=frozenset(item.path for item in (wanted.directories if wanted else ()) if not os.path.lexists(places.below(item.path))),
         newest=max(store.generations(_app(wanted, manifest)), default=0),
     )
@@ -69,6 +72,15 @@ _MASKED = "masked"
 
 def _app(wanted: UnitSet | None, manifest: Manifest | None) -> str:
     return wanted.app if wanted else manifest.app if manifest else ""
+
+
+def _contents(drop_ins: Mapping[str, tuple[str, ...]], root: str) -> dict[str, str]:
+    """Without those that the caller may not read: a plan may be made by anybody."""
+    found: dict[str, str] = {}
+    for path in {path for paths in drop_ins.values() for path in paths}:
+        with suppress(NanodError):
+            found |= facts.digests([path], root)
+    return found
 
 
 class _Places:

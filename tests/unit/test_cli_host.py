@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import os
 import signal
 import sys
@@ -101,7 +102,9 @@ def test_plan_shows_and_changes_nothing(world: _World, spec: str, capsys: pytest
     assert shown.startswith("cli-test: 3 units written, 1 daemon-reload, 2 starts\n")
     assert "+ExecStart=:" in shown
     assert main(["plan", "--no-diff", "--detailed-exitcode", spec]) == 3
-    assert "+ExecStart=:" not in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "+ExecStart=:" not in shown
+    assert re.search(r"\n'nanod apply --expect [0-9a-f]{16}' does this, or refuses\n$", shown)
     assert (world.store.calls, world.systemd.calls, world.locks) == ([], [], [])
 
 

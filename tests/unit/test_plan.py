@@ -12,6 +12,7 @@ from nanod.plan import plan
 from nanod.remove import plan_removal
 from nanod.state import Manifest, Snapshot, UnitState
 from nanod.steps import AnyStep, Plan, Restart, UnitStep, WriteUnit
+from nanod.values import TimeSpan
 from nanod.view.plan import plan_data
 from tests.fakes import EMPTY_HOST, AppBuilder, running, snapshot_of
 
@@ -351,8 +352,13 @@ def test_the_token_moves_with_everything_that_moves_the_plan() -> None:
         plan(wanted, replace(manifest, generation=7), there),
         plan(AppBuilder().service("web", PLAIN).build(), manifest, there),
         plan(wanted, manifest, snapshot_of(wanted, manifest, states={"shop-web.service": UnitState(name="shop-web.service")})),
+        # What makes no step, and still decides what a start runs, or what is recorded.
+        plan(AppBuilder().service("web", settle=TimeSpan.parse("7s")).build(), manifest, there),
+        plan(wanted, manifest, replace(there, drop_ins={"shop-web.service": ("/etc/a.conf",)}, digests={"/etc/a.conf": "1"})),
+        plan(wanted, manifest, replace(there, drop_ins={"shop-web.service": ("/etc/a.conf",)}, digests={"/etc/a.conf": "2"})),
+        plan(wanted, manifest, replace(there, masked=frozenset({"shop-web.service"}))),
     ]
-    assert len({calm, *(found.token for found in moved)}) == 4
+    assert len({calm, *(found.token for found in moved)}) == 8
 
 
 def test_in_a_tree_only_files_change() -> None:
