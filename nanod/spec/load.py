@@ -92,7 +92,7 @@ class _Loading:
         project = self._project()
         merged = self._services()
         app = f"{project}-{env}" if env else project
-        group = needs.Group(app, tuple(merged), frozenset(name for name, place in merged.items() if needs.is_gated(place.map)))
+        group = needs.Group(app, merged.keys(), frozenset(name for name, place in merged.items() if needs.is_gated(place.map)))
         services = {name: build.service(self.context, group, place, name) for name, place in merged.items()}
         deploy = self._deploy()
         made = Spec(

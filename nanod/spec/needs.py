@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from nanod.spec import read
@@ -10,6 +11,8 @@ from nanod.spec.model import Condition, Requirement
 from nanod.spec.tree import Map, Place, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from nanod.spec.read import Context
 
 UNIT_SUFFIXES: Final = tuple(".service .socket .target .mount .automount .path .timer .slice .device .swap .scope".split())
@@ -20,7 +23,7 @@ class Group:
     """What a service needs to know of the others: their names, and which have a health gate."""
 
     app: str
-    names: tuple[str, ...]
+    names: Collection[str]
     gated: frozenset[str]
 
 
@@ -84,7 +87,7 @@ def _is_known(context: Context, group: Group, service: Place, item: Place, targe
     elif target in group.names:
         return True
     else:
-        known = f"services are {', '.join(group.names[:20])}; a unit of the host ends in '.service' or the like"
+        known = f"services are {', '.join(islice(group.names, 20))}; a unit of the host ends in '.service' or the like"
         near = context.findings.guess(target, group.names, 0.5)
         advice = f"did you mean '{near}'?" if near else known
         problem = f"no service {shown(target)}: {advice}"
