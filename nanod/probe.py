@@ -19,14 +19,19 @@ def main(arguments: list[str]) -> int:
     while True:
         began = time.monotonic()
         reason = attempt(arguments[4:], min(timeout, max(0.05, deadline - began)))
-        # Somebody else may answer at the address, which is then why ours could not stay.
+        # Somebody else may answer at the address, which is then why ours could not stay. The verdict knows these words.
         if not main_process_lives():
-            return give_up(arguments, f"the main process is gone ({reason or 'and something else answers'})")
+            return give_up(arguments, gone(arguments[0], reason))
         if reason is None:
             return 0
         if time.monotonic() >= deadline:
             return give_up(arguments, f"not healthy within {start_timeout:g} s: {reason}")
         time.sleep(min(interval, max(0.0, deadline - time.monotonic())))
+
+
+def gone(kind: str, reason: str | None) -> str:
+    """In words; a probe that is good all the same (`reason` None) is a hint."""
+    return f"the main process is gone ({reason or OTHERWISE.get(kind, 'and something else answers')})"
 
 
 def give_up(arguments: list[str], reason: str) -> int:
@@ -131,6 +136,8 @@ def probe_exec(words: list[str], timeout: float) -> str | None:
 
 
 PROBES = {"tcp": probe_tcp, "http": probe_http, "unix": probe_unix, "file": probe_file, "exec": probe_exec}
+OTHERWISE = {"file": "the file is there", "exec": "the probe succeeds"}
+"""What a good probe of a process that is gone means; elsewhere somebody else answers at its address."""
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

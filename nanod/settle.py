@@ -52,6 +52,8 @@ class _Watch:
     looked: float = 0.0
     forgiven: int = 0
     """Failed starts that it owes to a dependency which had not settled yet."""
+    last: UnitDetail | None = None
+    """How its last failed start ended. The next one may be under way when it is given up, and says nothing yet."""
     said: str = ""
     ending: Ending | None = None
 
@@ -199,23 +201,23 @@ class Settling:
         for name in watch.service.requires:
             other = states.get(self._unit(name), _NOTHING)
             if name not in self.watches and not other.is_up and not other.job and other.active != "activating":
-                self._end(watch, Status.BLOCKED, blocked_by=name)
+                self._end(watch, Status.BLOCKED, blocked_by=name, blocker=other)
                 return
 
     def _count(self, watch: _Watch) -> bool:
         """Whether its tries are used up. Tries that a dependency made it lose do not count, as long as that one may still come up."""
         detail = self.systemd.detail(watch.service.main)
-        # It may also have come up since the look that brought us here.
-        if (
-            detail.active_since != watch.base.active_since
-            and not watch.service.is_script
-            and not self.systemd.states([watch.service.main])[watch.service.main].is_up
-        ):
+        # It may have come up, or begun again, since the look that brought us here.
+        state = self.systemd.states([watch.service.main])[watch.service.main]
+        if state.sub.startswith("auto-restart"):
+            watch.last = detail
+        if detail.active_since != watch.base.active_since and not watch.service.is_script and not state.is_up:
             self._crashed(watch, 0.0)
+        tries, limit = detail.restarts - watch.forgiven, watch.service.restart_limit
         if any(name in self.watches and self.watches[name].ending is None for name in watch.service.requires):
             watch.forgiven = detail.restarts
-        elif detail.restarts - watch.forgiven >= watch.service.restart_limit:
-            self._end(watch, Status.FAILED, detail=detail, tries=detail.restarts)
+        elif tries > limit or (tries == limit and watch.last):
+            self._end(watch, Status.FAILED, detail=watch.last or detail, tries=limit)
         return watch.ending is not None
 
     def _is_blocked(self, watch: _Watch) -> bool:
@@ -233,7 +235,9 @@ class Settling:
                 self._end(watch, Status.FAILED, unit=name)
                 return
         if state.active == "failed":
-            self._end(watch, Status.FAILED)
+            detail = self.systemd.detail(service.main)
+            has_given_up = detail.restarts - watch.forgiven >= service.restart_limit
+            self._end(watch, Status.FAILED, detail=detail, tries=service.restart_limit if has_given_up else 0)
         elif not self._is_blocked(watch):
             detail = self.systemd.detail(service.main)
             ran = detail.invocation != watch.base.invocation or detail.exec_main_code != 0
@@ -247,6 +251,7 @@ class Settling:
         unit: str = "",
         detail: UnitDetail | None = None,
         blocked_by: str = "",
+        blocker: UnitState | None = None,
         tries: int = 0,
     ) -> None:
         unit = unit or watch.service.main
@@ -262,6 +267,7 @@ class Settling:
             detail=detail or watch.up,
             seconds=(watch.up_at if watch.up_at is not None and watch.crashed_after is None else now) - self.begin,
             blocked_by=blocked_by,
+            blocker=blocker,
             crashed_after=watch.crashed_after,
             tries=tries,
         )

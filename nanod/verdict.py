@@ -7,6 +7,7 @@ the chain of reasons walks on to the unit that really failed.
 
 from __future__ import annotations
 
+import re
 import signal
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -18,7 +19,7 @@ from nanod.state import UnitDetail
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from nanod.state import HookName, HookResult
+    from nanod.state import HookName, HookResult, UnitState
     from nanod.units.unitset import ServiceUnits
 
 
@@ -81,6 +82,8 @@ class Ending:
     seconds: float = 0.0
     """Until it was up, or until it was clear that it will not be."""
     blocked_by: str = ""
+    blocker: UnitState | None = None
+    """How that one is, when it is a unit of the host."""
     crashed_after: float | None = None
     tries: int = 0
     """Failed starts after which it was given up; 0 when it was not."""
@@ -139,6 +142,11 @@ _SETUP = {
     243: "its credentials cannot be read",
 }
 """Exit statuses with which systemd ends a child that it could not prepare (systemd.exec(5), "Process Exit Codes")."""
+_STEPS = {"CHDIR": 200, "GROUP": 216, "USER": 217, "NAMESPACE": 226, "RUNTIME_DIRECTORY": 233, "STATE_DIRECTORY": 238, "CREDENTIALS": 243}
+_FAILED_STEP = re.compile(r"\S+: Failed at step ([A-Z_]+) spawning \S+: (.+)")
+"""What the child says then (exec_child in execute.c, 252 to 257): of a hook or gate no property of the unit keeps the status."""
+SOMETHING_ELSE = "the main process is gone (and something else answers)"
+"""The end of a line of `nanod.probe`."""
 _RESULTS = {
     "timeout": (Why.TIMEOUT, "it did not start within its time"),
     "oom-kill": (Why.MEMORY, "it ran out of memory"),
@@ -196,7 +204,7 @@ def _headline(ending: Ending) -> str:
 def _reasons(ending: Ending, records: Sequence[HookResult], lines: tuple[str, ...]) -> tuple[Reason, ...]:
     detail = ending.detail or UnitDetail(name=ending.unit)
     own = [item for item in records if item.unit == ending.unit and item.invocation == detail.invocation]
-    root = replace(_cause(ending, detail, own), lines=lines)
+    root = replace(_cause(ending, detail, own, lines), lines=lines)
     aside: list[Reason] = []
     if ending.crashed_after is not None:
         when = f"{ending.crashed_after:.1f} s" if ending.crashed_after >= 0.1 else "at once"
@@ -207,10 +215,12 @@ def _reasons(ending: Ending, records: Sequence[HookResult], lines: tuple[str, ..
     return (*aside, root)
 
 
-def _cause(ending: Ending, detail: UnitDetail, own: Sequence[HookResult]) -> Reason:
+def _cause(ending: Ending, detail: UnitDetail, own: Sequence[HookResult], lines: Sequence[str]) -> Reason:
     """Of the unit's last run. Its records come first: when a prestart line failed, systemd's ExecMain* are still those of the run before."""
     end = _own_end(detail, _who(ending))
-    reason = _from_records(ending, own, end) or _from_result(ending, detail) or end or _from_nothing(ending, detail)
+    if end and end.kind is Why.EXITED and any(line.endswith(SOMETHING_ELSE) for line in lines):
+        end = replace(end, text=f"{end.text}, and something else answers at {ending.service.health}")
+    reason = _from_records(ending, own, end) or _from_result(ending, detail) or end or _from_lines(lines) or _from_nothing(ending, detail)
     return reason if reason.unit else replace(reason, unit=ending.unit)
 
 
@@ -232,6 +242,14 @@ def _from_result(ending: Ending, detail: UnitDetail) -> Reason | None:
     if detail.result in _RESULTS:
         kind, text = _RESULTS[detail.result]
         return Reason(kind=kind, text=text)
+    return None
+
+
+def _from_lines(lines: Sequence[str]) -> Reason | None:
+    for line in reversed(lines):
+        if (found := _FAILED_STEP.fullmatch(line)) and found[1] in _STEPS:
+            status = _STEPS[found[1]]
+            return Reason(kind=Why.SETUP, text=f"{_SETUP[status]}: {found[2][:1].lower()}{found[2][1:]}", status=status)
     return None
 
 
@@ -303,10 +321,16 @@ def _blocked(ending: Ending, judged: Mapping[str, ServiceVerdict]) -> tuple[Reas
     """What it waits for, then what is wrong with that, to the root."""
     other = judged.get(ending.blocked_by)
     if other is None:
-        return (Reason(kind=Why.DEPENDENCY, text=f"it waits for {ending.blocked_by}, which is not up", unit=ending.blocked_by),)
+        return (Reason(kind=Why.DEPENDENCY, text=f"it waits for {ending.blocked_by}, which {_state_words(ending.blocker)}", unit=ending.blocked_by),)
     words = "failed" if other.status is Status.FAILED else f"is {other.status}"
     reason = Reason(kind=Why.DEPENDENCY, text=f"it waits for {other.service}, which {words}", unit=other.unit)
     return (reason, *(replace(item, lines=()) for item in other.reasons))
+
+
+def _state_words(state: UnitState | None) -> str:
+    if state and state.load in ("masked", "not-found"):
+        return "is masked" if state.load == "masked" else "does not exist"
+    return "failed" if state and state.active == "failed" else "is not up"
 
 
 def gone_warnings(records: Iterable[HookResult], units: Iterable[str]) -> tuple[Reason, ...]:

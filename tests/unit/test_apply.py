@@ -289,7 +289,7 @@ def test_who_waits_for_a_unit_of_the_host_is_blocked_after_one_round_of_its_gate
     world.systemd.given("postgresql.service", "failed", "failed")
     world.systemd.on_start(WEB, crash_loop(times=100, every=13, then=Phase(0, "active", "running")))
     outcome = world.apply(AppBuilder().service("web", requires=("postgresql.service",)))
-    assert said(outcome, "web") == "cannot start shop-web: it waits for postgresql.service, which is not up"
+    assert said(outcome, "web") == "cannot start shop-web: it waits for postgresql.service, which failed"
     assert world.clock.seconds < 13
 
 

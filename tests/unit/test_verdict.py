@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from nanod import probe
 from nanod.apply import Outcome
 from nanod.plan import plan
 from nanod.remove import plan_removal
-from nanod.state import HookResult, UnitDetail
+from nanod.state import HookResult, UnitDetail, UnitState
 from nanod.steps import DaemonReload, RemoveUnit, Start, WriteUnit
 from nanod.transaction import record
-from nanod.verdict import Ending, Status, Why, hook_text, judge, sentence
+from nanod.verdict import SOMETHING_ELSE, Ending, Status, Why, hook_text, judge, sentence
 from nanod.view.tty import PLAIN
 from nanod.view.verdict import apply_command, outcome_data, outcome_text, verdict_data
 from tests.fakes import EMPTY_HOST, AppBuilder, snapshot_of
@@ -60,6 +61,38 @@ def test_without_a_record_a_failed_unit_beside_the_main_one_is_still_named() -> 
 def test_a_gate_names_the_dependency_that_did_not_come_up() -> None:
     verdict = judge("shop", [failed()], [result(1, "requires/postgresql.service")], {})
     assert sentence(verdict.services[0]) == "cannot start shop-web: postgresql.service did not come up"
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (UnitState(name="db.service", load="loaded", active="failed"), "failed"),
+        (UnitState(name="db.service", load="loaded"), "is not up"),
+        (UnitState(name="db.service", load="masked"), "is masked"),
+        (UnitState(name="db.service"), "does not exist"),
+        (None, "is not up"),
+    ],
+)
+def test_who_waits_for_a_unit_of_the_host_is_told_how_that_one_is(state: UnitState | None, words: str) -> None:
+    verdict = judge("shop", [failed(status=Status.BLOCKED, blocked_by="db.service", blocker=state)], [], {})
+    assert sentence(verdict.services[0]) == f"cannot start shop-web: it waits for db.service, which {words}"
+
+
+def test_a_hook_that_systemd_could_not_prepare_is_told_by_what_the_child_said() -> None:
+    detail = UnitDetail(name=WEB, result="exit-code", invocation="a")
+    lines = ["shop-web.service: Failed at step CHDIR spawning /var/lib/nanod/lib/1/await: No such file or directory"]
+    verdict = judge("shop", [failed(detail=detail)], [], {WEB: lines})
+    assert sentence(verdict.services[0]) == "cannot start shop-web: its working directory cannot be entered: no such file or directory"
+    assert verdict.services[0].reasons[-1].kind is Why.SETUP
+
+
+def test_a_port_that_somebody_else_has_is_named() -> None:
+    """The probe's words are those of `nanod.probe`."""
+    said = f"nanod: health tcp 127.0.0.1:80: {SOMETHING_ELSE}"
+    service = replace(failed().service, health="tcp 127.0.0.1:80")
+    verdict = judge("shop", [failed(service=service)], [result(1, "health/tcp")], {WEB: ["address in use", said]})
+    assert sentence(verdict.services[0]) == "cannot start shop-web: it exited with status 9, and something else answers at tcp 127.0.0.1:80"
+    assert SOMETHING_ELSE in probe.gone("tcp", None)
 
 
 @pytest.mark.parametrize(
