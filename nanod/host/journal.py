@@ -69,13 +69,19 @@ class Journalctl:
         A line of a process that is gone before journald looks may lack its invocation (seen on 257, 1 run in 40). PID 1's own entries stand
         around it, and always say whose run it is.
         """
-        last = [f"--lines={5 * count + 50}", *([f"--until=@{until // 1_000_000}.{until % 1_000_000:06}"] if until else [])]
-        printed = f"_SYSTEMD_UNIT={unit}"
-        lines = _printed(self._entries([*last, printed, "+", f"UNIT={unit}", "_PID=1"]), invocation)
+        wanted, printed = 5 * count + 50, f"_SYSTEMD_UNIT={unit}"
+        lines = _printed(self._last(wanted, until, [printed, "+", f"UNIT={unit}", "_PID=1"]), invocation)
         if not lines and invocation:
             # Runs that came after it have printed so much that none of its lines is among the last.
-            lines = _printed(self._entries([*last, printed, f"_SYSTEMD_INVOCATION_ID={invocation}"]), invocation)
+            lines = _printed(self._last(wanted, until, [printed, f"_SYSTEMD_INVOCATION_ID={invocation}"]), invocation)
         return lines[-count:]
+
+    def _last(self, count: int, until: int, matches: Sequence[str]) -> Iterable[Mapping[str, object]]:
+        """The last entries, oldest first. --lines counts from the end of the journal, whatever --until says, but for --reverse (tried on 252)."""
+        if not until:
+            return self._entries([f"--lines={count}", *matches])
+        begin = f"--until=@{until // 1_000_000}.{until % 1_000_000:06}"
+        return reversed(list(self._entries(["--reverse", begin, f"--lines={count}", *matches])))
 
     def access(self, since: str = "") -> Access:
         """How much of the journal the caller may read. Raises UsageError for a time that journalctl does not understand."""

@@ -96,6 +96,12 @@ def test_records_of_the_service_itself_and_of_root_count(printed: type[Printed],
     assert Journalctl().hook_results(["shop-web.service"]) == [RESULT]
 
 
+def test_last_lines_before_a_moment_are_read_from_there_backwards(printed: type[Printed]) -> None:
+    asked = printed({"MESSAGE": "second"}, {"MESSAGE": "first"}).asked
+    assert Journalctl().last_lines("shop-web.service", until=1_500_000) == ["first", "second"]
+    assert {"--reverse", "--until=@1.500000"} <= set(asked[1])
+
+
 def test_last_lines_are_the_programs_own(printed: type[Printed]) -> None:
     asked = printed(
         {"MESSAGE": "first"},
