@@ -16,6 +16,7 @@ from nanod.view.verdict import apply_command
 if TYPE_CHECKING:
     from nanod.cli.host import Here
     from nanod.doctor import AppFacts
+    from nanod.state import Intent
 
 
 @verb("doctor", "nanod doctor", "nanod doctor --json | jq '.findings[] | select(.level == \"error\")'")
@@ -29,10 +30,10 @@ def command(*, unit_dir: str | None, as_json: bool) -> int:
     """
     here = host.here(unit_dir)
     seen = checkup.host_facts(here.systemd, here.store)
-    apps, refusals = [], []
-    for app in sorted({*here.store.apps(), *here.store.intents()}):
+    apps, refusals, intents = [], [], here.store.intents()
+    for app in sorted({*here.store.apps(), *intents}):
         try:
-            apps.append(_app(app, here, can_ask=seen.is_systemd and not seen.manager))
+            apps.append(_app(app, here, intents.get(app), can_ask=seen.is_systemd and not seen.manager))
         except NanodError as refused:
             refusals.append(Finding(id="refused", level=Level.ERROR, text=refused.message, remedy=refused.hint, app=app))
     findings = [*examine(seen, apps), *refusals]
@@ -43,9 +44,8 @@ def command(*, unit_dir: str | None, as_json: bool) -> int:
     return ExitCode.FAILED if worst(findings) is Level.ERROR else ExitCode.OK
 
 
-def _app(name: str, here: Here, *, can_ask: bool) -> AppFacts:
+def _app(name: str, here: Here, intent: Intent | None, *, can_ask: bool) -> AppFacts:
     manifest = here.store.manifest(name)
-    intent = here.store.intents().get(name)
     status = look(manifest, here.systemd, here.journal, here.store, intent=intent) if manifest and can_ask else None
     again = apply_command(manifest.spec, manifest.env) if manifest else ""
-    return checkup.app_facts(name, here.store, manifest, status, again=again)
+    return checkup.app_facts(name, here.store, manifest, status, intent, again=again)

@@ -15,6 +15,7 @@ from nanod.view.status import status_data, status_text
 
 if TYPE_CHECKING:
     from nanod.cli.host import Here
+    from nanod.state import Intent
 
 
 @verb("status", "nanod status shop", "nanod status --json | jq '.apps[].healthy'")
@@ -29,7 +30,9 @@ def command(*, app: str | None, unit_dir: str | None, as_json: bool) -> int:
     """
     facts.require_systemd("show status")
     here = host.here(unit_dir)
-    found = [_status(name, here) for name in ([app] if app else sorted({*here.store.apps(), *here.store.intents()}))]
+    intents, is_under_way = here.store.intents(), checkup.is_locked()
+    names = [app] if app else sorted({*here.store.apps(), *intents})
+    found = [_status(name, here, intents.get(name), is_under_way=is_under_way) for name in names]
     host.warn(here.store)
     if as_json:
         console.out_json(status_data(found))
@@ -38,9 +41,8 @@ def command(*, app: str | None, unit_dir: str | None, as_json: bool) -> int:
     return ExitCode.OK if all(item.is_healthy for item in found) else ExitCode.FAILED
 
 
-def _status(app: str, here: Here) -> AppStatus:
+def _status(app: str, here: Here, intent: Intent | None, *, is_under_way: bool) -> AppStatus:
     """Of a first apply that was cut short there may be no more than its intent. Raises NanodError for an app that is not here."""
-    intent, is_under_way = here.store.intents().get(app), checkup.is_locked()
     if intent and here.store.manifest(app) is None:
         return AppStatus(app=app, spec="", env=None, generation=0, services=(), drift=(), intent=intent, is_under_way=is_under_way)
     manifest = host.manifest_of(app, here.store, "show")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from nanod.host import Systemd
     from nanod.host.store import LocalStore
-    from nanod.state import Manifest
+    from nanod.state import Intent, Manifest
     from nanod.status import AppStatus
 
 _LOCK = "/run/nanod/lock"
@@ -102,7 +102,7 @@ def host_facts(systemd: Systemd, store: LocalStore) -> HostFacts:
     )
 
 
-def app_facts(app: str, store: LocalStore, manifest: Manifest | None, status: AppStatus | None, *, again: str) -> AppFacts:
+def app_facts(app: str, store: LocalStore, manifest: Manifest | None, status: AppStatus | None, intent: Intent | None, *, again: str) -> AppFacts:
     """Of one app; `again`: the command that applies it once more. Raises NanodError when its records cannot be read, though this user may."""
     files = store.read_units(manifest.units) if manifest else {}
     links = store.read_links(manifest.links) if manifest else {}
@@ -113,7 +113,7 @@ def app_facts(app: str, store: LocalStore, manifest: Manifest | None, status: Ap
         status=status,
         files=files,
         links=links,
-        intent=store.intents().get(app),
+        intent=intent,
         is_under_way=is_locked(),
         spec=_spec(manifest.spec) if manifest else "unknown",
         again=again,
