@@ -113,9 +113,10 @@ def cold(options: Options) -> Iterator[Measured]:
         ours, baseline = in_turns(options.rounds, lambda: app.cold(*_AT_ONCE), app.cold_by_hand)
         figure = Figure(name="P4 cold", ours=f"nanod apply --settle 0 of {app.services} new services", baseline=hand, goal=1.25)
         yield Measured(figure=figure, ours=ours, baseline=baseline)
-        ours, baseline = in_turns(options.few, app.cold, app.cold_by_hand)
-        figure = Figure(name="P4 settled", ours="the same, until all have stayed up for 5 s", baseline=hand)
-        yield Measured(figure=figure, ours=ours, baseline=baseline)
+        if options.few:
+            ours, baseline = in_turns(options.few, app.cold, app.cold_by_hand)
+            figure = Figure(name="P4 settled", ours="the same, until all have stayed up for 5 s", baseline=hand)
+            yield Measured(figure=figure, ours=ours, baseline=baseline)
 
 
 def change(options: Options) -> Iterator[Measured]:
@@ -124,9 +125,10 @@ def change(options: Options) -> Iterator[Measured]:
         ours, baseline = in_turns(options.rounds, lambda: app.change(*_AT_ONCE), app.change_by_hand)
         figure = Figure(name="P5 change", ours=f"nanod apply --settle 0, one of {app.services} services changed", baseline=hand, goal=1.3)
         yield Measured(figure=figure, ours=ours, baseline=baseline, counts=_counted(app, app.changed, reloads=1, jobs=1))
-        ours, baseline = in_turns(options.few, app.change, app.change_by_hand)
-        figure = Figure(name="P5 settled", ours="the same, until it has stayed up for 5 s", baseline=hand)
-        yield Measured(figure=figure, ours=ours, baseline=baseline)
+        if options.few:
+            ours, baseline = in_turns(options.few, app.change, app.change_by_hand)
+            figure = Figure(name="P5 settled", ours="the same, until it has stayed up for 5 s", baseline=hand)
+            yield Measured(figure=figure, ours=ours, baseline=baseline)
 
 
 def no_op(options: Options) -> Iterator[Measured]:
@@ -145,10 +147,10 @@ def _counted(app: _App, changed: str, *, reloads: int, jobs: int) -> tuple[Count
     lab = app.lab
     app.write(changed)
     before = lab.reloads(), lab.jobs()
-    app.apply()
+    app.apply(*_AT_ONCE)
     after = lab.reloads(), lab.jobs()
     app.write()
-    app.apply()
+    app.apply(*_AT_ONCE)
     return (
         Count(name="reloads", value=after[0] - before[0], goal=reloads),
         Count(name="jobs", value=after[1] - before[1], goal=jobs),

@@ -39,7 +39,7 @@ class Lab:
         self.to.flush()
         answer = json.loads(self.back.readline())
         if answer["status"] and not may_fail:
-            raise RuntimeError(f"{' '.join(argv[:4])} … ended with {answer['status']}:\n{answer['out']}")
+            raise RuntimeError(f"{' '.join(argv[:4])} … ended with {answer['status']}:\n{answer['out'][-2000:]}")
         return Ran(seconds=answer["seconds"], out=answer["out"])
 
     def sh(self, script: str, *, port: int = 0) -> Ran:

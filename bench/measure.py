@@ -27,8 +27,8 @@ class Options:
 
     @property
     def few(self) -> int:
-        """Rounds of what mostly waits."""
-        return max(1, self.rounds // 3)
+        """Rounds of what mostly waits; with a round or two it is left out."""
+        return self.rounds // 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
