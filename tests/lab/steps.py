@@ -47,6 +47,9 @@ while [ -e {DIRECTORY}/$NANOD_APP-$NANOD_SERVICE.sick ]; do sleep 0.1; done
 while :; do sleep 3600 & wait $!; done
 """
 
+_REMEMBERED = ("history.jsonl", "generations")
+"""What a failed first apply leaves among the records; no generation is in there."""
+
 
 def until(reached: Callable[[], object], what: str, *, timeout: float = 15.0) -> None:
     """Wait for a condition; the bound is there to end a broken test, and proves nothing."""
@@ -123,6 +126,12 @@ class App:
             self.write(services)
         return self.nanod("apply", self.spec, status=status)
 
+    def leave(self, services: Mapping[str, Mapping[str, Any]] | None = None, *, status: int = 4) -> Completed:
+        """Apply and, as it fails, leave what was done: units are then on their own, as after a boot or by systemctl."""
+        if services is not None:
+            self.write(services)
+        return self.nanod("apply", "--no-rollback", self.spec, status=status)
+
     def remove(self, *options: str) -> None:
         self.nanod("remove", self.name, *options)
 
@@ -165,6 +174,20 @@ class App:
 
     def jobs_done(self) -> None:
         until(lambda: "No jobs" in self.systemctl("list-jobs"), "no job is left")
+
+    def traces(self) -> list[str]:
+        """What a host has of the app, but for data and history: unit files, links, units that PID 1 knows, generations, a transaction under way."""
+        mine = (f"{self.name}.", f"{self.name}-", "nanod-" + self.name.replace("-", "\\x2d") + ".")
+        root, records = self.machine.path("/etc/systemd/system"), self.machine.path(f"/var/lib/nanod/apps/{self.name}")
+        found = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.name.startswith(mine)]
+        units = self.systemctl("list-units", "--all", "--plain", "--no-legend", "--full").splitlines()
+        kept = [path.relative_to(records).as_posix() for path in records.rglob("*")] if records.is_dir() else []
+        return [*found, *(line for line in units if line.startswith(mine)), *(path for path in kept if path not in _REMEMBERED)]
+
+    def last(self) -> dict[str, Any]:
+        """The newest entry of its history."""
+        entry: dict[str, Any] = json.loads(self.nanod("history", "--json", self.name).out)["entries"][-1]
+        return entry
 
     def journal(self, *matches: str) -> str:
         self.machine.run(["journalctl", "--sync"])

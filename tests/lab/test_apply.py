@@ -63,7 +63,10 @@ def test_a_failed_deploy_hook_leaves_the_old_processes_serving(machine: Machine)
     done = app.apply(changed, status=4)
     assert "cannot start migrates-web: hook prestart/migrate exited with status 3" in done.out
     assert "no such table" in done.out
+    assert "rolled back to generation 1" in done.out
     assert {name: app.pid(name) for name in plain} == before
+    assert (app.last()["generation"], app.last()["rolled_back_to"]) == (2, 1)
+    app.nanod("plan", app.spec, "--detailed-exitcode", status=3)
     app.exits("web", "migrate", 0)
     app.apply(changed)
     assert all(app.pid(name) != before[name] for name in plain)
@@ -76,30 +79,41 @@ def test_a_failed_deploy_hook_leaves_the_old_processes_serving(machine: Machine)
 @pytest.mark.parametrize("moment", ["install", "settle"])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 @pytest.mark.row("BX-2")
-def test_an_apply_that_is_cut_short_is_finished_by_the_next(machine: Machine, how: signal.Signals, moment: str) -> None:
-    """The slow stop of the old process holds apply up: before the install where its stop hooks change, else while it waits for all to settle."""
+def test_an_apply_that_is_cut_short_is_undone(machine: Machine, how: signal.Signals, moment: str) -> None:
+    """By itself when it can, else by the next. The stop of the old process holds it up: before the install where its stop hooks change, else while it
+    waits for all to settle."""
     app = App.on(machine, f"cut-{how.value}-{moment}")
-    web = app.service("web", hooks=()) | {"hooks": {"prestop": {"run": f"{STEP} prestop; sleep 3", "timeout": "9s"}}}
-    app.apply({"web": web, "db": app.service("db", hooks=())})
-    untouched, old = app.pid("db"), app.pid("web")
+    hold = machine.path(f"{DIRECTORY}/{app.name}-hold")
+    web = app.service("web", hooks=()) | {"hooks": {"prestop": f"{STEP} prestop; while [ -e {DIRECTORY}/{app.name}-hold ]; do sleep 0.05; done"}}
+    old = {"web": web, "db": app.service("db", hooks=())}
+    app.apply(old)
+    untouched, before, files = app.pid("db"), app.pid("web"), unit_texts(app)
+    hold.touch()
     app.clear()
-    hooks = {"prestop": {"run": f"{STEP} prestop", "timeout": "9s"}} if moment == "install" else web["hooks"]
-    app.write({"web": web | {"environment": {"A": "1"}, "hooks": hooks}, "db": app.service("db", hooks=())})
+    hooks = {"prestop": f"{STEP} prestop"} if moment == "install" else web["hooks"]
+    app.write({**old, "web": web | {"environment": {"A": "1"}, "hooks": hooks}})
     running = machine.popen(["nanod", "apply", app.spec], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     app.until_step("prestop web")
     pids = machine.run(["pgrep", "--full", f"apply {app.spec}"]).out.split()
     assert machine.run(["kill", f"-{how.value}", *pids]).status == 0
+    hold.unlink()
     out, _ = running.communicate(timeout=20)
+    app.write(old)
+    again = app.apply()
     if how is signal.SIGINT:
         assert running.returncode == 130
-        assert ("4 of 4 steps are not done" if moment == "install" else "all steps were done") in out.decode()
-    app.jobs_done()
-    app.apply()
-    app.until_up("web")
-    assert app.pid("web") != old
+        assert "interrupted; rolled back to generation 1" in out.decode()
+        assert again.err == ""
+    else:
+        assert f"an apply of {app.name} that was cut off is undone: back to generation 1" in again.err
+    assert f"{app.name}: nothing to do" in again.out
+    assert unit_texts(app) == files
     assert app.pid("db") == untouched
-    assert "A=1" in machine.path(f"/proc/{app.pid('web')}/environ").read_text().split("\0")
-    assert app.nanod("plan", app.spec, "--detailed-exitcode").status == 0
+    assert app.pid("web") not in (0, before), "its stop had begun"
+    assert app.is_up("web")
+    assert "A=1" not in machine.path(f"/proc/{app.pid('web')}/environ").read_text().split("\0")
+    told = [entry["verdict"] for entry in json.loads(app.nanod("history", "--json", app.name).out)["entries"]]
+    assert told == ["healthy", "interrupted" if how is signal.SIGINT else "recovered"]
     app.remove()
 
 
@@ -143,6 +157,8 @@ def test_causes_are_data(machine: Machine) -> None:
     services = {"db": app.service("db", restart={"policy": "no"}), "web": app.service("web", "db")}
     app.write(services)
     found = json.loads(app.nanod("apply", "--json", app.spec, status=4).out)
+    assert (found["verdict"], found["generation"], found["left"]) == ("failed", None, 0)
+    assert found["rolled_back"] == {"generation": None, "complete": True, "problems": [], "services": []}
     by_name = {item["service"]: item for item in found["services"]}
     assert by_name["db"]["cause"] | {"lines": []} == {
         "kind": "hook",
@@ -154,7 +170,8 @@ def test_causes_are_data(machine: Machine) -> None:
     }
     assert [reason["kind"] for reason in by_name["web"]["reasons"]] == ["dependency", "hook"]
     assert by_name["web"]["status"] == "blocked"
-    app.remove()
+    assert app.traces() == []
+    assert app.last()["causes"]["db"] == "cannot start causes-db: hook prestart/1 exited with status 5"
 
 
 def test_a_slow_dependency_is_waited_for_longer_than_the_gates_of_its_dependents(machine: Machine) -> None:
