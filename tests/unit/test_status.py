@@ -119,7 +119,9 @@ def test_a_failed_install_is_what_keeps_the_service_down() -> None:
     host.journal.lines[_PROVISION] = ["npm ERR!"]
     web = host.web()
     assert web.health is Health.FAILED
-    assert [(reason.text, reason.unit, reason.lines) for reason in web.verdict.reasons] == [("it exited with status 9", _PROVISION, ("npm ERR!",))]
+    assert [(reason.text, reason.unit, reason.lines) for reason in web.verdict.reasons] == [
+        ("its install exited with status 9", _PROVISION, ("npm ERR!",))
+    ]
 
 
 def test_a_failed_service_names_the_hook_and_shows_its_last_words() -> None:
