@@ -81,7 +81,8 @@ def test_a_failed_deploy_hook_leaves_the_old_processes_serving(machine: Machine)
 @pytest.mark.row("BX-2")
 def test_an_apply_that_is_cut_short_is_undone(machine: Machine, how: signal.Signals, moment: str) -> None:
     """By itself when it can, else by the next. The stop of the old process holds it up: before the install where its stop hooks change, else while it
-    waits for all to settle."""
+    waits for all to settle.
+    """
     app = App.on(machine, f"cut-{how.value}-{moment}")
     hold = machine.path(f"{DIRECTORY}/{app.name}-hold")
     web = app.service("web", hooks=()) | {"hooks": {"prestop": f"{STEP} prestop; while [ -e {DIRECTORY}/{app.name}-hold ]; do sleep 0.05; done"}}

@@ -194,6 +194,7 @@ def test_the_verdict_names_what_really_failed(machine: Machine) -> None:
         for word in words:
             assert word in blocks[name], f"{name}: {word}\n{done.out}"
     data = json.loads(app.nanod("apply", app.spec, "--json", status=4).out)
+    assert data["rolled_back"]["complete"] is True
     kinds = {item["service"]: item["cause"]["kind"] for item in data["services"] if item["status"] != "healthy"}
     assert kinds == {
         "hook": "hook",
@@ -204,7 +205,8 @@ def test_the_verdict_names_what_really_failed(machine: Machine) -> None:
         "unhealthy": "probe",
         "waits": "hook",
     }
-    app.remove()
+    assert app.traces() == [], "also of what was fine"
+    assert "there is no such app here" in app.nanod("remove", "verdict", status=1).err
 
 
 def _by_service(text: str, app: str) -> dict[str, str]:
@@ -221,7 +223,7 @@ def test_a_fixed_spec_starts_what_had_given_up_and_leaves_other_failures_alone(m
     app.systemctl("start", "elsewhere", status=None)
     until(lambda: app.state("elsewhere.service") == "failed", "the foreign unit has failed")
     broken = app.service("web", hooks=(), settle="1s") | {"command": ["/bin/false"], "health": None}
-    app.apply({"web": broken}, status=4)
+    app.leave({"web": broken})
     assert app.show("web", "Result") in ("start-limit-hit", "exit-code")
     assert app.state("web") == "failed"
     app.apply({"web": app.service("web")})

@@ -31,7 +31,7 @@ def test_conditions_of_requires(machine: Machine) -> None:
     app.sick("slow")
     app.exits("broken", "prestart", 1)
     app.write(services)
-    apply = machine.popen(["nanod", "apply", app.spec])
+    apply = machine.popen(["nanod", "apply", "--no-rollback", app.spec])
     app.until_up("started", "completed", "optional")
     assert not app.is_up("slow")
     assert "prestart healthy" not in app.steps()
@@ -116,8 +116,8 @@ def test_the_gate_ends_with_the_service_it_watches(machine: Machine) -> None:
     app = App.on(machine, "watch")
     health = {"tcp": "127.0.0.1:9", "interval": "50ms", "start_timeout": "1h"}
     dies = app.service("web", hooks=(), restart={"policy": "no"}) | {"command": "sleep 0.3; exit 5", "health": health}
-    done = app.apply({"web": dies}, status=4)
-    assert "5" in done.out
+    done = app.leave({"web": dies})
+    assert "cannot start watch-web: it exited with status 5" in done.out
     assert app.state("web") == "failed"
     app.remove()
 
@@ -132,8 +132,11 @@ def test_the_exit_code_of_a_script_is_part_of_the_verdict(machine: Machine) -> N
     assert app.steps() == ["script job"], "a finished script runs again only when it changed"
     app.exits("job", "script", 9)
     done = app.apply({"job": script | {"environment": {"A": "1"}}}, status=4)
-    assert "9" in done.out
-    assert app.steps() == ["script job"] * 2
+    assert "script-job failed: it exited with status 9" in done.out
+    assert app.steps() == ["script job"] * 2, "the old script is not run again on the way back"
+    assert (app.state("job"), app.last()["rolled_back_to"]) == ("inactive", 1)
+    app.apply({"job": script})
+    assert app.steps() == ["script job"] * 2, "nor by the next apply"
     app.remove()
 
 
@@ -227,4 +230,7 @@ def test_main_output_and_terminal_escapes(machine: Machine) -> None:
     assert "red" in done.out
     assert "\x1b" not in done.out
     assert MAIN not in done.err
-    app.remove()
+    history = app.nanod("history", "escape").out
+    assert "exited with status 3" in history
+    assert "\x1b" not in history
+    assert app.traces() == []
