@@ -85,10 +85,12 @@ def _without_undoing(intent: Intent, store: Store) -> Recovered | None:
     if intent.decided:
         for path in intent.purge:
             store.delete_tree(path)
+            reach(Point.PURGED)
         store.forget(intent.app)
         return Recovered(intent=intent, how="removed it with its data")
     if intent.is_committed(store.in_force(intent.app)):
         store.clear_intent(intent.app)
+        reach(Point.CLEARED)
         return Recovered(intent=intent, how=f"generation {intent.generation} was in force already")
     return None
 
