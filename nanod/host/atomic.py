@@ -97,6 +97,7 @@ def _look(parent: int, name: str, make: Callable[[int, str], None] | None) -> os
         if make is None:
             raise
     make(parent, name)
+    os.fsync(parent)  # what is made in it must not be lost with it
     return os.stat(name, dir_fd=parent, follow_symlinks=False)
 
 

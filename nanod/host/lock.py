@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from nanod.errors import BusyError
@@ -33,7 +33,8 @@ def host_lock(*, root: str = "/", timeout: float = 60, command: str = "", on_wai
         _wait(descriptor, timeout, on_wait)
         _sign(descriptor, command or " ".join(["nanod", *sys.argv[1:]]))
         yield
-        os.ftruncate(descriptor, 0)
+        with suppress(OSError):
+            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 
@@ -68,9 +69,11 @@ def _wait(descriptor: int, timeout: float, on_wait: Callable[[str], None] | None
 
 
 def _sign(descriptor: int, command: str) -> None:
+    """So that who waits is told for whom. A full /run keeps nobody from working, and least of all from undoing what it stopped."""
     printable = "".join(letter if letter.isprintable() else "?" for letter in command)[:_COMMAND_LIMIT]
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()} {printable}\n".encode(errors="replace"), 0)
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()} {printable}\n".encode(errors="replace"), 0)
 
 
 def _holder(descriptor: int) -> str:
