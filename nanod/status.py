@@ -6,11 +6,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from nanod.diagnostics import Mark
-from nanod.state import ServiceRecord, UnitDetail, UnitState
-from nanod.units.names import AppNames
-from nanod.units.unitset import ServiceUnits
-from nanod.values import TimeSpan, content_hash
+from nanod.recorded import service_units
+from nanod.state import UnitDetail, UnitState
+from nanod.values import content_hash
 from nanod.verdict import Ending, ServiceVerdict, Status, judge
 
 if TYPE_CHECKING:
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
 
     from nanod.host import Journal, Store, Systemd
     from nanod.state import HookName, HookResult, Intent, Manifest
+    from nanod.units.unitset import ServiceUnits
 
 
 class Phase(StrEnum):
@@ -151,7 +150,7 @@ def look(
     seen = _Seen(systemd=systemd, journal=journal, states=states, records=records, drift=drift)
     endings: list[Ending] = []
     for name in manifest.services:  # in start order
-        endings.append(_held_back(_ending(_units(manifest.app, name, manifest), seen), endings, seen))
+        endings.append(_held_back(_ending(service_units(manifest, name), seen), endings, seen))
     lines = {
         item.unit: journal.last_lines(item.unit, invocation=item.detail.invocation if item.detail else "")
         for item in endings
@@ -170,30 +169,6 @@ def look(
         drift=rest,
         intent=intent,
         is_under_way=is_under_way,
-    )
-
-
-def _units(app: str, name: str, manifest: Manifest) -> ServiceUnits:
-    """As much of a compiled service as the record keeps."""
-    names, there = AppNames(app), manifest.services[name]
-    about = manifest.about.get(name, ServiceRecord())
-
-    def present(unit: str) -> str | None:
-        return unit if unit in there else None
-
-    return ServiceUnits(
-        name=name,
-        main=names.service(name),
-        provision=present(names.provision(name)),
-        prestart=present(names.prestart(name)),
-        ready=present(names.ready(name)),
-        failure=present(names.failure(name)),
-        is_script=about.is_script,
-        health=about.health,
-        hooks=about.hooks,
-        requires=about.requires,
-        settle=TimeSpan(0),
-        origin=Mark(manifest.spec),
     )
 
 
