@@ -25,7 +25,8 @@ class UnreadableError(ValueError):
 
 
 def encode(record: Manifest | Intent) -> bytes:
-    return (json.dumps({"version": VERSION, **asdict(record)}, indent=1, sort_keys=not isinstance(record, Intent)) + "\n").encode()
+    """Mappings keep their order: that of services is the order in which they start."""
+    return (json.dumps({"version": VERSION, **asdict(record)}, indent=1) + "\n").encode()
 
 
 def decode(content: bytes) -> Manifest:

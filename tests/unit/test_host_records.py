@@ -38,7 +38,14 @@ def unit(app: str, service: str = "", role: str = "main", spec: str = "/srv/shop
 
 @given(manifests)
 def test_a_manifest_round_trips(manifest: Manifest) -> None:
-    assert records.decode(records.encode(manifest)) == manifest
+    found = records.decode(records.encode(manifest))
+    assert found == manifest
+    assert list(found.services) == list(manifest.services), "the order of services is that of their start"
+
+
+def test_services_keep_the_order_in_which_they_start() -> None:
+    made = replace(ONE, services={"web": ("shop-web.service",), "db": ("shop-db.service",)})
+    assert list(records.decode(records.encode(made)).services) == ["web", "db"]
 
 
 @pytest.mark.row("FAULTS-22")
