@@ -33,8 +33,8 @@ class Attack:
         self.machine.write("/etc/nanod/safe.yaml", json.dumps(spec))
         return "/etc/nanod/safe.yaml"
 
-    def apply(self, status: int = 0, **changes: object) -> str:
-        done = self.machine.nanod("apply", "--settle", "0", self.spec(**changes))
+    def apply(self, status: int = 0, *options: str, **changes: object) -> str:
+        done = self.machine.nanod("apply", "--settle", "0", *options, self.spec(**changes))
         assert done.status == status, done.out + done.err
         return done.out + done.err
 
@@ -132,8 +132,16 @@ def test_a_sentinel_that_is_something_else_harms_nobody(attack: Attack) -> None:
 def test_a_secret_is_nowhere_but_in_the_service(attack: Attack) -> None:
     attack.machine.write("/etc/safe.key", f"{CANARY}\n", mode=0o600)
     spec = attack.spec(credentials={"key": {"file": "/etc/safe.key", "env": "KEY"}}, command='test -n "$KEY" && exit 3')
-    said = [attack.machine.nanod(*words) for words in (["apply", "--json", spec], ["status", "--json"], ["plan", "--json", spec], ["explain", spec])]
-    assert said[0].status == 4
+    words = (
+        ["apply", spec],
+        ["apply", "--no-rollback", "--json", spec],
+        ["status", "--json"],
+        ["plan", "--json", spec],
+        ["explain", spec],
+        ["history", "safe"],
+    )
+    said = [attack.machine.nanod(*argv) for argv in words]
+    assert [done.status for done in said] == [4, 4, 4, 0, 0, 0]
     said.append(attack.sh("journalctl --sync; journalctl --all --output=json; systemctl show 'safe*'; ps axe"))
     assert [done.argv for done in said if CANARY in done.out + done.err] == []
     assert attack.sh(f"grep -rl {CANARY} /etc/systemd /var/lib/nanod /run/nanod /run/systemd /var/cache").out == ""
@@ -161,7 +169,7 @@ def test_nobody_else_can_say_that_a_hook_failed(attack: Attack) -> None:
 
 
 def test_what_a_service_prints_does_nothing_to_a_terminal(attack: Attack) -> None:
-    said = attack.apply(4, command=r"printf '\033]0;title\007\033[31mred \302\233 \342\200\256 end'; exit 1")
+    said = attack.apply(4, "--no-rollback", command=r"printf '\033]0;title\007\033[31mred \302\233 \342\200\256 end'; exit 1")
     said += attack.machine.nanod("status", "safe").out
     assert said.count("red") == 2
     assert not set(said) & set("\x1b\x07\x9b\u202e")
