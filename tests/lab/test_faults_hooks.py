@@ -30,7 +30,7 @@ def test_a_prestart_that_fails_in_any_way(machine: Machine) -> None:
         | {"hooks": {"prestart": {"run": text, "name": "breaks", "timeout": "300ms"}, "poststop": STEP}}
         for name, (text, _) in FAILURES.items()
     }
-    done = app.apply(services, status=4)
+    done = app.leave(services)
     told = {line.split()[1] if line.split()[0] in "✗x-*" else line.split()[0]: line for line in done.out.splitlines() if line.strip()}
     for name, (_, words) in FAILURES.items():
         said = "\n".join(line for line in done.out.splitlines() if name in line or line.startswith("    "))
@@ -54,15 +54,19 @@ def test_a_main_that_does_not_stay_is_reported_failed(machine: Machine) -> None:
         name: app.service(name, hooks=(), restart=ONCE) | {"command": f"{text}", "health": None, "settle": "4s"} for name, text in mains.items()
     }
     services["stays"] = app.service("stays", settle="4s")
-    done = app.apply(services, status=4)
+    done = app.leave(services)
     for name in mains:
         assert name in done.out
     assert "ABRT" in done.out
     assert app.is_up("stays")
     status = app.nanod("status", "main", status=4).out
     assert "stays" in status
-    # An unhealthy verdict is not forgotten by a second apply, which tries again.
-    app.apply(status=4)
+    # An unhealthy verdict is not forgotten by a second apply, which tries again, and leaves all as it was.
+    before = {name: app.state(name) for name in mains}
+    stays = app.pid("stays")
+    assert "rolled back to generation 1" in app.apply(status=4).out
+    assert {name: app.state(name) for name in mains} == before
+    assert app.pid("stays") == stays
     app.remove()
 
 
@@ -123,7 +127,7 @@ def test_a_stop_while_the_gate_waits(machine: Machine) -> None:
     assert apply.wait(timeout=60) == 4
     assert app.steps() == ["prestart web", "main web", "signal web", "poststop web"] or app.steps() == ["prestart web", "main web", "poststop web"]
     app.well("web")
-    app.remove()
+    assert app.traces() == []
 
 
 @pytest.mark.row("FAULTS-43")

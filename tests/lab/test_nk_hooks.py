@@ -145,7 +145,8 @@ def test_deploy_scope_runs_once_per_content(machine: Machine) -> None:
     app.clear()
     changed = web | {"environment": {"RELEASE": "2"}}
     done = app.apply({"web": changed}, status=4)
-    assert "9" in done.out + done.err
+    assert "hook prestart/1 exited with status 9" in done.out
+    assert app.last()["rolled_back_to"] == 1
     assert app.steps() == ["migrate web"]
     assert app.pid("web") == before
     app.exits("web", "migrate", 0)
@@ -166,11 +167,14 @@ def test_a_failed_poststart_warns_and_one_that_may_fail_halts(machine: Machine) 
     assert "poststart" in app.nanod("status", "after").out
 
     app.exits("halts", "poststart", 5)
+    before = app.pid("warns")
     halts = app.service("halts", restart={"policy": "no"}) | {"hooks": {"poststart": {"run": STEP, "on_failure": "fail"}, "poststop": STEP}}
     done = app.apply({"warns": app.service("warns"), "halts": halts}, status=4)
-    assert app.is_up("warns")
-    assert app.state("halts") == "failed"
+    assert "cannot start after-halts: hook poststart/1 exited with status 5" in done.out
     assert [step for step in app.steps() if step.endswith(" halts")] == ["main halts", "poststart halts", "signal halts", "poststop halts"]
+    assert (app.show("halts", "LoadState"), app.pid("warns")) == ("not-found", before), "rolled back"
+    app.leave()
+    assert (app.state("halts"), app.pid("warns")) == ("failed", before)
     app.remove()
 
 
@@ -231,7 +235,7 @@ def test_no_hook_blocks_longer_than_its_timeout(machine: Machine) -> None:
         }
     }
     before = app.service("before", restart={"policy": "no"}) | {"hooks": {"prestart": {"run": hang, "timeout": "200ms", "name": "hangs"}}}
-    done = app.apply({"web": web, "before": before}, status=4)
+    done = app.leave({"web": web, "before": before})
     assert app.is_up("web")
     assert app.state("before") == "failed"
     assert "prestart/hangs" in done.out

@@ -74,7 +74,7 @@ def test_a_short_deploy_scoped_hook_behind_a_gate_says_what_it_waited_for(app: A
         status=4,
     )
     assert "odd-db.service did not come up" in done.out, done.out
-    app.remove()
+    assert app.traces() == []
 
 
 @pytest.mark.row("BX-3", "BX-7")
@@ -101,7 +101,7 @@ def test_ready_is_waited_for_as_long_as_asked_and_a_taken_port_is_no_health(app:
     assert "exited with status 0" in done.out
     assert not app.machine.path(f"{NOTES}/registered").exists()
     app.machine.run(["systemctl", "stop", "taken"])
-    app.remove()
+    assert app.traces() == []
 
 
 @pytest.mark.row("BX-7")
