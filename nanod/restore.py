@@ -131,6 +131,17 @@ def restore_steps(intent: Intent, now: Now, *, keeps_configuration: Iterable[str
 
 
 def _is_new(intent: Intent, name: str) -> bool:
+    """Without a file before, and not at work either: what somebody had deleted the file of ran on all the same."""
+    before = intent.units.get(name, Before(active=""))
+    return _had_no_file(intent, name) and not (before.was_up or before.active == "activating")
+
+
+def _masks(now: Now, name: str) -> bool:
+    """The administrator has put a mask in place of the file meanwhile, and that is the last word."""
+    return now.state(name).load == "masked" and name not in now.files
+
+
+def _had_no_file(intent: Intent, name: str) -> bool:
     return name in intent.files and intent.files[name] is None
 
 
@@ -150,6 +161,13 @@ def _is_other_run(intent: Intent, now: Now, name: str) -> bool:
     return not (before.was_up and state.is_up and now.invocations.get(name) == before.invocation)
 
 
+def _is_down(state: UnitState) -> bool:
+    """Or on its way there: a start is done after the stop that runs, and takes the place of one that waits (tried on 252)."""
+    if state.active == "deactivating" or state.job_type == "stop":
+        return True
+    return not (state.is_up or state.active in _MOVING or state.job)
+
+
 def _stops(intent: Intent, now: Now) -> Iterator[AnyStep]:
     """Last started first, by the hooks of the file that started it. A target is not stopped: that would take along what it only wants."""
     for name in reversed(list(intent.units)):
@@ -167,7 +185,7 @@ def _files(intent: Intent, now: Now) -> Iterator[AnyStep]:
         there = now.files.get(name)
         if text is None and there is not None:
             yield RemoveUnit(unit=name, old=there, causes=_CAUSE)
-        elif text is not None and text != there:
+        elif text is not None and text != there and not _masks(now, name):
             yield WriteUnit(unit=name, text=text, old=there, causes=_CAUSE)
     for path, target in intent.links.items():
         if target is None and path in now.links:
@@ -182,33 +200,37 @@ def _files(intent: Intent, now: Now) -> Iterator[AnyStep]:
 def _starts(intent: Intent, now: Now, keeps_configuration: set[str]) -> Iterator[AnyStep]:
     stopped = {step.unit for step in _stops(intent, now) if isinstance(step, StopBefore)}
     for name, before in sorted(intent.units.items(), key=lambda item: not item[0].endswith(".target")):
-        if _is_new(intent, name):
-            continue
         state = now.state(name)
-        is_down = name in stopped or not (state.is_up or state.active in _MOVING or state.job)
-        if is_down and (before.was_up or before.active == "activating"):
+        if _had_no_file(intent, name) or state.load == "masked":
+            continue
+        if (name in stopped or _is_down(state)) and (before.was_up or before.active == "activating"):
             yield Start(unit=name, causes=_CAUSE)
         elif name in intent.reloads and name not in keeps_configuration and state.is_up and not _is_other_run(intent, now, name):
             yield Reload(unit=name, causes=_CAUSE)
 
 
 def file_differences(intent: Intent, now: Now) -> list[str]:
-    """Files and links that are not as they were, each in words."""
+    """Files and links that are not as they were, and what ran although its file was gone and cannot be started again; each in words."""
     found = []
     for name, text in intent.files.items():
-        if now.files.get(name) != text:
+        if now.files.get(name) != text and not _masks(now, name):
             found.append(f"{name}: its file is still there" if text is None else f"{name}: its file is not as it was")
     for path, target in intent.links.items():
         if now.links.get(path) != target:
             found.append(f"{path}: the link is still there" if target is None else f"{path}: the link is not as it was")
-    return found
+    lost = [name for name in intent.units if _is_lost(intent, now, name)]
+    return [*found, *(f"{name}: it ran, and its file had been deleted: it cannot be started again" for name in lost)]
+
+
+def _is_lost(intent: Intent, now: Now, name: str) -> bool:
+    return intent.units[name].was_up and not now.state(name).is_up and _had_no_file(intent, name)
 
 
 def differences(intent: Intent, now: Now) -> list[str]:
     """All that is not as it was, for a way back that was cut short."""
     found = file_differences(intent, now)
     for name, before in intent.units.items():
-        if before.was_up and not now.state(name).is_up:
+        if before.was_up and not now.state(name).is_up and not _is_lost(intent, now, name):
             found.append(f"{name}: it ran, and does not run now")
         elif _is_new(intent, name) and now.state(name).is_up:
             found.append(f"{name}: it still runs")
