@@ -211,7 +211,8 @@ class Settling:
         state = self.systemd.states([watch.service.main])[watch.service.main]
         if state.sub.startswith("auto-restart"):
             watch.last = detail
-        if detail.active_since != watch.base.active_since and not watch.service.is_script and not state.is_up:
+        # 0: PID 1 has forgotten a unit that was down and that nothing named.
+        if detail.active_since not in (0, watch.base.active_since) and not watch.service.is_script and not state.is_up:
             self._crashed(watch, 0.0)
         tries, limit = detail.restarts - watch.forgiven, watch.service.restart_limit
         if any(name in self.watches and self.watches[name].ending is None for name in watch.service.requires):

@@ -255,6 +255,16 @@ def test_a_start_that_fails_first_and_then_succeeds_is_healthy() -> None:
     assert "retrying" in [item.word for item in world.news]
 
 
+def test_a_unit_that_systemd_had_forgotten_has_not_crashed() -> None:
+    """It loses its timestamps while it is down and nothing names it, and they then differ from those before."""
+    world = World()
+    world.apply(AppBuilder().service("web"))
+    world.systemd.given(WEB, "inactive", "dead", active_since=5)
+    slow = (Phase(0.0, "activating", "start-post", job=True, detail={"active_since": 0}), Phase(2.0, "active", "running"))
+    world.systemd.on_start(WEB, slow)
+    assert world.apply(AppBuilder().service("web")).exit_code is ExitCode.OK
+
+
 def test_the_start_limit_is_the_end_and_says_what_was_wrong() -> None:
     world = World()
     world.systemd.on_start(WEB, crash_loop(times=5, every=1, then=Phase(0, "failed", "failed", detail={"result": "start-limit-hit"})))
