@@ -6,26 +6,25 @@ The app stays up from test to test; that is what a way back is for. `untouched` 
 from __future__ import annotations
 
 import copy
-import os
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.lab import seen
+from tests.lab.seen import UNITS, runs
 from tests.lab.steps import App, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterator
 
     from nanod.host.process import Completed
     from nanod.rehearse.machine import Machine
+    from tests.lab.seen import Seen
 
 Services = dict[str, dict[str, Any]]
 
-UNITS = "/etc/systemd/system"
-RECORDS = "/var/lib/nanod/apps"
 TREE: dict[str, tuple[str, ...]] = {"s0": (), "s1": ("s0",), "s2": ("s0",), "s3": ("s1",), "s4": ("s1",)}
 TREE |= {"s5": ("s2",), "s6": ("s3",), "s7": ("s4",), "s8": ("s5",), "s9": ("s7",)}
 POSITIONS = ("s0", "s4", "s9")
@@ -70,74 +69,13 @@ def ten(machine: Machine) -> App:
     return app
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run of a service: no two have the same."""
-
-    state: str
-    invocation: str
-    pid: str
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """All of the host that a failed change must leave as it was."""
-
-    files: dict[str, str]
-    records: list[str]
-    runs: dict[str, Run]
-
-
-def tree(app: App, top: str) -> dict[str, str]:
-    """Every file and link below, with its bytes or its target."""
-    root = app.machine.path(top)
-    found = sorted(root.rglob("*"))
-    return {
-        path.relative_to(root).as_posix(): os.fspath(path.readlink()) if path.is_symlink() else path.read_bytes().hex()
-        for path in found
-        if path.is_symlink() or path.is_file()
-    }
-
-
-def runs(app: App) -> dict[str, Run]:
-    keys = ("Id", "ActiveState", "InvocationID", "MainPID")
-    out = app.systemctl("show", f"--property={','.join(keys)}", *map(app.unit, TREE))
-    shown = [dict(line.split("=", 1) for line in block.splitlines()) for block in out.split("\n\n")]
-    names = {app.unit(name): name for name in TREE}
-    return {names[item["Id"]]: Run(item["ActiveState"], item["InvocationID"], item["MainPID"]) for item in shown}
-
-
-def records(app: App) -> list[str]:
-    """Generations, the one in force, and an intent; history is meant to grow."""
-    return sorted(f"{name} {text}" for name, text in tree(app, f"{RECORDS}/{app.name}").items() if name != "history.jsonl")
-
-
 def look(app: App) -> Seen:
-    return Seen(files=tree(app, UNITS), records=records(app), runs=runs(app))
+    return seen.look(app, TREE)
 
 
-def processes(app: App) -> dict[str, int]:
-    """How many processes each control group of the app has."""
-    top = app.machine.path(f"/sys/fs/cgroup/nanod.slice/nanod-{app.name}.slice")
-    counts = {path.parent.name: len(path.read_text().split()) for path in top.rglob("cgroup.procs")}
-    return {name: count for name, count in counts.items() if count}
-
-
-def assert_as_before(app: App, before: Seen, touched: Iterable[str] = POSITIONS) -> None:
-    after = look(app)
-    assert after.files == before.files
-    assert after.records == before.records
-    assert not [name for name in after.records if name.startswith("intent")]
-    for name, run in before.runs.items():
-        if name in touched and run.state == "active":
-            assert after.runs[name].state == "active", name
-        elif name in touched:
-            assert after.runs[name].state in ("inactive", "failed"), name
-        else:
-            assert after.runs[name] == run, name
-    up = [app.unit(name) for name, run in before.runs.items() if run.state == "active"]
-    assert processes(app) == dict.fromkeys(up, 1)
-    assert set(app.systemctl("show", "--property=NeedDaemonReload", "--value", *map(app.unit, TREE)).split()) == {"no"}
+def assert_as_before(app: App, before: Seen, touched: Container[str] = POSITIONS) -> None:
+    seen.assert_as_before(app, before, touched)
+    assert set(seen.processes(app).values()) == {1}, "nobody is left behind"
 
 
 def change(*at: str, word: str, **keys: Any) -> Services:
@@ -289,7 +227,7 @@ def test_a_start_limit_that_was_hit_before(ten: App, at: str) -> None:
     assert_as_before(ten, before)
     ten.apply(BASE)
     assert ten.is_up(at)
-    assert {name: run for name, run in runs(ten).items() if name not in POSITIONS} == {
+    assert {name: run for name, run in runs(ten, TREE).items() if name not in POSITIONS} == {
         name: run for name, run in before.runs.items() if name not in POSITIONS
     }
     assert ten.state("elsewhere.service") == "failed"
@@ -457,7 +395,7 @@ def test_a_job_that_stands_against_it(ten: App, at: str) -> None:
         assert re.match(pattern, first(done.err)), done.err
         assert "list-jobs" in done.err
         assert_as_before(ten, before)
-        assert runs(ten)[at] == before.runs[at], "it is for him to say who gave that order"
+        assert runs(ten, TREE)[at] == before.runs[at], "it is for him to say who gave that order"
     finally:
         ten.systemctl("kill", "--signal=KILL", "hangs.service")
         ten.jobs_done()
