@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from nanod.errors import NanodError
 from nanod.execute import file_step
 from nanod.faults import Point, reach
 from nanod.restore import Now, restore_steps
@@ -49,36 +50,50 @@ class Early(Protocol):
     def start_no_block(self, unit: str) -> None: ...
 
 
-def recover_at_boot(intents: Mapping[str, Intent], store_of: Callable[[Intent], Store], systemctl: Early) -> list[Recovered]:
-    """Files alone: nothing of an app runs yet. Raises NanodError when the disk or systemd refuses; what is not done stays for the next command.
+def recover_at_boot(intents: Mapping[str, Intent], store_of: Callable[[Intent], Store], systemctl: Early) -> tuple[list[Recovered], list[NanodError]]:
+    """Files alone: nothing of an app runs yet. What was done, and what the disk or systemd refused: that stays for the next command.
 
     Units that the boot has already queued take what they are from the new definitions after the reload; newly wanted ones are not in its
     transaction, so the target is started once more (tried on 252 and 257).
     """
-    found, restored = [], []
+    found: list[Recovered] = []
+    refusals: list[NanodError] = []
+    restored = []
     for intent in intents.values():
-        store = store_of(intent)
-        store.sweep()
-        if done := _without_undoing(intent, store):
-            found.append(done)
-            continue
-        for step in restore_steps(intent, _before_boot(intent, store)):
-            if isinstance(step, FileStep):
-                file_step(store, step)
-        store.sync()
-        restored.append(intent)
+        try:
+            if done := _restored_at_boot(intent, store_of(intent)):
+                found.append(done)
+            else:
+                restored.append(intent)
+        except NanodError as refused:
+            refusals.append(refused)
     if restored:
         systemctl.daemon_reload()
         reach(Point.RELOADED)
     for intent in restored:
-        finish(intent, store_of(intent))
-        recovered = Recovered(intent=intent, how=f"{_back_to(intent)}, at boot")
-        _record(recovered, store_of(intent), ())
-        found.append(recovered)
-    for intent in restored:
-        if intent.before:
-            systemctl.start_no_block(f"{intent.app}.target")
-    return found
+        try:
+            # Before the intent goes: who is killed in between leaves nothing undone that nobody knows of.
+            if intent.before:
+                systemctl.start_no_block(f"{intent.app}.target")
+            finish(intent, store_of(intent))
+            recovered = Recovered(intent=intent, how=f"{_back_to(intent)}, at boot")
+            found.append(recovered)
+            _record(recovered, store_of(intent), ())
+        except NanodError as refused:
+            refusals.append(refused)
+    return found, refusals
+
+
+def _restored_at_boot(intent: Intent, store: Store) -> Recovered | None:
+    """Put its files back; hands back what was done instead when there is nothing to undo."""
+    store.sweep()
+    if done := _without_undoing(intent, store):
+        return done
+    for step in restore_steps(intent, _before_boot(intent, store)):
+        if isinstance(step, FileStep):
+            file_step(store, step)
+    store.sync()
+    return None
 
 
 def _without_undoing(intent: Intent, store: Store) -> Recovered | None:

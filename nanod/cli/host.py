@@ -108,6 +108,7 @@ def finish_interrupted() -> tuple[list[str], list[NanodError]]:
     said: list[str] = []
     refusals: list[NanodError] = []
     store = LocalStore()
+    store.tidy()
     for intent in store.intents().values():
         try:
             with interruptible(), progress.shown() as tell:

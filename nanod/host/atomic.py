@@ -170,7 +170,11 @@ class OpenDirectory:
             raise FileExistsError(errno.EEXIST, f"there is a {found} of that name")
         temporary = temporary_name()
         os.symlink(target, temporary, dir_fd=self.fd)
-        os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        try:
+            os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        except OSError:
+            os.unlink(temporary, dir_fd=self.fd)
+            raise
 
     def sweep(self) -> None:
         """Remove what a killed writer left; only the holder of the lock may."""

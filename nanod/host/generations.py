@@ -105,7 +105,7 @@ class Generations:
     def drop(self, app: str, number: int) -> None:
         """A generation that was staged and never came into force goes; one that is not there is no error."""
         with (
-            refusing(f"delete generation {number} of {app}"),
+            refusing(f"delete {APPS}/{app}/generations/{number}"),
             suppress(FileNotFoundError),
             self._app(app) as directory,
             directory.sub("generations") as all_of_them,
@@ -115,7 +115,7 @@ class Generations:
     def write_intent(self, intent: Intent) -> None:
         """On disk when this returns, together with the directory that it is in."""
         with (
-            refusing(f"write the intent of {intent.app}"),
+            refusing(f"write {APPS}/{intent.app}/{_INTENT}"),
             OpenDirectory.at(APPS, root=self.root, make=True) as directory,
             directory.sub(intent.app, make=0o700) as mine,
         ):
@@ -127,7 +127,7 @@ class Generations:
 
     def intent(self, app: str) -> Intent | None:
         """The transaction that did not end. One that cannot be read adds a warning, and counts as none."""
-        with refusing(f"read the intent of {app}"):
+        with refusing(f"read {APPS}/{app}/{_INTENT}"):
             try:
                 with self._app(app) as directory:
                     content = directory.read(_INTENT)
@@ -142,31 +142,41 @@ class Generations:
             return None
 
     def clear_intent(self, app: str) -> None:
-        """One that cannot be read is set aside instead; an app without one is no error."""
-        with refusing(f"clear the intent of {app}"), suppress(FileNotFoundError), self._app(app) as directory:
+        """With what was begun and not finished beside it. One that cannot be read is set aside instead; an app without one is no error."""
+        with refusing(f"clear {APPS}/{app}/{_INTENT}"), suppress(FileNotFoundError), self._app(app) as directory:
             content = directory.read(_INTENT)
             try:
                 if content is not None:
-                    records.decode_intent(content)
+                    _tidy(directory, records.decode_intent(content).generation)
                 os.unlink(_INTENT, dir_fd=directory.fd)
             except records.UnreadableError:
                 _set_aside(directory, _INTENT)
             os.fsync(directory.fd)
 
+    def tidy(self) -> None:
+        """As far as no intent speaks of it."""
+        with refusing(f"read {APPS}"), suppress(FileNotFoundError), OpenDirectory.at(APPS, root=self.root) as directory:
+            _remove_temporaries(directory)
+            for name in directory.names():
+                if _is_app(name) and kind_of(directory.fd, name) == "directory":
+                    with directory.sub(name) as mine:
+                        mine.sweep()
+
     def stage(self, manifest: Manifest, units: Mapping[str, str], spec_text: str) -> None:
         """Put a generation on disk, complete and durable, without putting it in force."""
-        with refusing(f"write a generation of {manifest.app}"), self._app(manifest.app, make=True) as directory:
+        with (
+            refusing(f"write generation {manifest.generation} of {manifest.app} in {APPS}/{manifest.app}"),
+            self._app(manifest.app, make=True) as directory,
+        ):
             with directory.sub("generations", make=0o700) as all_of_them:
                 self._clear(manifest.app, all_of_them, str(manifest.generation))
                 temporary = temporary_name()
-                with all_of_them.sub(temporary, make=0o700) as new, new.sub("units", make=0o700) as folder:
-                    batch = Batch()
-                    for name, text in units.items():
-                        batch.put(folder, name, text.encode(), 0o600)
-                    batch.put(new, "spec.yaml", spec_text.encode(errors="surrogateescape"), 0o600)
-                    batch.put(new, _MANIFEST, records.encode(manifest), 0o600)
-                    batch.flush()
-                os.rename(temporary, str(manifest.generation), src_dir_fd=all_of_them.fd, dst_dir_fd=all_of_them.fd)
+                try:
+                    _write(all_of_them, temporary, manifest, units, spec_text)
+                    os.rename(temporary, str(manifest.generation), src_dir_fd=all_of_them.fd, dst_dir_fd=all_of_them.fd)
+                except OSError:
+                    shutil.rmtree(temporary, ignore_errors=True, dir_fd=all_of_them.fd)
+                    raise
                 os.fsync(all_of_them.fd)
             os.fsync(directory.fd)
             reach(Point.STAGED)
@@ -176,7 +186,7 @@ class Generations:
         number = str(manifest.generation)
         content = records.encode(manifest)
         with (
-            refusing(f"commit generation {number} of {manifest.app}"),
+            refusing(f"put generation {number} of {manifest.app} in force in {APPS}/{manifest.app}"),
             self._app(manifest.app) as directory,
             directory.sub("generations") as all_of_them,
         ):
@@ -195,18 +205,16 @@ class Generations:
 
     def forget(self, app: str) -> None:
         """All that is remembered of the app goes, at once: half a memory never shows."""
-        with refusing(f"forget {app}"), suppress(FileNotFoundError), OpenDirectory.at(APPS, root=self.root) as directory:
+        with refusing(f"delete {APPS}/{app}"), suppress(FileNotFoundError), OpenDirectory.at(APPS, root=self.root) as directory:
             temporary = temporary_name()
             os.rename(app, temporary, src_dir_fd=directory.fd, dst_dir_fd=directory.fd)
             os.fsync(directory.fd)
-            for name in directory.names():
-                if name.startswith(TEMPORARY):
-                    shutil.rmtree(name, dir_fd=directory.fd)
+            _remove_temporaries(directory)
 
     def record(self, app: str, entry: Mapping[str, object]) -> None:
         """Append one line; `at`, the time in UTC, is added."""
         line = json.dumps({"at": datetime.now(UTC).isoformat(timespec="seconds"), **entry}).encode() + b"\n"
-        with refusing(f"write the history of {app}"), self._app(app, make=True) as directory:
+        with refusing(f"write {APPS}/{app}/{_HISTORY}"), self._app(app, make=True) as directory:
             if kind_of(directory.fd, _HISTORY) not in ("", "regular file"):
                 _set_aside(directory, _HISTORY)
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -220,7 +228,7 @@ class Generations:
 
     def history(self, app: str) -> list[dict[str, object]]:
         """Oldest first. Lines that were torn by a crash are left out."""
-        with refusing(f"read the history of {app}"):
+        with refusing(f"read {APPS}/{app}/{_HISTORY}"):
             try:
                 with self._app(app) as directory:
                     content = directory.read(_HISTORY) or b""
@@ -263,8 +271,33 @@ class Generations:
                 shutil.rmtree(name, dir_fd=directory.fd)
 
 
+def _write(all_of_them: OpenDirectory, folder: str, manifest: Manifest, texts: Mapping[str, str], spec_text: str) -> None:
+    with all_of_them.sub(folder, make=0o700) as new, new.sub("units", make=0o700) as units:
+        batch = Batch()
+        for name, text in texts.items():
+            batch.put(units, name, text.encode(), 0o600)
+        batch.put(new, "spec.yaml", spec_text.encode(errors="surrogateescape"), 0o600)
+        batch.put(new, _MANIFEST, records.encode(manifest), 0o600)
+        batch.flush()
+
+
 def _is_app(name: str) -> bool:
     return bool(name) and "/" not in name and not name.startswith(".")
+
+
+def _tidy(directory: OpenDirectory, number: int) -> None:
+    """What was being written when a transaction of generation `number` was killed."""
+    directory.sweep()
+    with suppress(FileNotFoundError), directory.sub("generations") as all_of_them:
+        _remove_temporaries(all_of_them)
+        with all_of_them.sub(str(number)) as one:
+            one.sweep()
+
+
+def _remove_temporaries(directory: OpenDirectory) -> None:
+    for name in directory.names():
+        if name.startswith(TEMPORARY):
+            shutil.rmtree(name, dir_fd=directory.fd)
 
 
 def _in_force(directory: OpenDirectory) -> int:

@@ -220,6 +220,12 @@ class LocalStore:
         if found := self._generations.intent(app):
             self._generations.write_intent(replace(found, decided=True))
 
+    def tidy(self) -> None:
+        """Remove what a writer left that was killed before its intent was on disk; only the holder of the lock may."""
+        with refusing(f"read {LIB}"), suppress(FileNotFoundError), OpenDirectory.at(LIB, root=self.root) as directory:
+            directory.sweep()
+        self._generations.tidy()
+
     def clear_intent(self, app: str) -> None:
         self._generations.clear_intent(app)
 
