@@ -126,14 +126,17 @@ def _left(app: App) -> Iterator[str]:
                 yield path.name
 
 
+_RUN = r"prestart-(\w+) (?:main )?(?:prestop-\1 )?(?:signal )?poststop-\1 "
+_IN_ORDER = re.compile(rf"(?:(?:prestop-\w+ )?(?:signal )?poststop-\w+ )?(?:{_RUN})*(?:prestart-\w+ (?:main )?)?")
+"""The log may begin and end in the middle of a run."""
+
+
 def in_order(app: App) -> None:
     """Of each service: every run ended before the next began, and by the stop hooks of the file that it began with."""
     lines = [line.split() for line in app.steps()]
     for name in sorted({service for _, service in lines}):
         words = "".join(f"{word} " for word, service in lines if service == name and not word.startswith("deploy"))
-        assert re.fullmatch(r"(?:prestart-(\w+) (?:main )?(?:prestop-\1 )?(?:signal )?poststop-\1 )*(?:prestart-\w+ (?:main )?)?", words), (
-            f"{name}: {words}"
-        )
+        assert _IN_ORDER.fullmatch(words), f"{name}: {words}"
 
 
 def points(done: Completed) -> list[str]:

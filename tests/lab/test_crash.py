@@ -10,13 +10,14 @@ What a container cannot show: the loss of what was written and not synced. Here 
 from __future__ import annotations
 
 import os
+import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.lab.crashes import STATE, Seen, cut, in_order, listed, quiet, seen, service, versions
-from tests.lab.steps import App
+from tests.lab.steps import STEP, App
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -183,3 +184,26 @@ def test_a_removal(machine: Machine, *, purge: bool) -> None:
     crash_everywhere(crashes, points, back=app.apply, forth=lambda: app.remove(*options))
     assert not purge or crashes.killed >= set(FINISHING[:2])
     app.remove("--purge")
+
+
+@pytest.mark.row("FAULTS-16", "BX-2")
+def test_who_is_still_stopping_is_started_again(machine: Machine) -> None:
+    """Killed in the middle of stops, of units whose files stay as they are: a start then waits for the stop, or takes its place."""
+    app = App.on(machine, "stopping")
+    machine.path("/etc/stopping").write_text("1")
+    slow = service("a", hooks=("prestart", "poststop"), restart_on=["/etc/stopping"])
+    slow["hooks"]["prestop"] = f"{STEP} prestop-a; sleep 1"
+    services = {"first": slow, "second": slow | {"requires": ["first"]}}
+    app.apply(services)
+    before = seen(app)
+    machine.path("/etc/stopping").write_text("2")
+    app.clear()
+    nanod = machine.popen(["nanod", "apply", app.spec], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    app.until_step("prestop-a second")
+    assert machine.run(["sh", "-c", "kill -KILL $(cut -d' ' -f1 /run/nanod/lock)"]).status == 0
+    nanod.wait()
+    assert app.state("second") == "deactivating"
+    app.nanod("recover")
+    assert seen(app).same() == before.same()
+    in_order(app)
+    app.remove()
