@@ -23,6 +23,7 @@ from nanod.steps import (
     RemoveUnit,
     Restart,
     RunPrestart,
+    Start,
     Stop,
     StopBefore,
     Unlink,
@@ -47,11 +48,12 @@ def plan(
 
     `take_over`: the app may belong to a spec in another place. `generation`: the one to go back to, which `wanted` was read from.
 
-    Raises NanodError when a name is taken, or the app belongs to another spec.
+    Raises NanodError when a name is taken, when the app belongs to another spec, or when a service that runs would be stopped and not come up again.
     """
     _refuse(wanted, None if take_over else manifest, snapshot)
     making = Planning(wanted=wanted, manifest=manifest, snapshot=snapshot, compared=_compare_all(wanted, manifest, snapshot))
     decide(making)
+    _refuse_to_strand(making)
     _observe(making)
     steps = tuple(step for step in _steps(making) if online or isinstance(step, FileStep))
     after = _manifest(making, generation, changed=bool(steps))
@@ -81,6 +83,23 @@ def _refuse(wanted: UnitSet, manifest: Manifest | None, snapshot: Snapshot) -> N
             f"cannot apply {wanted.app}: the host has units of these names that are not nanod's: {taken}",
             hint="give the project or the service another name",
         )
+
+
+def _refuse_to_strand(making: Planning) -> None:
+    """A masked unit that is down lets nobody past its gate: who is restarted stays down, and the old file brings nothing back."""
+    mains = {service.name: service.main for service in making.wanted.services}
+    for service in making.wanted.services:
+        step = making.process.get(service.main)
+        if not making.state(service.main).is_up or step not in (Restart, Start):
+            continue
+        for name in service.requires:
+            unit = mains.get(name, name)
+            state = making.state(unit)
+            if not state.is_up and (making.is_masked(unit) or state.load == "masked"):
+                raise NanodError(
+                    f"cannot restart {service.main}: it requires {unit}, which is down and masked, and so would not come up again",
+                    hint=f"'systemctl unmask {unit}' lifts the mask; or leave {service.name} in the spec as it was",
+                )
 
 
 def _compare_all(wanted: UnitSet, manifest: Manifest | None, snapshot: Snapshot) -> dict[str, Comparison]:

@@ -324,6 +324,8 @@ def _blocked(ending: Ending, judged: Mapping[str, ServiceVerdict]) -> tuple[Reas
         return (Reason(kind=Why.DEPENDENCY, text=f"it waits for {ending.blocked_by}, which {_state_words(ending.blocker)}", unit=ending.blocked_by),)
     words = "failed" if other.status is Status.FAILED else f"is {other.status}"
     reason = Reason(kind=Why.DEPENDENCY, text=f"it waits for {other.service}, which {words}", unit=other.unit)
+    if other.status is Status.MASKED:
+        return (reason,)
     return (reason, *(replace(item, lines=()) for item in other.reasons))
 
 

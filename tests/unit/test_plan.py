@@ -218,6 +218,27 @@ def test_a_changed_unit_in_the_middle_of_its_commands_is_stopped_before_the_inst
 
 
 @pytest.mark.row("FAULTS-23")
+@pytest.mark.parametrize("required", ["db", "postgresql.service"])
+def test_a_service_is_not_stopped_that_could_not_start_again(required: str) -> None:
+    def app(value: str) -> UnitSet:
+        builder = AppBuilder().service("db") if required == "db" else AppBuilder()
+        return builder.service("web", f"[Service]\nEnvironment=A={value}", requires=(required,)).build()
+
+    unit = f"shop-{required}.service" if required == "db" else required
+    old, new = app("1"), app("2")
+    manifest = plan(old, None, EMPTY_HOST).manifest
+    assert manifest is not None
+    for load, active, is_refused in (("masked", "inactive", True), ("masked", "active", False), ("loaded", "failed", False)):
+        there = snapshot_of(old, manifest, states={unit: UnitState(name=unit, load=load, active=active)})
+        there = replace(there, masked=frozenset({unit}) if load == "masked" and required == "db" else frozenset())
+        if is_refused:
+            with pytest.raises(NanodError, match=rf"cannot restart shop-web\.service: it requires {unit}, which is down and masked"):
+                plan(new, manifest, there)
+        else:
+            assert any(isinstance(step, Restart) and step.unit == "shop-web.service" for step in plan(new, manifest, there).steps)
+        assert not any(isinstance(step, Restart) for step in plan(old, manifest, there).steps)
+
+
 def test_masked_is_respected_and_said() -> None:
     wanted = AppBuilder().service("web").build()
     manifest = applied(wanted)
