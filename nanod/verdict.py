@@ -154,6 +154,12 @@ _RESULTS = {
     "protocol": (Why.SYSTEMD, "it ended before it said that it is ready"),
     "resources": (Why.SYSTEMD, "systemd lacked the resources to start it"),
 }
+_START_RESULTS = {
+    "exit-code": "one of its start commands failed",
+    "signal": "one of its start commands was killed",
+    "core-dump": "one of its start commands crashed",
+}
+"""Results of a run in which not the main process failed, and of which there is no record."""
 _ASIDE = (Why.CRASHED, Why.RETRIES)
 """Links of the chain that say when, and not why."""
 _CLD_EXITED, _CLD_KILLED, _CLD_DUMPED = 1, 2, 3
@@ -259,9 +265,7 @@ def _from_nothing(ending: Ending, detail: UnitDetail) -> Reason:
         return Reason(kind=Why.SYSTEMD, text="a condition of its unit does not hold")
     ended_well = detail.result == "start-limit-hit" and detail.exec_main_code == _CLD_EXITED  # each time, under Restart=always
     if detail.result != "success" and not ended_well:
-        return Reason(
-            kind=Why.SYSTEMD, text="one of its start commands failed" if detail.result == "exit-code" else f"systemd says '{detail.result}'"
-        )
+        return Reason(kind=Why.SYSTEMD, text=_START_RESULTS.get(detail.result, f"systemd says '{detail.result}'"))
     if detail.exec_main_code == 0:
         if ending.crashed_after is not None:
             return Reason(kind=Why.UNKNOWN, text="it ended, and systemd started it again")

@@ -86,6 +86,12 @@ def test_a_hook_that_systemd_could_not_prepare_is_told_by_what_the_child_said() 
     assert verdict.services[0].reasons[-1].kind is Why.SETUP
 
 
+@pytest.mark.parametrize(("result", "words"), [("signal", "one of its start commands was killed"), ("assert", "systemd says 'assert'")])
+def test_what_nobody_recorded_is_told_by_the_result(result: str, words: str) -> None:
+    verdict = judge("shop", [failed(detail=UnitDetail(name=WEB, result=result, invocation="a"))], [], {})
+    assert sentence(verdict.services[0]) == f"cannot start shop-web: {words}"
+
+
 def test_a_port_that_somebody_else_has_is_named() -> None:
     """The probe's words are those of `nanod.probe`."""
     said = f"nanod: health tcp 127.0.0.1:80: {SOMETHING_ELSE}"
