@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -45,9 +46,14 @@ def test_an_answer_of_something_else_is_no_health_of_a_dead_service() -> None:
     """The port was taken: the service ended for that, and whoever has the port answers."""
     gone = subprocess.Popen(["true"])
     gone.wait()
-    done = probe("exec", "0.05", "1", "5", "true", pid=gone.pid)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        done = probe("tcp", "0.05", "1", "5", f"127.0.0.1:{other.getsockname()[1]}", pid=gone.pid)
     assert done.returncode == 1
     assert "the main process is gone (and something else answers)" in done.stderr
+    # A command that succeeds tells of nobody else.
+    done = probe("exec", "0.05", "1", "5", "true", pid=gone.pid)
+    assert done.returncode == 1
+    assert "the main process is gone (the probe succeeds)" in done.stderr
 
 
 def test_a_probe_that_is_late_goes_with_its_children(tmp_path: Path) -> None:
