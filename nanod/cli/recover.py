@@ -30,8 +30,9 @@ def command(*, boot: bool, lock_timeout: TimeSpan, as_json: bool) -> int:
     with host.locked(lock_timeout, recovers=False):
         if boot:
             store = LocalStore()
+            intents = store.intents()
             store.tidy()
-            found, refusals = recover_at_boot(store.intents(), lambda intent: LocalStore(unit_dir=intent.unit_dir), Systemctl())
+            found, refusals = recover_at_boot(intents, lambda intent: LocalStore(unit_dir=intent.unit_dir), Systemctl())
             host.warn(store)
             said = [words(item) for item in found]
         else:

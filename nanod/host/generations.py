@@ -45,6 +45,7 @@ class Generations:
         self.root = root
         self.warnings: list[str] = []
         self._unreadable: set[tuple[str, int]] = set()
+        self._unreadable_intents: set[str] = set()
 
     def apps(self) -> list[str]:
         with refusing(f"read {APPS}"):
@@ -138,6 +139,7 @@ class Generations:
         try:
             return records.decode_intent(content)
         except records.UnreadableError as bad:
+            self._unreadable_intents.add(app)
             self.warnings.append(f"what an interrupted transaction of {app} left is left out, its unit files tell instead: {bad}")
             return None
 
@@ -154,13 +156,16 @@ class Generations:
             os.fsync(directory.fd)
 
     def tidy(self) -> None:
-        """As far as no intent speaks of it."""
+        """As far as no intent speaks of it. Intents that could not be read are set aside: what they meant is not known, and each is told of once."""
         with refusing(f"read {APPS}"), suppress(FileNotFoundError), OpenDirectory.at(APPS, root=self.root) as directory:
             _remove_temporaries(directory)
             for name in directory.names():
                 if _is_app(name) and kind_of(directory.fd, name) == "directory":
                     with directory.sub(name) as mine:
                         mine.sweep()
+                        if name in self._unreadable_intents:
+                            _set_aside(mine, _INTENT)
+            self._unreadable_intents.clear()
 
     def stage(self, manifest: Manifest, units: Mapping[str, str], spec_text: str) -> None:
         """Put a generation on disk, complete and durable, without putting it in force."""
@@ -200,8 +205,9 @@ class Generations:
             directory.put_link("current", f"generations/{number}")
             os.fsync(directory.fd)
             for old in _numbers(all_of_them)[:-KEPT]:
-                if old != manifest.generation:
-                    shutil.rmtree(str(old), dir_fd=all_of_them.fd)
+                if old not in (manifest.generation, manifest.previous):
+                    # The switch is done: what cannot be deleted now is deleted by a later one.
+                    shutil.rmtree(str(old), ignore_errors=True, dir_fd=all_of_them.fd)
 
     def forget(self, app: str) -> None:
         """All that is remembered of the app goes, at once: half a memory never shows."""
@@ -209,7 +215,8 @@ class Generations:
             temporary = temporary_name()
             os.rename(app, temporary, src_dir_fd=directory.fd, dst_dir_fd=directory.fd)
             os.fsync(directory.fd)
-            _remove_temporaries(directory)
+            with suppress(OSError):  # it is forgotten; the next command tidies up
+                _remove_temporaries(directory)
 
     def record(self, app: str, entry: Mapping[str, object]) -> None:
         """Append one line; `at`, the time in UTC, is added."""
@@ -301,8 +308,13 @@ def _remove_temporaries(directory: OpenDirectory) -> None:
 
 
 def _in_force(directory: OpenDirectory) -> int:
+    """0 also for a link that leads nowhere."""
     target = (directory.link_target("current") or "").removeprefix("generations/")
-    return int(target) if target.isdecimal() else 0
+    if not target.isdecimal():
+        return 0
+    with suppress(FileNotFoundError), directory.sub("generations") as all_of_them, all_of_them.sub(target):
+        return int(target)
+    return 0
 
 
 def _trim(directory: OpenDirectory) -> None:
