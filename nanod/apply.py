@@ -14,7 +14,7 @@ from nanod.execute import Execution, HookFailedError, file_step
 from nanod.faults import Point, reach
 from nanod.settle import Progress, Settling
 from nanod.state import UnitDetail
-from nanod.steps import Decide, Reload, Restart, Start, Stop, StopBefore, UnitStep
+from nanod.steps import Reload, Restart, Start, Stop, StopBefore, UnitStep
 from nanod.transaction import begin, commit, record
 from nanod.undo import Undone, degraded, undo
 from nanod.verdict import Ending, Status, Verdict, gone_warnings, judge, sentence
@@ -106,8 +106,23 @@ class _Applying:
         settling = Settling(systemd=host.systemd, clock=host.clock, tell=self.tell, begin=self.begin, on_up=self._take_in)
         for item in plan.services:
             self._watch(settling, item)
-        intent = begin(plan, host, self.spec_text)
-        interrupted = False
+        intent: Intent | None = None
+        verdict: Verdict | None = None
+        try:
+            with host.interrupts.held():
+                intent = begin(plan, host, self.spec_text)
+            verdict = self._carried_out(settling)
+        except KeyboardInterrupt:
+            host.store.discard()
+        except NanodError as refused:
+            with host.interrupts.refused():
+                host.store.discard()
+                raise self._give_up(intent, refused) from refused
+        # From here on it is too late for an interrupt: it is committed, or put back.
+        with host.interrupts.refused():
+            return self._end(intent, verdict or self._cut_short(settling), interrupted=verdict is None)
+
+    def _carried_out(self, settling: Settling) -> Verdict:
         try:
             self.execution.run()
             settling.run()
@@ -115,15 +130,12 @@ class _Applying:
             endings = settling.endings()
         except HookFailedError as failed:
             endings = self._untouched(failed.ending)
-        except KeyboardInterrupt:
-            host.store.discard()
+        return self._judge(endings)
+
+    def _cut_short(self, settling: Settling) -> Verdict:
+        with suppress(NanodError):
             settling.look_at_untouched()
-            interrupted = True
-            endings = settling.endings()
-        except NanodError as refused:
-            host.store.discard()
-            raise self._give_up(intent, refused) from refused
-        return self._end(intent, self._judge(endings), interrupted=interrupted)
+        return self._judge(settling.endings())
 
     def _end(self, intent: Intent | None, verdict: Verdict, *, interrupted: bool) -> Outcome:
         undone = None
@@ -143,8 +155,10 @@ class _Applying:
 
     def _give_up(self, intent: Intent | None, refused: NanodError) -> NanodError:
         """The error to end with: the first refusal is the one to hear of, and what became of what was done."""
-        if intent is None or self._is_past_undoing:
+        if intent is None:
             return refused
+        if self._is_past_undoing:
+            return NanodError(f"{refused.message}; the units are gone, and the next nanod command deletes the rest", hint=refused.hint)
         if not self.rolls_back:
             # A full disk would refuse this too.
             with suppress(NanodError):
@@ -171,9 +185,7 @@ class _Applying:
     @property
     def _is_past_undoing(self) -> bool:
         """A removal has begun to delete data, or is through."""
-        left = self.execution.left
-        was_decided = any(isinstance(step, Decide) for step in self.plan.steps) and not any(isinstance(step, Decide) for step in left)
-        return self.plan.manifest is None and (was_decided or not left)
+        return self.execution.is_decided
 
     def _watch(self, settling: Settling, item: ServiceUnits) -> None:
         settling.watch(

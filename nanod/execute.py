@@ -61,6 +61,8 @@ class Execution:
     begin: float
     tell: Callable[[Progress], None]
     left: list[AnyStep] = field(init=False)
+    is_decided: bool = False
+    """Data or records have begun to go, and cannot be put back."""
 
     def __post_init__(self) -> None:
         self.left = list(self.steps)
@@ -72,6 +74,7 @@ class Execution:
             if kind is FileStep:
                 for step in batch:
                     file_step(self.host.store, step)
+                    self.is_decided = self.is_decided or isinstance(step, Decide | ForgetApp)
                 self.host.store.sync()
             else:
                 self._jobs(batch)
@@ -88,7 +91,7 @@ class Execution:
                 systemd.daemon_reload()
                 reach(Point.RELOADED)
             case StopBefore() | Stop():
-                self._stop(_units(batch))
+                self._stop(_units(batch), alone={step.unit for step in batch if isinstance(step, StopBefore) and step.alone})
                 reach(Point.STOPPED)
             case RunPrestart():
                 self._prestarts([step for step in batch if isinstance(step, RunPrestart)])
@@ -102,10 +105,10 @@ class Execution:
             case _:
                 raise AssertionError(batch[0])
 
-    def _stop(self, units: Sequence[str]) -> None:
+    def _stop(self, units: Sequence[str], alone: Container[str] = ()) -> None:
         for unit in units:
             self._say(unit, "stopping", "stopping")
-            self.host.systemd.stop(unit)
+            self.host.systemd.stop(unit, alone=unit in alone)
         await_stopped(self.host.systemd, self.host.clock, units)
 
     def _process(self, batch: Sequence[Reload | Restart | Start]) -> None:
@@ -123,7 +126,7 @@ class Execution:
             if isinstance(step, Restart) and not step.together:
                 systemd.restart(step.unit)
             else:
-                systemd.start(step.unit)
+                systemd.start(step.unit, alone=isinstance(step, Start) and step.alone)
 
     def _prestarts(self, batch: Sequence[RunPrestart]) -> None:
         """Raises HookFailedError for the first that ended badly, or that its provisioning kept from running."""

@@ -42,11 +42,11 @@ _GONE = (Cause(kind=CauseKind.GONE, text="no longer in the spec"),)
 
 
 def plan(
-    wanted: UnitSet, manifest: Manifest | None, snapshot: Snapshot, *, online: bool = True, take_over: bool = False, generation: int | None = None
+    wanted: UnitSet, manifest: Manifest | None, snapshot: Snapshot, *, online: bool = True, take_over: bool = False, back_to: Manifest | None = None
 ) -> Plan:
     """Steps in the order of their execution. `online` False is for `--root`: nothing runs there, so only files change.
 
-    `take_over`: the app may belong to a spec in another place. `generation`: the one to go back to, which `wanted` was read from.
+    `take_over`: the app may belong to a spec in another place. `back_to`: the generation that `wanted` was read from.
 
     Raises NanodError when a name is taken, when the app belongs to another spec, or when a service that runs would be stopped and not come up again.
     """
@@ -56,7 +56,7 @@ def plan(
     _refuse_to_strand(making)
     _observe(making)
     steps = tuple(step for step in _steps(making) if online or isinstance(step, FileStep))
-    after = _manifest(making, generation, changed=bool(steps))
+    after = _manifest(making, back_to, changed=bool(steps))
     return Plan(
         app=wanted.app,
         wanted=wanted,
@@ -66,8 +66,8 @@ def plan(
         before=manifest,
         token=plan_token(manifest, after, steps, _rest(making)),
         masked=frozenset(name for name in snapshot.masked if making.is_masked(name)),
-        action="apply" if generation is None else "rollback",
-        stages=generation is None,
+        action="apply" if back_to is None else "rollback",
+        stages=back_to is None,
     )
 
 
@@ -197,7 +197,7 @@ def _jobs(making: Planning) -> Iterator[AnyStep]:
         yield Restart(unit=name, causes=causes, together=name in together) if step is Restart else step(unit=name, causes=causes)
 
 
-def _manifest(making: Planning, generation: int | None, *, changed: bool) -> Manifest:
+def _manifest(making: Planning, back_to: Manifest | None, *, changed: bool) -> Manifest:
     """The record once all steps are done. Without a step, and with nothing else new, it is the one there is."""
     wanted, before, snapshot = making.wanted, making.manifest, making.snapshot
     made = {*(before.made if before else ()), *(item.path for item in wanted.directories if item.path in snapshot.missing_directories)}
@@ -206,6 +206,8 @@ def _manifest(making: Planning, generation: int | None, *, changed: bool) -> Man
         spec=wanted.spec_file,
         env=wanted.env,
         generation=before.generation if before else 0,
+        previous=before.previous if before else 0,
+        unit_dir=snapshot.unit_dir,
         units={name: content_hash(item.text) for name, item in making.compared.items()},
         links=wanted.links,
         watched={path: snapshot.digests.get(path, "") for path in sorted(_watched(wanted))},
@@ -218,9 +220,11 @@ def _manifest(making: Planning, generation: int | None, *, changed: bool) -> Man
         made=tuple(sorted(made)),
         directories=tuple(VolumeRecord(path=item.path, user=item.user, group=item.group) for item in wanted.directories),
     )
-    if generation is not None:
-        return replace(after, generation=generation)
-    return replace(after, generation=max(after.generation, snapshot.newest) + 1) if changed or after != before else after
+    if back_to is not None:
+        return replace(after, generation=back_to.generation, previous=back_to.previous)
+    if not changed and after == before:
+        return after
+    return replace(after, generation=max(after.generation, snapshot.newest) + 1, previous=after.generation)
 
 
 def _volumes(wanted: UnitSet) -> list[str]:

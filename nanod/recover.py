@@ -48,6 +48,7 @@ class Early(Protocol):
 
     def daemon_reload(self) -> None: ...
     def start_no_block(self, unit: str) -> None: ...
+    def has_job(self, unit: str) -> bool: ...
 
 
 def recover_at_boot(intents: Mapping[str, Intent], store_of: Callable[[Intent], Store], systemctl: Early) -> tuple[list[Recovered], list[NanodError]]:
@@ -60,6 +61,9 @@ def recover_at_boot(intents: Mapping[str, Intent], store_of: Callable[[Intent], 
     refusals: list[NanodError] = []
     restored = []
     for intent in intents.values():
+        if intent.decided:
+            # Deleting data may take long, and its file system may not be mounted yet: that waits for the next command.
+            continue
         try:
             if done := _restored_at_boot(intent, store_of(intent)):
                 found.append(done)
@@ -67,14 +71,16 @@ def recover_at_boot(intents: Mapping[str, Intent], store_of: Callable[[Intent], 
                 restored.append(intent)
         except NanodError as refused:
             refusals.append(refused)
-    if restored:
-        systemctl.daemon_reload()
-        reach(Point.RELOADED)
+    try:
+        if restored:
+            systemctl.daemon_reload()
+            reach(Point.RELOADED)
+    except NanodError as refused:
+        return found, [*refusals, refused]
     for intent in restored:
         try:
             # Before the intent goes: who is killed in between leaves nothing undone that nobody knows of.
-            if intent.before:
-                systemctl.start_no_block(f"{intent.app}.target")
+            refusals += _start_again(intent, store_of(intent), systemctl)
             finish(intent, store_of(intent))
             recovered = Recovered(intent=intent, how=f"{_back_to(intent)}, at boot")
             found.append(recovered)
@@ -82,6 +88,21 @@ def recover_at_boot(intents: Mapping[str, Intent], store_of: Callable[[Intent], 
         except NanodError as refused:
             refusals.append(refused)
     return found, refusals
+
+
+_BOOT = "multi-user.target"
+
+
+def _start_again(intent: Intent, store: Store, systemctl: Early) -> list[NanodError]:
+    """The target of an app that is enabled, in a boot that goes all the way: rescue.target pulls in sysinit.target as well."""
+    target = f"{intent.app}.target"
+    if not store.read_links([f"{_BOOT}.wants/{target}"]) or not systemctl.has_job(_BOOT):
+        return []
+    try:
+        systemctl.start_no_block(target)
+    except NanodError as refused:  # a mask, say: all is as it was all the same
+        return [refused]
+    return []
 
 
 def _restored_at_boot(intent: Intent, store: Store) -> Recovered | None:

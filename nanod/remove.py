@@ -6,6 +6,7 @@ made: what was there before it belongs to somebody else.
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from nanod.errors import NanodError
@@ -47,7 +48,7 @@ def plan_removal(manifest: Manifest, snapshot: Snapshot, *, purge: bool = False,
     shared = {path: other.app for other in others if other.app != manifest.app for path in other.volumes}
     if purge:
         steps.append(Decide(app=manifest.app, causes=_PURGE))
-        steps += [Purge(path=path, causes=_PURGE) for path in _data(manifest, snapshot) if path.replace("/private/", "/") not in shared]
+        steps += [Purge(path=path, causes=_PURGE) for path in _data(manifest, snapshot) if not _is_shared(path, shared)]
     steps.append(ForgetApp(app=manifest.app, causes=_CAUSE))
     return Plan(
         app=manifest.app,
@@ -59,6 +60,13 @@ def plan_removal(manifest: Manifest, snapshot: Snapshot, *, purge: bool = False,
         token=plan_token(manifest, None, steps),
         action="remove",
     )
+
+
+def _is_shared(path: str, shared: Iterable[str]) -> bool:
+    """Another app's volume is there, in it, or around it."""
+    place = PurePosixPath(path.replace("/private/", "/"))
+    others = [PurePosixPath(other.replace("/private/", "/")) for other in shared]
+    return any(place.is_relative_to(other) or other.is_relative_to(place) for other in others)
 
 
 def _left_alone(manifest: Manifest, snapshot: Snapshot) -> list[str]:
@@ -87,8 +95,8 @@ def _data(manifest: Manifest, snapshot: Snapshot) -> Iterator[str]:
 
 def _notes(manifest: Manifest, shared: dict[str, str], *, purge: bool) -> Iterator[Note]:
     for path in manifest.volumes:
-        if path in shared:
-            yield Note(kind="kept", subject=path, text=f"stays: app {shared[path]} uses it too")
+        if using := next((app for other, app in shared.items() if _is_shared(path, [other])), ""):
+            yield Note(kind="kept", subject=path, text=f"stays: app {using} uses it too")
         elif path not in manifest.made and not path.startswith("/var/lib/"):
             yield Note(kind="kept", subject=path, text="stays: it was there before the app was")
         elif not purge:

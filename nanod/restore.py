@@ -115,18 +115,22 @@ class Now:
         return self.states.get(name, _NOTHING)
 
 
-def restore_steps(intent: Intent, now: Now, *, keeps_configuration: Iterable[str] = ()) -> tuple[AnyStep, ...]:
-    """In the order of their execution: stops, files, one daemon-reload, starts. `keeps_configuration`: whose reload failed, and so need none back.
+def restore_steps(intent: Intent, now: Now) -> tuple[AnyStep, ...]:
+    """The first half of the way back: stops, files, one daemon-reload. What is down then shows only on the host; `return_steps` follows from that."""
+    needs_reload = (DaemonReload(causes=_CAUSE),) if intent.files or intent.links else ()
+    return (*_stops(intent, now), *_files(intent, now), *needs_reload)
 
-    Without deploy-scoped hooks: what they did cannot be taken back by running them again.
+
+def return_steps(intent: Intent, now: Now, *, keeps_configuration: Iterable[str] = ()) -> tuple[AnyStep, ...]:
+    """The second half: what ran before is started, also what a stop took along (PartOf=, Requires=). `now` is after the first half.
+
+    `keeps_configuration`: whose reload failed, and so need none back. Without deploy-scoped hooks: what they did cannot be taken back by running them
+    again. A target is started last and alone: it wants services that somebody may have stopped, and scripts that have run.
     """
-    files = list(_files(intent, now))
+    kept = set(keeps_configuration)
     return (
-        *_stops(intent, now),
-        *files,
-        *((DaemonReload(causes=_CAUSE),) if intent.files or intent.links else ()),
         *(Forget(unit=name, causes=_CAUSE) for name in intent.units if _leaves_a_trace(intent, now, name)),
-        *_starts(intent, now, set(keeps_configuration)),
+        *_starts(intent, now, kept),
     )
 
 
@@ -173,11 +177,17 @@ def _stops(intent: Intent, now: Now) -> Iterator[AnyStep]:
     for name in reversed(list(intent.units)):
         if _is_new(intent, name):
             if now.state(name).active not in ("inactive", "failed") or now.state(name).job:
-                yield StopBefore(unit=name, causes=_CAUSE)
+                yield StopBefore(unit=name, causes=_CAUSE, alone=_is_beside(now, name))
         elif _is_other_run(intent, now, name) and not name.endswith((".target", ".slice")):
             before = intent.units[name]
             if name in intent.files or not (before.was_up or before.active == "activating"):
-                yield StopBefore(unit=name, causes=_CAUSE)
+                yield StopBefore(unit=name, causes=_CAUSE, alone=_is_beside(now, name))
+
+
+def _is_beside(now: Now, name: str) -> bool:
+    """An install or deploy-scoped hooks: a stop that goes by dependencies would take along the old service, which serves on (Requires=)."""
+    roles = [value for section, key, value in parse(now.files.get(name, "")) if (section, key) == ("X-Nanod", "Role")]
+    return roles in (["provision"], ["prestart"])
 
 
 def _files(intent: Intent, now: Now) -> Iterator[AnyStep]:
@@ -198,13 +208,12 @@ def _files(intent: Intent, now: Now) -> Iterator[AnyStep]:
 
 
 def _starts(intent: Intent, now: Now, keeps_configuration: set[str]) -> Iterator[AnyStep]:
-    stopped = {step.unit for step in _stops(intent, now) if isinstance(step, StopBefore)}
-    for name, before in sorted(intent.units.items(), key=lambda item: not item[0].endswith(".target")):
+    for name, before in sorted(intent.units.items(), key=lambda item: item[0].endswith(".target")):
         state = now.state(name)
         if _had_no_file(intent, name) or state.load == "masked":
             continue
-        if (name in stopped or _is_down(state)) and (before.was_up or before.active == "activating"):
-            yield Start(unit=name, causes=_CAUSE)
+        if _is_down(state) and (before.was_up or before.active == "activating"):
+            yield Start(unit=name, causes=_CAUSE, alone=name.endswith(".target"))
         elif name in intent.reloads and name not in keeps_configuration and state.is_up and not _is_other_run(intent, now, name):
             yield Reload(unit=name, causes=_CAUSE)
 

@@ -121,6 +121,10 @@ class Manifest:
     """Volumes that nanod created; `remove --purge` deletes these and no others."""
     directories: tuple[VolumeRecord, ...] = ()
     """Volumes that are made when missing."""
+    previous: int = 0
+    """The generation that was in force when this one was made, and that `rollback` brings back; 0 for none."""
+    unit_dir: str = ""
+    """Where its unit files are; "" where nobody knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,3 +201,4 @@ class Snapshot:
     missing_directories: frozenset[str] = frozenset()
     newest: int = 0
     """Number of the newest generation on disk, in force or not; 0 without one."""
+    unit_dir: str = ""

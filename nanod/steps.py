@@ -69,7 +69,11 @@ class MakeDirectory(Step):
 class StopBefore(UnitStep):
     """Stopped while the old file is still in place: its old stop hooks must run, or it is amid a list of commands that
     changes (a daemon-reload there skips the rest, gates included: systemd#5133, tried on 252 and 257).
+
+    `alone`: whatever requires it runs on.
     """
+
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +142,9 @@ class Restart(UnitStep):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start(UnitStep):
-    pass
+    """`alone`: without what it wants and requires."""
+
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

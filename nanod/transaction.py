@@ -69,7 +69,12 @@ def _intent(plan: Plan, host: Host) -> Intent:
 
 def commit(manifest: Manifest, intent: Intent | None, host: Host) -> None:
     """From here on the new generation is the one in force. Raises NanodError when the disk refuses."""
-    host.store.commit(manifest)
+    try:
+        host.store.commit(manifest)
+    except NanodError:
+        # What fails after the switch takes nothing back.
+        if intent is None or not intent.is_committed(host.store.in_force(manifest.app)):
+            raise
     if intent:
         # What is left of it then is cleared by the next command, which finds the generation in force.
         with suppress(NanodError):

@@ -11,7 +11,7 @@ from nanod.errors import DegradedError, NanodError
 from nanod.execute import Execution
 from nanod.faults import Point, reach
 from nanod.recorded import service_units
-from nanod.restore import Now, differences, file_differences, restore_steps
+from nanod.restore import Now, differences, restore_steps, return_steps
 from nanod.settle import Progress, Settling
 from nanod.steps import DaemonReload, Reload, Start
 from nanod.verdict import Status, judge, sentence
@@ -53,8 +53,9 @@ def undo(
     `was_reloaded`: PID 1 has read the new files, or may have. `keeps_configuration`: units whose reload failed. `span`: how long what is brought back
     must stay up, by default as its spec said.
     """
-    reach(Point.UNDOING)
-    return _Undoing(intent=intent, host=host, tell=tell, span=span, was_reloaded=was_reloaded).run(keeps_configuration)
+    with host.interrupts.refused():
+        reach(Point.UNDOING)
+        return _Undoing(intent=intent, host=host, tell=tell, span=span, was_reloaded=was_reloaded).run(keeps_configuration)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,13 +73,16 @@ class _Undoing:
             host.store.sweep()
             manifest = host.store.manifest(intent.app) if intent.before else None
             self.services = tuple(service_units(manifest, name) for name in manifest.services) if manifest else ()
-            now = look(intent, host)
-            steps = restore_steps(intent, now, keeps_configuration=keeps_configuration)
             self._say("putting back what there was")
-            bases = {step.unit: host.systemd.detail(step.unit) for step in steps if isinstance(step, Start | Reload)}
-            self._execute(steps)
+            self._execute(restore_steps(intent, look(intent, host)))
+            now = look(intent, host)
+            steps = return_steps(intent, now, keeps_configuration=keeps_configuration)
+            bases = {item.main: host.systemd.detail(item.main) for item in self.services if self._is_touched(item, now, steps)}
+            refusals = self._return(steps)
             verdict = self._settled(steps, bases)
-            problems = [*file_differences(intent, look(intent, host)), *_sentences(verdict)]
+            judged = {item.unit for item in verdict.services} if verdict else set()
+            rest = [text for text in differences(intent, look(intent, host)) if text.partition(":")[0] not in judged]
+            problems = [*refusals, *_sentences(verdict), *rest]
             reach(Point.UNDONE)
             finish(intent, host.store)
         except NanodError as refused:
@@ -108,19 +112,35 @@ class _Undoing:
             known, begin = set(self.intent.units), self.host.clock.now()
             Execution(host=self.host, steps=list(group), services=self.services, known=known, begin=begin, tell=self.tell).run()
 
+    def _return(self, steps: Sequence[AnyStep]) -> list[str]:
+        """One after the other: what systemd refuses for one (somebody broke its file) keeps no other down. What it said."""
+        refusals = []
+        for step in steps:
+            try:
+                self._execute([step])
+            except NanodError as refused:
+                refusals.append(refused.message)
+        return refusals
+
+    def _is_touched(self, item: ServiceUnits, now: Now, steps: Sequence[AnyStep]) -> bool:
+        """It ran, and is started, reloaded, or in another run than the one from before."""
+        before = self.intent.units.get(item.main)
+        if before is None or not before.was_up:
+            return False
+        is_in = any(isinstance(step, Start | Reload) and step.unit == item.main for step in steps)
+        return is_in or now.invocations.get(item.main) != before.invocation
+
     def _settled(self, steps: Sequence[AnyStep], bases: Mapping[str, UnitDetail]) -> Verdict | None:
         """How those services are that ran before and were brought back."""
-        started = {step.unit for step in steps if isinstance(step, Start)}
         reloaded = {step.unit for step in steps if isinstance(step, Reload)}
         host, wall = self.host, self.host.clock.wall()
         settling = Settling(systemd=host.systemd, clock=host.clock, tell=self.tell, begin=host.clock.now())
         for item in self.services:
-            before = self.intent.units.get(item.main)
-            if before and before.was_up and item.main in started | reloaded:
+            if item.main in bases:
                 seconds = (self.span if self.span is not None else item.settle).usec / 1_000_000
                 # Whom it waits for is not asked: what was wrong with that before is as it was.
                 alone = replace(item, requires=())
-                settling.watch(alone, touched=True, started=item.main in started, span=seconds, base=bases[item.main])
+                settling.watch(alone, touched=True, started=item.main not in reloaded, span=seconds, base=bases[item.main])
         if not settling.watches:
             return None
         settling.run()
@@ -145,7 +165,7 @@ def look(intent: Intent, host: Host) -> Now:
 
 def finish(intent: Intent, store: Store) -> None:
     """The transaction is over, and what it was to become goes."""
-    if intent.staged and intent.generation not in (0, intent.before):
+    if intent.staged and intent.generation not in (0, intent.before, store.in_force(intent.app)):
         store.drop(intent.app, intent.generation)
     store.clear_intent(intent.app)
     reach(Point.CLEARED)

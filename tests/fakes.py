@@ -114,12 +114,14 @@ class FakeSystemd:
     def daemon_reload(self) -> None:
         self._call("daemon-reload", "")
 
-    def start(self, name: str) -> None:
+    def start(self, name: str, *, alone: bool = False) -> None:
+        del alone
         self._call("start", name)
         if self._state(name).active not in ("active", "reloading"):
             self._begin(name, 0.0)
 
-    def stop(self, name: str) -> None:
+    def stop(self, name: str, *, alone: bool = False) -> None:
+        del alone
         self._call("stop", name)
         self._end(name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -9,7 +10,7 @@ import click
 from nanod.apply import write_files
 from nanod.cli import console, host, transact
 from nanod.cli.options import ENV, EXPECT, JSON, LOCK_TIMEOUT, NO_ROLLBACK, SETTLE, SPEC, TAKE_OVER, UNIT_DIR, verb
-from nanod.errors import ExitCode
+from nanod.errors import ExitCode, NanodError, UsageError
 from nanod.host import facts
 from nanod.host.store import LocalStore
 from nanod.view.plan import plan_data, plan_text
@@ -66,8 +67,12 @@ def command(
 
 
 def _install_files(root: str, spec: str, env: str | None, lock_timeout: TimeSpan, unit_dir: str | None, *, take_over: bool, as_json: bool) -> int:
+    if Path(root).resolve() == Path("/"):
+        raise UsageError("cannot use / as --root: that is this host", hint="leave --root out")
     store = LocalStore(root=root, unit_dir=unit_dir or host.UNIT_DIRECTORY)
     with host.locked(lock_timeout, root=root):
+        if store.intents():
+            raise NanodError(f"cannot apply to {root}: a transaction was cut off there", hint="boot it once, nanod-recover.service finishes that")
         planned = host.planned_below(root, spec, env=env, store=store, take_over=take_over)
         write_files(planned.plan, store, spec_text=planned.spec_text)
     if as_json:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from nanod.cli import console, flow, progress
+from nanod.cli.interrupts import Signals
 from nanod.diagnostics import Report
 from nanod.errors import NanodError, SpecError, UsageError
 from nanod.host import Host, facts
@@ -33,7 +33,7 @@ from nanod.undo import degraded
 from nanod.units.directives import OLDEST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from nanod.state import Manifest
     from nanod.steps import Plan
@@ -108,11 +108,15 @@ def finish_interrupted() -> tuple[list[str], list[NanodError]]:
     said: list[str] = []
     refusals: list[NanodError] = []
     store = LocalStore()
-    store.tidy()
-    for intent in store.intents().values():
+    intents = store.intents()
+    try:
+        store.tidy()
+    except NanodError as refused:
+        refusals.append(refused)
+    for intent in intents.values():
         try:
-            with interruptible(), progress.shown() as tell:
-                recovered = recover(intent, here(intent.unit_dir), tell)
+            with interruptible() as signals, progress.shown() as tell:
+                recovered = recover(intent, replace(here(intent.unit_dir), interrupts=signals), tell)
         except NanodError as refused:
             refusals.append(refused)
             continue
@@ -120,37 +124,19 @@ def finish_interrupted() -> tuple[list[str], list[NanodError]]:
             refusals.append(degraded(recovered.undone))
         else:
             said.append(recovered_words(recovered))
+        if signals.came:
+            # Whoever pressed Ctrl-C meant the command that this recovery only comes before.
+            raise KeyboardInterrupt
     warn(store)
     return said, refusals
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """A closed terminal, a lost ssh connection, a `kill`: each ends a transaction as Ctrl-C does.
-
-    What comes after the first is not obeyed, or a session's end, which sends two, would leave the way back half gone. Only a third Ctrl-C is: then
-    the next command goes on.
-    """
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    ours = {number: signal.getsignal(number) for number in numbers}
-    ours = {number: old for number, old in ours.items() if old is not signal.SIG_IGN}  # nohup(1) ignores SIGHUP
-    seen: list[int] = []
-
-    def handle(number: int, _: object) -> None:
-        seen.append(number)
-        interrupts = seen.count(signal.SIGINT)
-        if len(seen) == 1 or (number == signal.SIGINT and interrupts > 2):
-            raise KeyboardInterrupt
-        if number == signal.SIGINT:
-            console.err("nanod: putting back what there was; Ctrl-C once more leaves that to the next nanod command")
-
-    for number in ours:
-        signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, old in ours.items():
-            signal.signal(number, old)
+def interruptible() -> Iterator[Signals]:
+    """A signal ends what is under way as Ctrl-C does."""
+    signals = Signals()
+    with signals.obeyed():
+        yield signals
 
 
 def planned(path: str, *, env: str | None, host: Here, take_over: bool = False, any_owner: bool = False) -> Planned:
@@ -176,23 +162,41 @@ def planned(path: str, *, env: str | None, host: Here, take_over: bool = False, 
 
 
 def planned_rollback(app: str, generation: int | None, host: Here) -> Planned:
-    """The way to an earlier generation, by default the one before the one in force. Raises NanodError when there is none, or it is not whole."""
+    """The way to an earlier generation, by default the one in force before. Raises NanodError when there is none, or the host lacks what it needs."""
     manifest = manifest_of(app, host.store, "roll back")
+    require_unit_dir(manifest, host.store, "roll back")
     warn(host.store)
-    earlier = [number for number in host.store.generations(app) if number < manifest.generation]
-    if generation is None and not earlier:
+    there = host.store.generations(app)
+    number = generation if generation is not None else _before(manifest, there)
+    if number == 0:
         raise NanodError(f"cannot roll back {app}: generation {manifest.generation} is the oldest there is", hint=f"'nanod history {app}' shows them")
-    number = generation if generation is not None else earlier[-1]
-    if number not in host.store.generations(app):
-        there = ", ".join(map(str, host.store.generations(app)))
-        raise NanodError(f"cannot roll back {app}: there is no generation {number}", hint=f"generations are: {there}")
+    if number not in there:
+        raise NanodError(f"cannot roll back {app}: there is no generation {number}", hint=f"generations are: {', '.join(map(str, there))}")
     old, texts, spec_text = host.store.generation(app, number)
     units = unit_set(old, texts)
     seen = snapshot(host.systemd, host.store, units, manifest)
-    report = Report()
-    report.merge(facts.check_host(units, seen.units))
-    made = make_plan(units, manifest, seen, take_over=True, generation=number)
+    report = facts.check_host(units, seen.units)
+    if report.has_errors:
+        lacking = "; ".join(item.message for item in report)
+        raise NanodError(f"cannot roll back {app} to generation {number}: {lacking}", hint="what it needs was there when it was applied")
+    made = make_plan(units, manifest, seen, take_over=True, back_to=old)
     return _verified(made, report, {old.spec: spec_text}, spec_text)
+
+
+def require_unit_dir(manifest: Manifest, store: LocalStore, action: str) -> None:
+    """Raises NanodError where another directory than the one looked at has the unit files: they would be left behind."""
+    if manifest.unit_dir not in ("", store.unit_dir):
+        raise NanodError(
+            f"cannot {action} {manifest.app}: its unit files are in {manifest.unit_dir}, not in {store.unit_dir}",
+            hint=f"--unit-dir {manifest.unit_dir}",
+        )
+
+
+def _before(manifest: Manifest, there: Sequence[int]) -> int:
+    """The generation that the one in force came after; 0 for none. Should it be gone, the next older one."""
+    if manifest.previous in there:
+        return manifest.previous
+    return max((number for number in there if number < manifest.generation), default=0)
 
 
 def planned_below(root: str, path: str, *, env: str | None, store: LocalStore, take_over: bool) -> Planned:
@@ -210,8 +214,9 @@ def planned_below(root: str, path: str, *, env: str | None, store: LocalStore, t
 
 def _verified(plan: Plan, report: Report, sources: Mapping[str, str], spec_text: str) -> Planned:
     """Units that are on disk as they are wanted were verified when they were written."""
-    if plan.wanted and any(isinstance(step, WriteUnit) for step in plan.steps):
-        report.merge(verify(plan.wanted))
+    written = {step.unit: step.old for step in plan.steps if isinstance(step, WriteUnit)}
+    if plan.wanted and written:
+        report.merge(verify(plan.wanted, written))
     if report.has_errors:
         raise SpecError(report, sources)
     console.show_findings(report, sources)

@@ -45,6 +45,7 @@ def command(*, app: str, purge: bool, yes: bool, lock_timeout: TimeSpan, unit_di
 
 def removal(app: str, here: Here, *, purge: bool) -> Plan:
     manifest = host.manifest_of(app, here.store, "remove")
+    host.require_unit_dir(manifest, here.store, "remove")
     others = [found for name in here.store.apps() if name != app and (found := here.store.manifest(name))]
     host.warn(here.store)
     return plan_removal(manifest, snapshot(here.systemd, here.store, None, manifest), purge=purge, others=others)

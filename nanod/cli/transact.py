@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nanod.apply import apply
@@ -26,8 +27,8 @@ def carry_out(planned: Planned, here: Here, *, span: TimeSpan | None = None, rol
         facts.require_run_space()
     if not as_json:
         console.out(plan_text(plan, console.style()))
-    with host.interruptible(), progress.shown() as tell:
-        outcome = apply(plan, here, spec_text=planned.spec_text, span=span, rolls_back=rolls_back, tell=tell)
+    with host.interruptible() as signals, progress.shown() as tell:
+        outcome = apply(plan, replace(here, interrupts=signals), spec_text=planned.spec_text, span=span, rolls_back=rolls_back, tell=tell)
     if as_json:
         console.out_json(outcome_data(outcome))
     else:

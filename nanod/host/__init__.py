@@ -5,11 +5,13 @@ Every method raises NanodError ("cannot X: cause") when the host refuses, and no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from nanod.state import HookResult, Intent, Manifest, UnitDetail, UnitState
 
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 class Systemd(Protocol):
     """PID 1 over D-Bus, on one kept bus. Jobs are enqueued (mode `replace`) and not waited for: results are read from states, never from replies.
 
-    `reset_failed` also empties the start limit's counter (man systemd.unit, StartLimitIntervalSec=); for a unit that is not loaded it is no error.
+    `alone` (mode `ignore-dependencies`): nothing that it requires, wants, or that requires it is touched. `reset_failed` also empties the
+    start limit's counter (man systemd.unit, StartLimitIntervalSec=); for a unit that is not loaded it is no error.
     """
 
     def states(self, names: Iterable[str]) -> dict[str, UnitState]: ...
@@ -25,8 +28,8 @@ class Systemd(Protocol):
     def invocation(self, name: str) -> str: ...
     def system_state(self) -> str: ...
     def daemon_reload(self) -> None: ...
-    def start(self, name: str) -> None: ...
-    def stop(self, name: str) -> None: ...
+    def start(self, name: str, *, alone: bool = False) -> None: ...
+    def stop(self, name: str, *, alone: bool = False) -> None: ...
     def restart(self, name: str) -> None: ...
     def reload(self, name: str) -> None: ...
     def reset_failed(self, name: str) -> None: ...
@@ -89,6 +92,26 @@ class Clock(Protocol):
     def sleep(self, seconds: float) -> None: ...
 
 
+class Interrupts(Protocol):
+    """What becomes of Ctrl-C, SIGTERM and SIGHUP; elsewhere the first of them raises KeyboardInterrupt."""
+
+    def held(self) -> AbstractContextManager[None]:
+        """One that comes meanwhile is raised at the end."""
+
+    def refused(self) -> AbstractContextManager[None]:
+        """Meanwhile only a third Ctrl-C is obeyed."""
+
+
+class NoInterrupts:
+    """For callers that have no signals of their own."""
+
+    def held(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def refused(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """All that a transaction acts through; the caller holds the host's lock."""
@@ -101,3 +124,4 @@ class Host:
     """Of watched files: path to SHA-256, "" for a missing one."""
     command: str = ""
     """The command line of this nanod, for the record."""
+    interrupts: Interrupts = field(default_factory=NoInterrupts)

@@ -38,6 +38,8 @@ def decode(content: bytes) -> Manifest:
             spec=_text(record["spec"]),
             env=_optional(record["env"]),
             generation=_number(record["generation"]),
+            previous=_number(record["previous"]),
+            unit_dir=_text(record["unit_dir"]),
             units=_texts(record["units"]),
             links=_texts(record["links"]),
             watched=_texts(record["watched"]),

@@ -62,6 +62,7 @@ def snapshot(systemd: Systemd | None, store: Store, wanted: UnitSet | None, mani
         drop_ins=drop_ins,
         digests=facts.digests(sorted(watched | set(manifest.watched if manifest else ())), root) | _contents(drop_ins, root),
         missing_directories=frozenset(item.path for item in (wanted.directories if wanted else ()) if not os.path.lexists(places.below(item.path))),
+        unit_dir=store.unit_dir,
         newest=max(store.generations(_app(wanted, manifest)), default=0),
     )
 

@@ -110,6 +110,7 @@ class LocalStore:
     def discard(self) -> None:
         """Forget unit files written since the last `sync`."""
         self._batch.discard()
+        self._batch = Batch(is_watched=True)
         self._close()
 
     def sweep(self) -> None:
@@ -270,6 +271,8 @@ class LocalStore:
     def _writable(self, folder: str = "") -> OpenDirectory:
         """The unit directory, or one in it, made when missing; held open until `sync`."""
         if folder not in self._open:
+            if folder:
+                self._batch.touch(self._writable())
             opened = self._writable().sub(folder, make=0o755) if folder else OpenDirectory.at(self.unit_dir, root=self.root, make=True)
             opened.sweep()
             self._open[folder] = opened

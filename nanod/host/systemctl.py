@@ -16,8 +16,13 @@ class Systemctl:
     def start_no_block(self, unit: str) -> None:
         _systemctl(f"start {unit}", "--no-block", "start", unit)
 
+    def has_job(self, unit: str) -> bool:
+        """Queued or running."""
+        return _systemctl(f"look at {unit}", "show", "--property=Job", "--value", unit).strip() not in ("", "0")
 
-def _systemctl(action: str, *argv: str) -> None:
+
+def _systemctl(action: str, *argv: str) -> str:
     done = run(["systemctl", *argv], timeout=_SECONDS)
     if done.status:
         raise NanodError(f"cannot {action}: {done.err.strip() or f'systemctl exited with status {done.status}'}")
+    return done.out

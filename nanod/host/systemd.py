@@ -113,12 +113,12 @@ class DBusSystemd:
         begin = time.monotonic_ns() // 1000
         self._manager("reload unit files", b"Reload", done=lambda: self._property(_PATH, _MANAGER, "UnitsLoadTimestampMonotonic") >= begin)
 
-    def start(self, name: str) -> None:
-        self._job("start", b"StartUnit", name)
+    def start(self, name: str, *, alone: bool = False) -> None:
+        self._job("start", b"StartUnit", name, alone=alone)
 
-    def stop(self, name: str) -> None:
+    def stop(self, name: str, *, alone: bool = False) -> None:
         """A unit that systemd does not know is stopped already."""
-        self._job("stop", b"StopUnit", name, unless="NoSuchUnit")
+        self._job("stop", b"StopUnit", name, unless="NoSuchUnit", alone=alone)
 
     def restart(self, name: str) -> None:
         begin = time.monotonic_ns() // 1000
@@ -141,8 +141,9 @@ class DBusSystemd:
             self._bus.close()
             self._bus = None
 
-    def _job(self, verb: str, method: bytes, name: str, *, done: Callable[[], bool] | None = None, unless: str = "") -> None:
-        self._manager(f"{verb} {name}", method, b"ss", name.encode(), b"replace", unit=name, done=done, unless=unless)
+    def _job(self, verb: str, method: bytes, name: str, *, done: Callable[[], bool] | None = None, unless: str = "", alone: bool = False) -> None:
+        mode = b"ignore-dependencies" if alone else b"replace"
+        self._manager(f"{verb} {name}", method, b"ss", name.encode(), mode, unit=name, done=done, unless=unless)
 
     def _manager(
         self,

@@ -55,8 +55,8 @@ class Pid1:
     def daemon_reload(self) -> None:
         raise AssertionError
 
-    def _job(self, name: str) -> None:
-        raise AssertionError(name)
+    def _job(self, name: str, *, alone: bool = False) -> None:
+        raise AssertionError(name, alone)
 
     start = stop = restart = reload = reset_failed = _job
 

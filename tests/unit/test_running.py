@@ -53,15 +53,15 @@ class Systemd(FakeSystemd):
         found = super().states(names)
         return {name: replace(state, load="masked") if name in self.masked else state for name, state in found.items()}
 
-    def start(self, name: str) -> None:
-        super().start(name)
+    def start(self, name: str, *, alone: bool = False) -> None:
+        super().start(name, alone=alone)
         if name == TARGET:
             for member in (DB, WEB, CRON):
                 if not self.states([member])[member].is_up and member not in self.masked:
                     self._begin(member, 0.0)
 
-    def stop(self, name: str) -> None:
-        super().stop(name)
+    def stop(self, name: str, *, alone: bool = False) -> None:
+        super().stop(name, alone=alone)
         if name == TARGET:
             for member in (WEB, CRON, DB):
                 self._end(member)
