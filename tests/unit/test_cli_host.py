@@ -22,7 +22,7 @@ from nanod.host import facts
 from tests.fakes import FakeClock, FakeJournal, FakeStore, FakeSystemd, failing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from nanod.units.unitset import UnitSet
     from nanod.values import TimeSpan
@@ -61,7 +61,8 @@ class _World:
         del unit_dir
         return host.Here(systemd=self.systemd, store=self.store, journal=self.journal, clock=self.clock, digests=lambda _: {})  # type: ignore[arg-type]
 
-    def verify(self, units: UnitSet) -> Report:
+    def verify(self, units: UnitSet, written: Mapping[str, str | None]) -> Report:
+        assert written
         assert units.app == "cli-test"
         self.verified += 1
         return self.verdict
