@@ -154,7 +154,7 @@ def test_a_hook_that_ignores_term_is_killed(tmp_path: Path) -> None:
     assert done.returncode == 124
 
 
-@pytest.mark.parametrize(("severity", "first"), [("fail", "<3>"), ("warn", "<4>"), ("ignore", "<6>")])
+@pytest.mark.parametrize(("severity", "first"), [("fail", "<3>"), ("warn", "<4>"), ("ignore", "<7>")])
 def test_a_failed_hook_says_so_at_its_severity(severity: str, first: str) -> None:
     done = program("hook", severity, "5", "/bin/sh", "-c", "exit 3")
     assert done.returncode == 3
