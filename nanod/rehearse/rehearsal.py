@@ -30,6 +30,7 @@ class Rehearsed:
 def rehearse(spec: Path, *, network: Network = "private", words: Sequence[str] = (), command: Sequence[str] = ()) -> Rehearsed:
     """Boot, run `nanod apply SPEC WORDS…` and `nanod status` inside, then `command`, all on the caller's own streams and directory.
 
+    A failed apply is not rolled back: on a machine that held nothing before, nothing would be left for `status` and `command` to look at.
     Raises NanodError when this machine cannot boot another.
     """
     spec = spec.absolute()
@@ -37,7 +38,7 @@ def rehearse(spec: Path, *, network: Network = "private", words: Sequence[str] =
         if not machine.path(spec).exists():
             raise NanodError(f"cannot rehearse {spec}: it is not there on the machine", hint="move it out of /run, /dev, /proc and /sys")
         # Whoever may change the spec may be root on a machine that is thrown away.
-        verdict = _run(machine, ["nanod", "apply", "--any-owner", str(spec), *words])
+        verdict = _run(machine, ["nanod", "apply", "--any-owner", "--no-rollback", str(spec), *words])
         if verdict in {ExitCode.OK, ExitCode.FAILED, ExitCode.DEGRADED}:
             _run(machine, ["nanod", "status"])
         ended = _run(machine, command) if command else None

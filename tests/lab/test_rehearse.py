@@ -203,7 +203,10 @@ def test_rehearse_applies_for_real_and_nothing_of_it_stays(machine: Machine) -> 
 
 
 def test_rehearse_exits_with_the_verdict(machine: Machine) -> None:
-    assert rehearse(machine, "/bin/false", "true").status == 4
+    failed = rehearse(machine, "/bin/false", "systemctl", "is-failed", "trial-web")
+    assert failed.status == 4
+    assert "trial: not healthy, generation 1" in failed.out, "what failed is there to be looked at"
+    assert failed.out.splitlines()[-1] == "failed"
     assert rehearse(machine, "sleep infinity", "false").status == 0
 
 
