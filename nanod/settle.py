@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FIRST_WAIT, LONGEST_WAIT = 0.005, 0.1
 """Seconds between two looks; a look is one call for all units."""
+_LATE, _BUSY = 1 / 20, 1 / 10
+"""A look comes too late by this part of the time waited, and takes that part of PID 1's time and ours, at most."""
 _SECOND_LOOK = 1.0
 """Seconds between two looks at the number of restarts of a service that does not come up."""
 _NOTHING = UnitState(name="")
@@ -87,14 +89,15 @@ class Settling:
         ]
 
     def run(self) -> None:
-        wait = FIRST_WAIT
+        began = self.clock.now()
         while pending := self._pending() or self._fallen():
+            looked = self.clock.now()
             states = self.systemd.states(self._names(pending))
             for watch in pending:
                 self._look(watch, states)
             if self._pending():
-                self.clock.sleep(wait)
-                wait = min(LONGEST_WAIT, wait * 1.5)
+                now = self.clock.now()
+                self.clock.sleep(min(LONGEST_WAIT, max(FIRST_WAIT, (now - began) * _LATE, (now - looked) / _BUSY)))
 
     def look_at_untouched(self) -> None:
         """Once, after an interrupt: what apply had no hand in is not pending because of it."""
@@ -136,7 +139,8 @@ class Settling:
         self._say(watch, states, state)
         if watch.up_at is not None and not state.is_up:
             self._crashed(watch, self.clock.now() - watch.up_at)
-        if state.active == "active" and not state.job:
+        if state.active == "active" and (not state.job or not watch.touched):
+            # A job of somebody else on what apply has not touched is not waited for: it may hang for ever.
             self._up(watch, state)
         elif state.sub.startswith("auto-restart") and (not state.job or state.sub == "auto-restart"):
             self._between_restarts(watch, states, state)

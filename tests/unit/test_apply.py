@@ -203,7 +203,7 @@ def test_a_crash_and_restart_between_two_looks_shows_in_the_invocation() -> None
         (Phase(0, "activating", "start", job=True), Phase(0.05, "active", "running"), Phase(2, "active", "running", detail={"invocation": "other"})),
     )
     outcome = world.apply(AppBuilder().service("web"))
-    assert said(outcome, "web") == "shop-web did not stay up: it ended, and systemd started it again (5.1 s after it was up)"
+    assert said(outcome, "web") == "shop-web did not stay up: it ended, and systemd started it again (5.0 s after it was up)"
 
 
 def test_a_crash_is_watched_until_systemd_is_done_with_it() -> None:
