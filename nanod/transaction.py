@@ -40,16 +40,17 @@ def begin(plan: Plan, host: Host, spec_text: str) -> Intent | None:
     if not plan.steps and not (plan.manifest and plan.records):
         return None
     intent = _intent(plan, host)
-    store.write_intent(intent)
-    if plan.manifest and plan.records and plan.stages:
-        try:
+    try:
+        store.write_intent(intent)
+        if plan.manifest and plan.records and plan.stages:
             store.stage(plan.manifest, plan.texts, spec_text)
-        except NanodError:
-            # A disk that refuses this too leaves both to the next command.
-            with suppress(NanodError):
-                store.drop(plan.app, plan.manifest.generation)
-                store.clear_intent(plan.app)
-            raise
+    except NanodError:
+        # A disk that refuses this too leaves both to the next command.
+        with suppress(NanodError):
+            if intent.staged:
+                store.drop(intent.app, intent.generation)
+            store.clear_intent(intent.app)
+        raise
     return intent
 
 
