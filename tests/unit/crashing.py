@@ -46,18 +46,18 @@ class KilledError(BaseException):
 
 @dataclass(slots=True)
 class Life:
-    """A process that dies before its step number `left`; one that does not die says in `taken` what it did."""
+    """A process that dies before its step number `left`. `taken`: what it did; `count` has its steps that failed, too."""
 
     left: int = 10**6
+    count: int = 0
     is_dead: bool = False
     taken: list[tuple[str, str]] = field(default_factory=list)
 
-    def step(self, call: str, what: str) -> None:
-        if self.is_dead or self.left == 0:
+    def step(self) -> None:
+        if self.is_dead or self.count == self.left:
             self.is_dead = True
             raise KilledError
-        self.left -= 1
-        self.taken.append((call, what))
+        self.count += 1
 
     @contextmanager
     def lived(self) -> Iterator[None]:
@@ -66,7 +66,7 @@ class Life:
         before, syncfs = {name: getattr(os, name) for name in CALLS}, atomic._syncfs
         for name, call in mine.items():
             setattr(os, name, call)
-        atomic._syncfs = lambda descriptor: self.step("syncfs", str(descriptor))
+        atomic._syncfs = self._syncfs
         try:
             yield
         finally:
@@ -74,12 +74,20 @@ class Life:
             for name, call in before.items():
                 setattr(os, name, call)
 
+    def _syncfs(self, descriptor: int) -> None:
+        self.step()
+        self.taken.append(("syncfs", str(_descriptor(descriptor))))
+
     def _counted(self, name: str) -> Callable[..., Any]:
         real = _REAL[name]
 
         def call(*words: Any, **keys: Any) -> Any:
             if name != "open" or words[1] & os.O_CREAT:
-                self.step(name, _what(words, keys))
+                self.step()
+                what = _what(words, keys)
+                result = real(*words, **keys)
+                self.taken.append((name, what))
+                return result
             return real(*words, **keys)
 
         return call
@@ -131,7 +139,7 @@ class Pid1(FakeSystemd):
         self.runs.pop(name, None)
 
     def _call(self, verb: str, name: str) -> None:
-        self.life.step(verb, name)
+        self.life.step()
         super()._call(verb, name)
 
 
@@ -259,8 +267,8 @@ def _lines(version: str) -> str:
 
 
 SCENARIOS = (
-    Scenario(name="first", begin=None, end=new),
     Scenario(name="change", begin=old, end=new),
+    Scenario(name="first", begin=None, end=new),
     Scenario(name="back", begin=new, end=old),
     Scenario(name="remove", begin=old, end=None),
     Scenario(name="purge", begin=new, end=None, purge=True),
@@ -277,14 +285,14 @@ def crash_everywhere(scenario: Scenario, folder: Path, *, every: int = 1) -> int
     life = Life()
     assert end.apply(_builder(scenario), purge=scenario.purge, life=life).exit_code is ExitCode.OK
     assert end.left() == []
-    _require_order(life)
+    require_order(life.taken)
     before, after = begin.state(), end.state()
     assert before.files != after.files
-    for step in range(0, len(life.taken), every):
+    for step in range(0, life.count, every):
         world = begin.copied(folder / str(step))
         _crash(world, scenario, step, before, after)
         shutil.rmtree(world.root)
-    return len(life.taken)
+    return life.count
 
 
 def _builder(scenario: Scenario) -> AppBuilder | None:
@@ -317,16 +325,14 @@ def _crash(world: World, scenario: Scenario, step: int, before: State, after: St
     assert (world.state().files, world.state().up) == (after.files, after.up), f"{what}: the next apply does not get there"
 
 
-def _require_order(life: Life) -> None:
-    """What a lost write could undo: a file is on disk before it gets its name, the intent before the first unit file changes, all names before
-    the generation is in force, and that before the intent goes.
+def require_order(taken: Iterable[tuple[str, str]]) -> None:
+    """What a lost write could undo. A file or directory is on disk with all in it before it gets its name, the intent before the first unit file
+    changes, all names before the generation is in force, that before the intent goes, and the deletions before the record of the app goes.
     """
-    units, app = f"/{UNITS}", f"/{APP}"
     unsynced: set[str] = set()
     """Files and directories that have changed since they were last synced."""
-    for call, path in life.taken:
+    for call, path in taken:
         source, _, what = path.rpartition(" -> ")
-        folder, _, name = what.rpartition("/")
         if call == "syncfs":
             unsynced.clear()
         elif call == "fsync":
@@ -335,15 +341,22 @@ def _require_order(life: Life) -> None:
             unsynced.add(what)
         elif call in ("rename", "unlink", "symlink", "mkdir", "rmdir"):
             unsynced.discard(what)
-            is_record_safe = not any(item.endswith(app) for item in unsynced)
-            assert source not in unsynced, f"{what} gets its name before its content is on disk"
-            if name.startswith(TEMPORARY) and not source.endswith(app):
-                continue
-            if units in folder:
-                assert is_record_safe, f"{what} changes before the intent is on disk"
-            elif source.endswith(app) or (call == "rename" and name == "current"):
-                assert not [item for item in unsynced if units in item], f"{path} comes before {unsynced}"
-            elif call == "unlink" and what.endswith(f"{app}/intent.json"):
-                assert is_record_safe, "the intent goes before the generation is in force on disk"
-            unsynced.add(folder)
-    assert not [item for item in unsynced if units in item], f"never synced: {unsynced}"
+            folder, _, name = what.rpartition("/")
+            if not name.startswith(TEMPORARY) or source.endswith(APP):
+                _require_safe(call, source, what, unsynced)
+                unsynced.add(folder)
+    assert not [item for item in unsynced if UNITS in item or item.endswith(APP)], f"never synced: {unsynced}"
+
+
+def _require_safe(call: str, source: str, what: str, unsynced: set[str]) -> None:
+    """A name changes for good; all that has to be on disk before it is there."""
+    inside = [item for item in unsynced if source and f"{item}/".startswith(f"{source}/")]
+    assert not inside or source.endswith(APP), f"{what} gets its name before its content is on disk: {inside}"
+    is_record_safe = not any(item.endswith((APP, APP.rpartition("/")[0])) for item in unsynced)
+    if f"{UNITS}/" in what:
+        assert is_record_safe, f"{what} changes before the intent is on disk: {unsynced}"
+    elif source.endswith(APP) or (call == "rename" and what.endswith("/current")):
+        late = [item for item in unsynced if UNITS in item or item.endswith("/generations")]
+        assert not late, f"{call} {what} comes before {late}"
+    elif call == "unlink" and what.endswith(f"{APP}/intent.json"):
+        assert is_record_safe, "the intent goes before the generation is in force on disk"
