@@ -157,12 +157,17 @@ def _leaves_a_trace(intent: Intent, now: Now, name: str) -> bool:
     return state.active not in ("active", "reloading", "inactive") and intent.units[name].active == "inactive"
 
 
+def is_same_run(intent: Intent, now: Now, name: str) -> bool:
+    """It ran, and that very run goes on."""
+    return intent.units[name].was_up and now.state(name).is_up and now.invocations.get(name) == intent.units[name].invocation
+
+
 def _is_other_run(intent: Intent, now: Now, name: str) -> bool:
     """Something of it runs, or is about to, that did not before."""
-    state, before = now.state(name), intent.units.get(name, Before(active=""))
+    state = now.state(name)
     if not state.is_up and state.active not in _MOVING and not state.job:
         return False
-    return not (before.was_up and state.is_up and now.invocations.get(name) == before.invocation)
+    return not is_same_run(intent, now, name)
 
 
 def _is_down(state: UnitState) -> bool:

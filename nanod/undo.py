@@ -11,9 +11,9 @@ from nanod.errors import DegradedError, NanodError
 from nanod.execute import Execution
 from nanod.faults import Point, reach
 from nanod.recorded import service_units
-from nanod.restore import Now, differences, restore_steps, return_steps
+from nanod.restore import Now, differences, is_same_run, restore_steps, return_steps
 from nanod.settle import Progress, Settling
-from nanod.steps import DaemonReload, Reload, Start
+from nanod.steps import DaemonReload, Reload, Start, UnitStep
 from nanod.verdict import Status, judge, sentence
 
 if TYPE_CHECKING:
@@ -78,11 +78,12 @@ class _Undoing:
             now = look(intent, host)
             steps = return_steps(intent, now, keeps_configuration=keeps_configuration)
             bases = {item.main: host.systemd.detail(item.main) for item in self.services if self._is_touched(item, now, steps)}
-            refusals = self._return(steps)
-            verdict = self._settled(steps, bases)
-            judged = {item.unit for item in verdict.services} if verdict else set()
-            rest = [text for text in differences(intent, look(intent, host)) if text.partition(":")[0] not in judged]
-            problems = [*refusals, *_sentences(verdict), *rest]
+            refused = self._return(steps)
+            verdict = self._settled(steps, {unit: base for unit, base in bases.items() if unit not in refused})
+            told = {*refused, *(item.unit for item in (verdict.services if verdict else ()))}
+            now = look(intent, host)
+            rest = [text for text in differences(intent, now) if text.partition(":")[0] not in told]
+            problems = [*_refusals(refused, intent, now), *_sentences(verdict), *rest]
             reach(Point.UNDONE)
             finish(intent, host.store)
         except NanodError as refused:
@@ -112,15 +113,17 @@ class _Undoing:
             known, begin = set(self.intent.units), self.host.clock.now()
             Execution(host=self.host, steps=list(group), services=self.services, known=known, begin=begin, tell=self.tell).run()
 
-    def _return(self, steps: Sequence[AnyStep]) -> list[str]:
-        """One after the other: what systemd refuses for one (somebody broke its file) keeps no other down. What it said."""
-        refusals = []
+    def _return(self, steps: Sequence[AnyStep]) -> dict[str, str]:
+        """One after the other: what systemd refuses for one (somebody broke its file) keeps no other down. What it said, by unit."""
+        refused = {}
         for step in steps:
             try:
                 self._execute([step])
-            except NanodError as refused:
-                refusals.append(refused.message)
-        return refusals
+            except NanodError as said:
+                if not isinstance(step, UnitStep):
+                    raise
+                refused[step.unit] = said.message
+        return refused
 
     def _is_touched(self, item: ServiceUnits, now: Now, steps: Sequence[AnyStep]) -> bool:
         """It ran, and is started, reloaded, or in another run than the one from before."""
@@ -169,6 +172,11 @@ def finish(intent: Intent, store: Store) -> None:
         store.drop(intent.app, intent.generation)
     store.clear_intent(intent.app)
     reach(Point.CLEARED)
+
+
+def _refusals(refused: Mapping[str, str], intent: Intent, now: Now) -> list[str]:
+    """What could not be started because somebody has ordered its stop for good, and still runs as it did, is as it was."""
+    return [text for unit, text in refused.items() if not (is_same_run(intent, now, unit) and now.state(unit).job_type == "stop")]
 
 
 def _sentences(verdict: Verdict | None) -> list[str]:

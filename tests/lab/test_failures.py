@@ -396,6 +396,11 @@ def test_a_job_that_stands_against_it(ten: App, at: str) -> None:
         assert "list-jobs" in done.err
         assert_as_before(ten, before)
         assert runs(ten, TREE)[at] == before.runs[at], "it is for him to say who gave that order"
+        # Another change does not wait for what hangs there.
+        services = change(word="beside")
+        services[at].pop("environment")
+        ten.apply(services)
+        assert runs(ten, TREE)[at] == before.runs[at]
     finally:
         ten.systemctl("kill", "--signal=KILL", "hangs.service")
         ten.jobs_done()

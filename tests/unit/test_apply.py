@@ -280,6 +280,17 @@ def test_tries_too_far_apart_for_the_start_limit_are_counted_and_end() -> None:
     assert world.clock.seconds < 60 * 4
 
 
+def test_a_job_that_somebody_else_left_on_an_untouched_service_is_not_waited_for() -> None:
+    world = World()
+    builder = AppBuilder().service("db").service("web")
+    world.apply(builder)
+    world.systemd.on_start(DB, (Phase(0, "active", "running", job=True),))
+    world.systemd.start(DB)
+    world.systemd.given(WEB, "inactive", "dead")
+    outcome = world.apply(builder)
+    assert status(outcome) == {"db": "healthy", "web": "healthy"}
+
+
 @pytest.mark.row("BX-7")
 def test_who_waits_for_a_failed_dependency_is_blocked_by_it() -> None:
     world = World()
