@@ -34,7 +34,7 @@ def command(
     no_rollback: bool,
     as_json: bool,
 ) -> int:
-    """Bring an earlier generation back: the one before the one in force, or GENERATION.
+    """Bring an earlier generation back: the one that was in force before, or GENERATION.
 
     It takes the same path as apply: only what differs is touched, deploy-scoped hooks run, and what fails is put back. The spec on disk stays as it
     is, and the next apply goes by it. `nanod history APP` shows the generations there are.
