@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nanod.diagnostics import Mark
 from nanod.errors import NanodError
 from nanod.state import HookName, HookResult, Intent, Manifest, Snapshot, UnitDetail, UnitState
+from nanod.units.directives import OLDEST
 from nanod.units.unitfile import Directive, UnitFile, parse
 from nanod.units.unitset import Directory, ServiceUnits, UnitSet
 from nanod.values import TimeSpan
@@ -104,6 +105,9 @@ class FakeSystemd:
                 if phase.active == "active":
                     found = replace(found, active_since=EPOCH + round(at * 1_000_000))
         return found
+
+    def version(self) -> int:
+        return OLDEST
 
     def system_state(self) -> str:
         return "running"

@@ -35,8 +35,11 @@ def check(path: str, *, env: str | None) -> Checked:
     return _compile(path, env, lambda _: Target())
 
 
-def compiled(path: str, *, env: str | None, version: int | None = None) -> tuple[UnitSet, Checked]:
-    """The units for this machine, or for systemd `version`. Raises SpecError with all that is wrong, NanodError when the file cannot be read."""
+def compiled(path: str, *, env: str | None, version: int | Callable[[], int] | None = None) -> tuple[UnitSet, Checked]:
+    """The units for this machine, or for systemd `version`; where that must be asked for, it is once the spec is found good.
+
+    Raises SpecError with all that is wrong, NanodError when the file cannot be read.
+    """
     made = _compile(path, env, lambda spec: target(spec, version))
     if made.units is None:
         raise SpecError(made.report, made.sources)
@@ -53,10 +56,12 @@ def _compile(path: str, env: str | None, target_of: Callable[[Spec], Target]) ->
     return Checked(spec=loaded.spec, units=units, report=report, sources=loaded.sources)
 
 
-def target(spec: Spec, version: int | None) -> Target:
+def target(spec: Spec, version: int | Callable[[], int] | None) -> Target:
     """What to compile for; where no systemd is installed, the oldest. Raises NanodError for a systemd that is too old."""
     if version is None:
         version = facts.systemd_version() if shutil.which("systemctl") else OLDEST
+    if callable(version):
+        version = version()
     if version < OLDEST:
         raise NanodError(f"cannot compile for systemd {version}: nanod needs {OLDEST} or newer")
     inputs = [path for service in spec.services.values() if service.provisioning for path in service.provisioning.inputs]

@@ -144,7 +144,8 @@ def planned(path: str, *, env: str | None, host: Here, take_over: bool = False, 
 
     `take_over`: also an app of a spec in another place. `any_owner`: also with programs and files that others than root could change.
     """
-    units, checked = flow.compiled(path, env=env)
+    # PID 1 is asked anyway, and `systemctl --version` would be one more process.
+    units, checked = flow.compiled(path, env=env, version=host.systemd.version)
     assert checked.spec is not None
     manifest = host.store.manifest(units.app)
     warn(host.store)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import time
 from dataclasses import replace
@@ -102,6 +103,14 @@ class DBusSystemd:
     def system_state(self) -> str:
         """`running`, `degraded`, `starting`, `stopping` … (systemctl(1), is-system-running)."""
         return str(self._property(_PATH, _MANAGER, "SystemState").decode())
+
+    def version(self) -> int:
+        """Of the systemd that runs as PID 1: it is the one that reads the units. 252 of `252.39-1~deb12u1`, 257 of `v257.9`."""
+        text = self._property(_PATH, _MANAGER, "Version").decode()
+        found = re.search(r"[0-9]+", text)
+        if found is None:
+            raise NanodError(f"cannot tell systemd's version from '{text}'")
+        return int(found[0])
 
     def invocation(self, name: str) -> str:
         """Of the run that the unit is in, or had last; "" for a unit that never ran."""

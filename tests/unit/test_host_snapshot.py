@@ -52,6 +52,9 @@ class Pid1:
     def system_state(self) -> str:
         raise AssertionError
 
+    def version(self) -> int:
+        raise AssertionError
+
     def daemon_reload(self) -> None:
         raise AssertionError
 
