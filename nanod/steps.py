@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -242,6 +241,8 @@ class Plan:
 
 
 def unified_diff(name: str, old: str | None, new: str | None) -> str:
+    import difflib  # noqa: PLC0415  (4 ms, and few plans are shown with their differences)
+
     lines = difflib.unified_diff(
         (old or "").splitlines(),
         (new or "").splitlines(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import click
@@ -33,8 +32,11 @@ class Verbs(click.Group):
         return list(VERBS)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in (*VERBS, *HIDDEN) and (near := get_close_matches(args[0], VERBS, 1)):
-            raise click.UsageError(f"No such command '{args[0]}'. Did you mean '{near[0]}'?", ctx)
+        if args[0] not in (*VERBS, *HIDDEN):
+            from difflib import get_close_matches  # noqa: PLC0415  (4 ms, and only a mistake needs it)
+
+            if near := get_close_matches(args[0], VERBS, 1):
+                raise click.UsageError(f"No such command '{args[0]}'. Did you mean '{near[0]}'?", ctx)
         return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:

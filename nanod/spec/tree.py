@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from bisect import bisect_right
 from itertools import islice
@@ -251,6 +250,8 @@ class Findings:
 
     def guess(self, word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
         """The known word that was most likely meant, or an empty text. Comparing is slow: a text full of mistakes gets no guess after a while."""
+        import difflib  # noqa: PLC0415  (4 ms, and only a mistake needs it)
+
         self._guesses += 1
         near = difflib.get_close_matches(word[:64], list(islice(known, 1000)), 1, cutoff) if self._guesses <= self._GUESSES else []
         return near[0] if near else ""
