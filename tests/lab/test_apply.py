@@ -216,7 +216,8 @@ def test_into_a_tree_and_booted_from_there(machine: Machine) -> None:
     """`--root`: what an image build does. The link brings the app up at the next boot, and apply there finds nothing to do."""
     app = App.on(machine, "image")
     app.write({"web": app.service("web", hooks=())})
-    app.nanod("apply", "--root", "/", app.spec)
+    assert machine.run(["mount", "--bind", "/", "/mnt"]).status == 0  # the tree that it boots from next
+    app.nanod("apply", "--root", "/mnt", app.spec)
     assert app.state("web") == "inactive"
     machine.reboot()
     machine.path(DIRECTORY).mkdir(exist_ok=True)
