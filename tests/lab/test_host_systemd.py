@@ -51,6 +51,11 @@ def inside(host: Machine, code: str, *, user: str = "root") -> Any:
     return json.loads(done.out.splitlines()[-1])
 
 
+def test_the_version_of_what_runs(host: Machine) -> None:
+    found = inside(host, 'result = [systemd.version(), sh("systemctl --version").stdout.split()[1]]')
+    assert str(found[0]) == found[1].partition(".")[0]
+
+
 def test_a_unit_from_start_to_stop(host: Machine) -> None:
     host.write("/etc/systemd/system/t-one.service", SLEEPER)
     found = inside(
