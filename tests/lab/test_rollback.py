@@ -128,11 +128,11 @@ def test_back_to_any_generation_and_forward_again(on: str, request: pytest.Fixtu
         os.utime(path, (future, future))
     app.systemctl("daemon-reload")
 
-    def is_at(number: int) -> None:
+    def is_at(number: int, newest: int = 3) -> None:
         assert look(app, ["db"]).files == units[number - 1]
         assert argv(app) == (f"v{number}", f"v{number}")
         assert in_force(app) == str(number)
-        assert kept(app) == [1, 2, 3], "a rollback makes no generation"
+        assert kept(app) == list(range(1, newest + 1)), "a rollback makes no generation"
         assert runs(app, ["db"]) == database
         assert "nothing to do" in app.nanod("rollback", "any", str(number)).out
 
@@ -157,7 +157,10 @@ def test_back_to_any_generation_and_forward_again(on: str, request: pytest.Fixtu
     app.apply()
     assert argv(app) == ("v3", "v3")
     assert in_force(app) == "4"
-    assert [entry["action"] for entry in history(app)].count("rollback") == 4, "where there was nothing to do nothing is told"
+    # Back is where it came from, and not the number before.
+    app.nanod("rollback", "any")
+    is_at(1, 4)
+    assert [entry["action"] for entry in history(app)].count("rollback") == 5, "where there was nothing to do nothing is told"
     app.remove()
 
 
@@ -174,10 +177,12 @@ def test_ten_generations_are_kept(machine: Machine) -> None:
     assert app.show("web", "Description") == "number 3"
     assert (app.pid("web"), in_force(app)) == (pid, "3"), "a description costs no process"
     # What fails makes no room for itself.
-    app.apply({"web": small | {"command": ["/no/such/program"], "restart": ONCE}}, status=4)
+    app.apply({"web": small | {"hooks": {"prestart": "exit 3"}, "restart": ONCE}}, status=4)
     assert (kept(app), in_force(app)) == (list(range(3, 13)), "3")
     app.apply({"web": small | {"description": "number 13"}})
-    assert (kept(app), in_force(app)) == (list(range(4, 14)), "13")
+    assert (kept(app), in_force(app)) == ([3, *range(4, 14)], "13"), "the one that it would go back to stays as well"
+    app.nanod("rollback", "kept")
+    assert in_force(app) == "3"
     app.remove()
 
 
@@ -272,6 +277,28 @@ def test_what_the_administrator_did_before_is_as_it_was(machine: Machine) -> Non
     drop_in.unlink()
     drop_in.parent.rmdir()
     app.systemctl("daemon-reload")
+
+
+@pytest.mark.row("BX-4", "FAULTS-23")
+def test_what_could_not_come_up_again_is_not_stopped(machine: Machine) -> None:
+    """Its dependency is masked and down: that is known before anything is touched, so there is nothing to take back."""
+    app = App.on(machine, "strands")
+    one = {"db": app.service("db"), "web": app.service("web", "db"), "side": app.service("side")}
+    app.apply(one)
+    app.systemctl("stop", "strands-db")
+    machine.path(f"{UNITS}/strands-db.service").unlink()
+    app.systemctl("mask", "strands-db")
+    before = look(app, one)
+    done = app.apply(one | {"web": app.service("web", "db", environment={"A": "1"})}, status=1)
+    words = "cannot restart strands-web.service: it requires strands-db.service, which is down and masked, and so would not come up again"
+    assert done.err.splitlines()[0] == f"nanod: {words}"
+    assert look(app, one) == before
+    # What needs no restart of it goes on.
+    app.apply(one | {"web": app.service("web", "db", description="another")}, status=None)
+    assert runs(app, one) == before.runs
+    app.systemctl("unmask", "strands-db")
+    app.apply(one)
+    app.remove()
 
 
 @pytest.mark.row("BX-4", "BX-8")

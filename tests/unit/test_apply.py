@@ -285,6 +285,7 @@ def test_a_job_that_somebody_else_left_on_an_untouched_service_is_not_waited_for
     builder = AppBuilder().service("db").service("web")
     world.apply(builder)
     world.systemd.on_start(DB, (Phase(0, "active", "running", job=True),))
+    world.systemd.given(DB, "inactive", "dead")
     world.systemd.start(DB)
     world.systemd.given(WEB, "inactive", "dead")
     outcome = world.apply(builder)
