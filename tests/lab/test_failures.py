@@ -356,8 +356,9 @@ def test_without_a_bus_daemon_all_of_it_works(ten: App, at: str) -> None:
         done = ten.apply(change(at, word="bus", **prestart("exit 3"), restart=ONCE), status=4)
         assert told(done) == [f"cannot start ten-{at}: hook prestart/breaks exited with status 3"]
         assert_as_before(ten, before)
-        ten.apply(change(at, word="bus"))
-        ten.apply(BASE)
+        if at == POSITIONS[0]:
+            ten.apply(change(at, word="bus"))
+            ten.apply(BASE)
     finally:
         ten.systemctl("start", "dbus.socket", "dbus.service")
 
@@ -373,7 +374,7 @@ def test_without_the_socket_of_pid_1_nothing_is_touched(ten: App, at: str) -> No
     finally:
         machine.run(["kill", "-TERM", "1"])  # a reexec (systemd(1), SIGNALS) makes it anew
         until(lambda: machine.path("/run/systemd/private").exists(), "PID 1 is back")
-    assert re.fullmatch(r"nanod: cannot [a-z ]+: no connection to systemd: No such file or directory", first(done.err)), done.err
+    assert re.fullmatch(r"nanod: cannot [A-Za-z ]+: no connection to systemd: No such file or directory", first(done.err)), done.err
     assert_as_before(ten, before, ())
 
 
