@@ -202,6 +202,8 @@ class Generations:
                     batch = Batch()
                     batch.put(mine, _MANIFEST, content, 0o600)
                     batch.flush()
+            if kind_of(directory.fd, "current") not in ("", "symbolic link"):
+                _set_aside(directory, "current")
             directory.put_link("current", f"generations/{number}")
             os.fsync(directory.fd)
             for old in _numbers(all_of_them)[:-KEPT]:
