@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import stat
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from nanod.host.store import LocalStore
 from nanod.state import Manifest
 from nanod.units.names import LIB
 
+from .host_records import INTENT
 from .test_host_records import unit
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
@@ -303,6 +306,85 @@ class TestGenerations:
         (Path(store.root) / "var/lib/nanod/apps").mkdir(parents=True)
         assert store.manifest(name) is None
         assert store.history(name) == []
+
+
+class TestIntents:
+    def test_are_there_until_cleared(self, store: LocalStore) -> None:
+        store.write_intent(INTENT)
+        assert again(store).intents() == {"shop": INTENT}
+        store.decide("shop")
+        assert again(store).intents() == {"shop": replace(INTENT, decided=True)}
+        store.clear_intent("shop")
+        store.clear_intent("shop")
+        assert again(store).intents() == {}
+
+    @pytest.mark.row("FAULTS-22")
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"",
+            b"\0" * 100,
+            b'{"version": 1, "app"',
+            b'{"version": 2}',
+            b"[]",
+            b"\xff",
+            json.dumps({"version": 1, **asdict(INTENT), "units": {"a.service": {"active": "active", "colour": "red"}}}).encode(),
+        ],
+    )
+    def test_one_that_cannot_be_read_is_told_of_once_and_set_aside(self, store: LocalStore, tmp_path: Path, content: bytes) -> None:
+        store.write_intent(INTENT)
+        (tmp_path / APP / "intent.json").write_bytes(content)
+        assert store.intents() == {}
+        assert [warning[:51] for warning in store.warnings] == ["what an interrupted transaction of shop left is lef"]
+        store.tidy()
+        (aside,) = (tmp_path / APP).iterdir()
+        assert aside.name.startswith("intent.json.bad-")
+        assert aside.read_bytes() == content
+        fresh = again(store)
+        assert (fresh.intents(), fresh.warnings) == ({}, [])
+
+    @pytest.mark.row("FAULTS-16")
+    def test_what_was_being_written_goes_with_it(self, store: LocalStore, tmp_path: Path) -> None:
+        for number in (1, 2):
+            store.stage(manifest(number), {}, "")
+            store.commit(manifest(number))
+        store.write_intent(replace(INTENT, generation=1, before=2))
+        (tmp_path / APP / ".#nanod-link").symlink_to("generations/1")
+        (tmp_path / APP / "generations/.#nanod-3/units").mkdir(parents=True)
+        (tmp_path / APP / "generations/1/.#nanod-manifest").touch()
+        store.clear_intent("shop")
+        assert list((tmp_path / APP).rglob(".#nanod-*")) == []
+
+    @pytest.mark.row("FAULTS-16")
+    def test_what_no_intent_speaks_of_goes_with_the_next_command(self, store: LocalStore, tmp_path: Path) -> None:
+        store.install_lib()
+        store.write_intent(INTENT)
+        state = tmp_path / "var/lib/nanod"
+        (state / "lib/1/.#nanod-program").touch()
+        (state / "apps/.#nanod-forgotten/generations").mkdir(parents=True)
+        (state / "apps/shop/.#nanod-intent").touch()
+        store.tidy()
+        assert list(state.rglob(".#nanod-*")) == []
+        assert again(store).intents() == {"shop": INTENT}
+
+    @pytest.mark.row("FAULTS-22")
+    def test_a_file_in_place_of_the_link_in_force_is_set_aside(self, store: LocalStore, tmp_path: Path) -> None:
+        store.stage(manifest(1), {}, "")
+        (tmp_path / APP / "current").write_text("x")
+        store.commit(manifest(1))
+        assert again(store).in_force("shop") == 1
+        assert [path.read_text() for path in (tmp_path / APP).glob("current.bad-*")] == ["x"]
+
+    @pytest.mark.row("FAULTS-17")
+    def test_a_generation_that_cannot_be_written_leaves_nothing(self, store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*_: object, **__: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            with pytest.raises(NanodError, match=r"cannot write generation 1 of shop in /var/lib/nanod/apps/shop: No space left on device"):
+                store.stage(manifest(1), {"a.service": "x"}, "")
+        assert [path.name for path in (tmp_path / "var/lib/nanod").rglob("*") if path.name.startswith(".#")] == []
 
 
 class TestHistory:
