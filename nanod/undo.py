@@ -11,7 +11,7 @@ from nanod.errors import DegradedError, NanodError
 from nanod.execute import Execution
 from nanod.faults import Point, reach
 from nanod.recorded import service_units
-from nanod.restore import Now, differences, is_same_run, restore_steps, return_steps
+from nanod.restore import Now, differences, file_differences, is_same_run, restore_steps, return_steps
 from nanod.settle import Progress, Settling
 from nanod.steps import DaemonReload, Reload, Start, UnitStep
 from nanod.verdict import Status, judge, sentence
@@ -35,6 +35,8 @@ class Undone:
     generation: int
     verdict: Verdict | None
     problems: tuple[str, ...] = ()
+    note: str = ""
+    """What is to be said of a way back without problems."""
     is_over: bool = True
     """False: the intent is still there, and the next command goes on."""
 
@@ -83,14 +85,16 @@ class _Undoing:
             told = {*refused, *(item.unit for item in (verdict.services if verdict else ()))}
             now = look(intent, host)
             rest = [text for text in differences(intent, now) if text.partition(":")[0] not in told]
-            problems = [*_refusals(refused, intent, now), *_sentences(verdict), *rest]
+            note, problems = "", [*_refusals(refused, intent, now), *_sentences(verdict), *rest]
+            if refused and host.systemd.system_state() == "stopping":
+                note, problems = "the machine is shutting down, and what ran before starts at the next boot", file_differences(intent, now)
             reach(Point.UNDONE)
             finish(intent, host.store)
         except NanodError as refused:
             return self._unfinished(refused.message)
         except KeyboardInterrupt:
             return self._unfinished("interrupted before all was as it was")
-        return Undone(intent=intent, generation=intent.before, verdict=verdict, problems=tuple(problems))
+        return Undone(intent=intent, generation=intent.before, verdict=verdict, problems=tuple(problems), note=note)
 
     def _unfinished(self, cause: str) -> Undone:
         self.host.store.discard()

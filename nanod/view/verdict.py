@@ -96,7 +96,8 @@ def _undone(outcome: Outcome, undone: Undone, style: Style) -> Iterator[str]:
     begin = "interrupted; " if outcome.interrupted else ""
     if not undone.problems:
         back = f"rolled back to generation {undone.generation}" if undone.generation else f"rolled back: {outcome.plan.app} is not there, as before"
-        yield style.warn(f"{begin}{back}" if outcome.plan.wanted else f"{begin}put back: {outcome.plan.app} is as it was")
+        words = back if outcome.plan.wanted else f"put back: {outcome.plan.app} is as it was"
+        yield style.warn(f"{begin}{words}" + (f"; {undone.note}" if undone.note else ""))
         return
     yield style.bad(f"{begin}rollback failed, the host is neither old nor new:")
     yield from (f"  {clean(problem)}" for problem in undone.problems)
