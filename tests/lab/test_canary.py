@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ from tests.lab.steps import App
 if TYPE_CHECKING:
     from nanod.rehearse.machine import Machine
 
-CANARY = "kanarienvogel-4711"
+CANARY = f"kanarienvogel-{secrets.token_hex(8)}"
+"""New each time: this text itself, and what an earlier run left somewhere, does not count."""
 OPEN = "sparrow-0815"
 """A value in `environment`, which is no secret: what looks like one only warns."""
 FILE = "/etc/canary/token"
