@@ -199,6 +199,13 @@ class FakeStore:
         self.intent: Intent | None = None
         self.numbers: dict[int, tuple[Manifest, dict[str, str], str]] = {}
         self.stamps: set[str] = set()
+        self.made_from: dict[str, bytes] = {}
+
+    def remembered(self) -> dict[str, bytes]:
+        return self.made_from
+
+    def remember(self, app: str, content: bytes) -> None:
+        self.made_from[app] = content
 
     def read_units(self, names: Iterable[str]) -> dict[str, str]:
         return {name: self.files[name] for name in names if name in self.files}

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """A spec loaded and compiled; one with errors has no `units`. `sources` has the texts that `report` speaks of."""
+    """A spec loaded and compiled for `target`; one with errors has no `units`. `sources` has the texts that `report` speaks of."""
 
     spec: Spec | None
     units: UnitSet | None
+    target: Target | None
     report: Report
     sources: Mapping[str, str]
 
@@ -48,12 +49,13 @@ def compiled(path: str, *, env: str | None, version: int | Callable[[], int] | N
 
 def _compile(path: str, env: str | None, target_of: Callable[[Spec], Target]) -> Checked:
     loaded = read_spec(path, env=env)
-    report, units = Report(), None
+    report, units, made_for = Report(), None, None
     report.merge(loaded.report)
     if loaded.spec is not None and not report.has_errors:
-        units, found = compile_spec(loaded.spec, target_of(loaded.spec))
+        made_for = target_of(loaded.spec)
+        units, found = compile_spec(loaded.spec, made_for)
         report.merge(found)
-    return Checked(spec=loaded.spec, units=units, report=report, sources=loaded.sources)
+    return Checked(spec=loaded.spec, units=units, target=made_for, report=report, sources=loaded.sources)
 
 
 def target(spec: Spec, version: int | Callable[[], int] | None) -> Target:

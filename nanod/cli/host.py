@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from nanod.cli import console, flow, progress
+from nanod.cli import console, progress
 from nanod.cli.interrupts import Signals
+from nanod.cli.unchanged import STDIN, made_from, unchanged
 from nanod.diagnostics import Report
 from nanod.errors import NanodError, SpecError, UsageError
 from nanod.host import Host, facts
@@ -22,19 +23,15 @@ from nanod.host.safety import ROOT, check_credentials, check_root_environment, c
 from nanod.host.snapshot import LOAD_PATH, snapshot
 from nanod.host.store import LocalStore
 from nanod.host.systemd import DBusSystemd
-from nanod.host.verify import verify
 from nanod.plan import plan as make_plan
 from nanod.recorded import unit_set
-from nanod.recover import recover
-from nanod.recover import words as recovered_words
-from nanod.spec.load import STDIN
 from nanod.steps import WriteUnit
-from nanod.undo import degraded
 from nanod.units.directives import OLDEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from nanod.cli.unchanged import Made
     from nanod.state import Manifest
     from nanod.steps import Plan
     from nanod.values import TimeSpan
@@ -51,10 +48,11 @@ class Here(Host):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """What a spec asks of this machine. `spec_text` is kept beside the units."""
+    """What a spec asks of this machine. `spec_text` is kept beside the units, and `made` for the next time."""
 
     plan: Plan
     spec_text: str
+    made: Made | None = None
 
 
 def here(unit_dir: str | None = None) -> Here:
@@ -114,6 +112,11 @@ def finish_interrupted() -> tuple[list[str], list[NanodError]]:
     except NanodError as refused:
         refusals.append(refused)
     for intent in intents.values():
+        # Hardly ever there is one.
+        from nanod.recover import recover  # noqa: PLC0415
+        from nanod.recover import words as recovered_words  # noqa: PLC0415
+        from nanod.undo import degraded  # noqa: PLC0415
+
         try:
             with interruptible() as signals, progress.shown() as tell:
                 recovered = recover(intent, replace(here(intent.unit_dir), interrupts=signals), tell)
@@ -144,6 +147,12 @@ def planned(path: str, *, env: str | None, host: Here, take_over: bool = False, 
 
     `take_over`: also an app of a spec in another place. `any_owner`: also with programs and files that others than root could change.
     """
+    if same := unchanged(path, env=env, host=host, any_owner=any_owner):
+        warn(host.store)
+        return _verified(same.plan, same.report, {path: same.text}, same.text)
+    # Three quarters of all that a command imports, and a spec that nothing has changed of needs none of it.
+    from nanod.cli import flow  # noqa: PLC0415
+
     # PID 1 is asked anyway, and `systemctl --version` would be one more process.
     units, checked = flow.compiled(path, env=env, version=host.systemd.version)
     assert checked.spec is not None
@@ -159,7 +168,8 @@ def planned(path: str, *, env: str | None, host: Here, take_over: bool = False, 
         report.merge(check_credentials(units))
     report.merge(facts.check_host(units, seen.units))
     plan = make_plan(units, manifest, seen, take_over=take_over)
-    return _verified(plan, report, checked.sources, "".join(checked.sources.values()))
+    made = made_from(path, env, checked, plan)
+    return replace(_verified(plan, report, checked.sources, "".join(checked.sources.values())), made=made)
 
 
 def planned_rollback(app: str, generation: int | None, host: Here) -> Planned:
@@ -202,6 +212,8 @@ def _before(manifest: Manifest, there: Sequence[int]) -> int:
 
 def planned_below(root: str, path: str, *, env: str | None, store: LocalStore, take_over: bool) -> Planned:
     """The same for a tree in which nothing runs; for the oldest systemd, because every newer one reads that too."""
+    from nanod.cli import flow  # noqa: PLC0415  (as in `planned`)
+
     units, checked = flow.compiled(path, env=env, version=OLDEST)
     manifest = store.manifest(units.app)
     warn(store)
@@ -217,6 +229,8 @@ def _verified(plan: Plan, report: Report, sources: Mapping[str, str], spec_text:
     """Units that are on disk as they are wanted were verified when they were written."""
     written = {step.unit: step.old for step in plan.steps if isinstance(step, WriteUnit)}
     if plan.wanted and written:
+        from nanod.host.verify import verify  # noqa: PLC0415
+
         report.merge(verify(plan.wanted, written))
     if report.has_errors:
         raise SpecError(report, sources)

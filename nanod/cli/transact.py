@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nanod.apply import apply
 from nanod.cli import console, host, progress
-from nanod.errors import DegradedError, NanodError
+from nanod.errors import DegradedError, ExitCode, NanodError
 from nanod.host import facts
 from nanod.view.plan import plan_text
 from nanod.view.verdict import outcome_data, outcome_text
@@ -29,6 +30,10 @@ def carry_out(planned: Planned, here: Here, *, span: TimeSpan | None = None, rol
         console.out(plan_text(plan, console.style()))
     with host.interruptible() as signals, progress.shown() as tell:
         outcome = apply(plan, replace(here, interrupts=signals), spec_text=planned.spec_text, span=span, rolls_back=rolls_back, tell=tell)
+    if planned.made and outcome.exit_code is ExitCode.OK and not outcome.left:
+        # It only saves time; a full disk is no reason to fail now.
+        with suppress(NanodError):
+            here.store.remember(plan.app, planned.made.encode())
     if as_json:
         console.out_json(outcome_data(outcome))
     else:

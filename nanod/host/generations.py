@@ -5,6 +5,7 @@
         current -> generations/<n>  the one in force
         intent.json                 the transaction under way
         history.jsonl               one line for each transaction
+        made-from                   what its units follow from, as long as that is known
 
 A file that cannot be read adds a word to `warnings` and counts as absent; the next `stage` moves it out of the way.
 """
@@ -35,6 +36,7 @@ HISTORY_LIMIT = 2**20
 """Bytes of an app's history after which its older half goes."""
 _HISTORY = "history.jsonl"
 _INTENT = "intent.json"
+_MADE_FROM = "made-from"
 _MANIFEST = "manifest.json"
 
 
@@ -250,6 +252,20 @@ class Generations:
                 if isinstance(entry, dict):
                     entries.append(entry)
         return entries
+
+    def made_from(self, app: str) -> bytes:
+        """As `keep_made_from` left it; nothing when it is not there, or not the caller's to read."""
+        with refusing(f"read {APPS}/{app}/{_MADE_FROM}"), suppress(FileNotFoundError, PermissionError), self._app(app) as directory:
+            return directory.read(_MADE_FROM) or b""
+        return b""
+
+    def keep_made_from(self, app: str, content: bytes) -> None:
+        """Of an app that has a record. Nothing is written when it is there already."""
+        if content != self.made_from(app):
+            with refusing(f"write {APPS}/{app}/{_MADE_FROM}"), self._app(app) as directory:
+                batch = Batch()
+                batch.put(directory, _MADE_FROM, content, 0o600)
+                batch.flush()
 
     @contextmanager
     def _app(self, app: str, *, make: bool = False) -> Iterator[OpenDirectory]:

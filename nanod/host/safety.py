@@ -42,6 +42,12 @@ def check_root_programs(spec: Spec) -> Report:
     return report
 
 
+def root_programs(spec: Spec) -> list[str]:
+    """What `check_root_programs` looks at."""
+    commands = ((command, service.working_dir) for service in spec.services.values() for command in _root_commands(service))
+    return sorted({path for command, directory in commands for path in programs_of(command, directory)})
+
+
 def check_root_environment(wanted: UnitSet) -> Report:
     """An error at each environment file, and each library to load, that others than root may write, of a unit in which root starts something.
 

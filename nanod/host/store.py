@@ -243,6 +243,13 @@ class LocalStore:
     def history(self, app: str) -> list[dict[str, object]]:
         return self._generations.history(app)
 
+    def remembered(self) -> dict[str, bytes]:
+        """What `remember` kept, by app; only a hint that saves time, and gone when the app is."""
+        return {app: found for app in self._generations.apps() if (found := self._generations.made_from(app))}
+
+    def remember(self, app: str, content: bytes) -> None:
+        self._generations.keep_made_from(app, content)
+
     def existing(self, paths: Iterable[str]) -> set[str]:
         """Those that are there, whatever they are."""
         root = self.root.rstrip("/")

@@ -77,7 +77,7 @@ class _World:
 def world(monkeypatch: pytest.MonkeyPatch) -> _World:
     made = _World()
     monkeypatch.setattr(host, "here", made.here)
-    monkeypatch.setattr(host, "verify", made.verify)
+    monkeypatch.setattr("nanod.host.verify.verify", made.verify)
     monkeypatch.setattr(host, "locked", made.locked)
     monkeypatch.setattr(host, "require_root", lambda _: None)
     monkeypatch.setattr(facts, "is_systemd", lambda: True)
