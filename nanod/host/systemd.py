@@ -34,6 +34,8 @@ _PROPERTIES = b"org.freedesktop.DBus.Properties"
 _PRIVATE_SOCKET = b"unix:path=/run/systemd/private"
 _FIRST_PATIENCE = 2.0
 _AFTER_LOSS = 0.01
+_BETWEEN_TRIES = 0.1
+"""Seconds at most. Beside one reexec after the other PID 1 has its socket open for 50 ms at a time (252 and 257, tried): longer sleeps miss it."""
 _LOST = frozenset({errno.ECONNRESET, errno.ECONNREFUSED, errno.ENOTCONN, errno.EPIPE, errno.EBADF, errno.ETIMEDOUT, errno.EINTR, errno.ESTALE})
 _HINTS = {
     "UnitMasked": "an administrator masked it; 'systemctl unmask {unit}' lifts that",
@@ -239,7 +241,7 @@ class DBusSystemd:
                     hint = "'systemctl daemon-reexec' brings PID 1's socket back" if os.geteuid() == 0 else "run it as root"
                     raise NanodError(f"cannot {action}: no connection to systemd: {cause}", hint=hint) from failed
                 time.sleep(delay)
-                delay = min(1.0, delay * 2)
+                delay = min(_BETWEEN_TRIES, delay * 2)
             else:
                 self._bus, self._was_connected = bus, True
                 return bus

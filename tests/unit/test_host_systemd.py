@@ -166,6 +166,15 @@ def test_a_shut_door_is_knocked_at_again(bus: Callable[..., type[Bus]]) -> None:
     assert scripted.opened == 1
 
 
+def test_a_door_that_is_open_for_moments_only_is_tried_often(bus: Callable[..., type[Bus]], monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted = bus(RUNNING, refuse=15)
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    assert _is_up(DBusSystemd())
+    assert scripted.opened == 1
+    assert max(slept) <= 0.1
+
+
 def test_a_door_that_stays_shut_is_told(bus: Callable[..., type[Bus]]) -> None:
     bus(refuse=10**9)
     with pytest.raises(NanodError, match="cannot read unit states: no connection to systemd: Connection refused") as caught:
