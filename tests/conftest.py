@@ -1,13 +1,28 @@
-"""Results by acceptance row, for `tools/rows`."""
+"""Results by acceptance row, for `tools/rows`; and what the laboratory may leave on this machine: nothing.
+
+With workers (pytest-xdist) each of them collects all tests and runs some; the process that was called, which has no tests of its own, hears the
+results of all of them.
+"""
 
 from __future__ import annotations
 
+import time
+from typing import Protocol
+
 import pytest
 
+from nanod.rehearse import cgroup
 from tests import rows
 
 _COLLECTED = pytest.StashKey[dict[str, tuple[str, ...]]]()
 _RESULTS = pytest.StashKey[dict[str, str]]()
+
+
+class _Worker(Protocol):
+    """What the controller knows of a worker: `workeroutput` once it has ended, unless it crashed."""
+
+    config: pytest.Config
+    workeroutput: dict[str, dict[str, tuple[str, ...]]]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,7 +52,29 @@ class _Results:
             self.results.setdefault(report.nodeid, "passed")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: _Worker) -> None:
+    node.config.stash[_COLLECTED].update(getattr(node, "workeroutput", {}).get("rows", {}))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
-    if not config.option.collectonly:
+    output: dict[str, object] | None = getattr(config, "workeroutput", None)
+    if output is not None:
+        output["rows"] = config.stash[_COLLECTED]
+    elif not config.option.collectonly:
         rows.keep(config.stash[_COLLECTED], config.stash[_RESULTS])
+        _fail_for_what_is_left(session)
+
+
+def _fail_for_what_is_left(session: pytest.Session) -> None:
+    """Once, when no worker has a machine any more: another worker's keeper may be killed for a test, and the cgroup swept by its next boot."""
+    results = session.config.stash[_RESULTS]
+    if not any(test.startswith(rows.LAB) and result != "skipped" for test, result in results.items()):
+        return
+    deadline = time.monotonic() + 5
+    while (left := cgroup.stale()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if left:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        session.config.get_terminal_writer().line(f"\nFAILED: a machine left {', '.join(map(str, left))}", red=True)

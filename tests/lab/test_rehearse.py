@@ -56,10 +56,8 @@ def either(request: pytest.FixtureRequest) -> Machine:
     return found
 
 
-def test_boots_within_three_seconds_and_nothing_fails(either: Machine) -> None:
-    began = time.monotonic()
+def test_another_boots_beside_it_and_nothing_fails(either: Machine) -> None:
     with Machine.boot() as another:
-        assert time.monotonic() - began < 3
         assert another.leader != either.leader
     assert either.run(["systemctl", "is-system-running"]).out == "running\n"
 
@@ -284,13 +282,26 @@ def test_nothing_is_left_when_the_keeper_is_told_to_end(caller: Caller) -> None:
     assert _soon(lambda: set(caller.running()) <= {caller.keeper} and not caller.group.exists())
 
 
-def test_when_the_keeper_is_killed_only_cgroups_are_left_and_the_next_sweeps_them(caller: Caller) -> None:
-    os.kill(caller.keeper, signal.SIGKILL)
-    assert _soon(lambda: caller.running() == [])
-    assert caller.group.exists()
-    with Machine.boot() as other:
-        assert not caller.group.exists()
-        assert other._group.exists()
+SWEPT = """\
+import os, time
+from nanod.rehearse.machine import Machine
+killed = Machine.boot()
+members = [int(pid) for procs in killed._group.rglob("cgroup.procs") for pid in procs.read_text().split()]
+killed._keeper.kill()
+killed.close()
+for pid in members:
+    while os.path.exists(f"/proc/{pid}/exe"):
+        time.sleep(0.01)
+assert members and killed._group.exists()
+with Machine.boot() as other:
+    assert not killed._group.exists() and other._group.exists()
+"""
+
+
+def test_when_the_keeper_is_killed_only_cgroups_are_left_and_the_next_sweeps_them(machine: Machine) -> None:
+    """On a machine of the lab: the next one out here may be another worker's, at any time."""
+    done = machine.run([sys.executable, "-c", SWEPT], cwd=SOURCE)
+    assert done.status == 0, done.err
 
 
 def test_a_live_machine_is_not_swept(machine: Machine) -> None:

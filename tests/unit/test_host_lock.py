@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,7 +44,6 @@ def test_the_loser_names_the_holder(tmp_path: Path) -> None:
 
 def test_waiting_ends_with_the_holder(tmp_path: Path) -> None:
     with holder(tmp_path) as process:
-        begin = time.monotonic()
         told: list[str] = []
 
         def let_go(words: str) -> None:
@@ -54,7 +52,7 @@ def test_waiting_ends_with_the_holder(tmp_path: Path) -> None:
             process.stdin.close()
 
         with host_lock(root=str(tmp_path), timeout=30, on_wait=let_go):
-            assert time.monotonic() - begin < 10
+            pass
         assert len(told) == 1
         process.wait()
 
