@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nanod.errors import ExitCode, NanodError
-from nanod.execute import Execution, HookFailedError, file_step
+from nanod.execute import Execution, HaltedError, file_step
 from nanod.faults import Point, reach
-from nanod.settle import Progress, Settling
+from nanod.settle import Progress, Settling, Watch
 from nanod.state import UnitDetail
-from nanod.steps import Reload, Restart, Start, Stop, StopBefore, UnitStep
+from nanod.steps import Reload, Restart, Roll, Start, Stop, StopBefore, UnitStep
 from nanod.transaction import begin, commit, record
 from nanod.undo import Undone, degraded, undo
 from nanod.verdict import Ending, Status, Verdict, gone_warnings, judge, sentence
@@ -92,6 +92,8 @@ class _Applying:
     bases: dict[str, UnitDetail] = field(default_factory=dict)
     started: set[str] = field(default_factory=set)
     taken_in: dict[str, str] = field(default_factory=dict)
+    rolled: dict[str, Watch] = field(default_factory=dict)
+    """Instances that were restarted, and how that went."""
     execution: Execution = field(init=False)
 
     def run(self) -> Outcome:
@@ -102,7 +104,9 @@ class _Applying:
         # A unit that is new has nothing to compare with.
         known = plan.before.units if plan.before else {}
         self.bases = {name: host.systemd.detail(name) for name in self.touched if name in known}
-        self.execution = Execution(host=host, steps=plan.steps, services=plan.services, known=self.bases, begin=self.begin, tell=self.tell)
+        self.execution = Execution(
+            host=host, steps=plan.steps, services=plan.services, known=self.bases, begin=self.begin, tell=self.tell, roll=self._roll
+        )
         settling = Settling(systemd=host.systemd, clock=host.clock, tell=self.tell, begin=self.begin, on_up=self._take_in)
         for item in plan.services:
             self._watch(settling, item)
@@ -125,12 +129,28 @@ class _Applying:
     def _carried_out(self, settling: Settling) -> Verdict:
         try:
             self.execution.run()
+            settling.adopt(self.rolled)
             settling.run()
             reach(Point.SETTLED)
             endings = settling.endings()
-        except HookFailedError as failed:
+        except HaltedError as failed:
             endings = self._untouched(failed.ending)
         return self._judge(endings)
+
+    def _roll(self, wave: Sequence[Roll]) -> None:
+        """Wait for one wave of instances; raises HaltedError with how the first ended that is not healthy."""
+        services = {item.main: item for item in self.plan.services}
+        units = {item.name: item.main for item in self.plan.services}
+        host = self.host
+        waiting = Settling(systemd=host.systemd, clock=host.clock, tell=self.tell, begin=self.begin, on_up=self._take_in, others=units)
+        for step in wave:
+            self._watch(waiting, services[step.unit], span=step.healthy_usec / 1_000_000)
+        waiting.run()
+        for name, watch in waiting.watches.items():
+            self.rolled[name] = watch
+        failed = next((ending for ending in waiting.endings() if ending.status is not Status.HEALTHY), None)
+        if failed:
+            raise HaltedError(failed)
 
     def _cut_short(self, settling: Settling) -> Verdict:
         with suppress(NanodError):
@@ -187,12 +207,13 @@ class _Applying:
         """A removal has begun to delete data, or is through."""
         return self.execution.is_decided
 
-    def _watch(self, settling: Settling, item: ServiceUnits) -> None:
+    def _watch(self, settling: Settling, item: ServiceUnits, span: float | None = None) -> None:
+        own = (self.span if self.span is not None else item.settle).usec / 1_000_000
         settling.watch(
             item,
             touched=item.main in self.touched,
             started=item.main in self.started,
-            span=(self.span if self.span is not None else item.settle).usec / 1_000_000,
+            span=own if span is None else span,
             base=self.bases.get(item.main, UnitDetail(name=item.main)),
             masked=item.main in self.plan.masked,
         )
@@ -205,14 +226,15 @@ class _Applying:
             self.taken_in |= self.host.digests(sorted(paths))
 
     def _untouched(self, failed: Ending) -> list[Ending]:
-        """After a deploy-scoped hook failed: what apply was about to touch is pending, and all else is as it was."""
+        """After a deploy-scoped hook or an instance failed: what apply was about to touch is pending, and all else is as it was."""
         host = self.host
         rest = Settling(systemd=host.systemd, clock=host.clock, tell=self.tell, begin=self.begin)
         for item in self.plan.services:
             if item.main not in self.touched and item.name != failed.service.name:
                 self._watch(rest, item)
         rest.run()
-        known = {ending.service.name: ending for ending in (*rest.endings(), failed)}
+        rolled = [watch.ending for watch in self.rolled.values() if watch.ending]
+        known = {ending.service.name: ending for ending in (*rest.endings(), *rolled, failed)}
         return [known.get(item.name) or Ending(service=item, status=Status.PENDING, unit=item.main) for item in self.plan.services]
 
     def _judge(self, endings: Sequence[Ending]) -> Verdict:

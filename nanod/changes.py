@@ -26,6 +26,18 @@ _CEILING: dict[Role, Cost] = {
     Role.PROVISION: Cost.RESTART,
     Role.PRESTART: Cost.RESTART,
     Role.MAIN: Cost.STOP_FIRST,
+    Role.TIMER: Cost.DAEMON_RELOAD,
+    Role.ALIVE: Cost.DAEMON_RELOAD,
+    Role.ALIVE_TIMER: Cost.DAEMON_RELOAD,
+    Role.SETTINGS: Cost.RESTART,
+    Role.ALL: Cost.DAEMON_RELOAD,
+    Role.GROUP: Cost.DAEMON_RELOAD,
+    Role.PRESTART_TASK: Cost.RESTART,
+    Role.PRESTART_SIDECAR: Cost.STOP_FIRST,
+    Role.POSTSTART_TASK: Cost.RESTART,
+    Role.POSTSTART_SIDECAR: Cost.STOP_FIRST,
+    # Its stop is what runs it, and the group has not ended.
+    Role.POSTSTOP_TASK: Cost.DAEMON_RELOAD,
 }
 
 
@@ -108,6 +120,9 @@ def _by_key(directives: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str],
 def _cost(section: str, key: str, role: Role) -> Cost:
     if role is Role.PROVISION and key == "ConditionPathExists":
         # The sentinel's name holds what the install is made of: another name asks for another install, and the start of the service is what runs it.
+        return Cost.RESTART
+    if role is Role.GROUP and key == "ExecStartPre":
+        # The prestart hooks of a service with several mains.
         return Cost.RESTART
     return min(cost_of(section, key), _CEILING[role])
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nanod.state import UnitState
 from nanod.steps import Cause, CauseKind, Note, Reload, Restart, Start
 from nanod.units.directives import Cost
+from nanod.units.unitset import Role
 
 if TYPE_CHECKING:
     from nanod.changes import Comparison
@@ -31,7 +32,13 @@ class Planning:
     stop_before: set[str] = field(default_factory=set)
     process: dict[str, type[Reload | Restart | Start]] = field(default_factory=dict)
     prestarts: list[ServiceUnits] = field(default_factory=list)
+    anew: set[str] = field(default_factory=set)
+    """Companions whose groups restart whole."""
     notes: list[Note] = field(default_factory=list)
+    members: dict[str, ServiceUnits] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.members = {item.name: item for item in self.wanted.services}
 
     def state(self, name: str) -> UnitState:
         return self.snapshot.units.get(name, _NOT_RUNNING)
@@ -46,6 +53,10 @@ class Planning:
     def why(self, unit: str) -> tuple[Cause, ...]:
         return tuple(dict.fromkeys(self.causes.get(unit, ())))
 
+    def member(self, name: str) -> ServiceUnits | None:
+        """A service or member of the app by its name; None for a unit of the host."""
+        return self.members.get(name)
+
     def after(self) -> dict[str, list[str]]:
         """Main units in start order, with the other main units of the app that they stand after."""
         known = {service.main for service in self.wanted.services}
@@ -58,6 +69,9 @@ def decide(making: Planning) -> None:
         making.because(name, *item.causes)
     for service in making.wanted.services:
         _service(making, service)
+    for service in making.wanted.services:
+        if service.role.is_pulled:
+            _pulled(making, service)
     _dependents_stop_first(making)
     _target(making)
 
@@ -68,8 +82,14 @@ def _service(making: Planning, service: ServiceUnits) -> None:
     if making.is_masked(service.main):
         making.notes.append(Note(kind="masked", subject=service.main, text="is masked: left alone"))
         return
-    cost = max(main.cost, _from_beside(making, service, main.cost), _from_watched(making, service), _from_dependencies(making, service))
-    if service.prestart and making.compared[service.prestart].causes:
+    if service.role.is_pulled:
+        return
+    beside = max(_from_beside(making, service, main.cost), _from_group(making, service))
+    cost = max(main.cost, beside, _from_watched(making, service), _from_dependencies(making, service))
+    if service.rolling:
+        # Stopped first, all instances would be down together; so the new stop hooks end the old process.
+        cost = min(cost, Cost.RESTART)
+    if service.prestart and making.compared[service.prestart].causes and service.prestart not in [item.prestart for item in making.prestarts]:
         making.prestarts.append(service)
     for name in (service.provision, service.prestart):
         if name and making.state(name).active in _MOVING and making.compared[name].writes:
@@ -120,6 +140,51 @@ def _from_beside(making: Planning, service: ServiceUnits, main_cost: Cost) -> Co
             making.because(service.main, Cause(kind=kind, text=text, subject=name or "", cost=Cost.RESTART, mark=beside.causes[0].mark))
             found = Cost.RESTART
     return found
+
+
+def _from_group(making: Planning, service: ServiceUnits) -> Cost:
+    """What is done before the mains of a group start is done again when it changed, and then they start after it."""
+    found = Cost.NOTHING
+    for name in service.requires:
+        other = making.member(name)
+        if other is None or other.role not in (Role.GROUP, Role.PRESTART_TASK):
+            continue
+        item = making.compared[other.main]
+        if item.cost >= Cost.RESTART:
+            if not other.is_shared:
+                making.anew.add(other.companion)
+            text = f"{name} is new" if item.is_new else f"{name} changed"
+            mark = item.causes[0].mark if item.causes else None
+            making.because(service.main, Cause(kind=CauseKind.TASK, text=text, subject=other.main, cost=Cost.RESTART, mark=mark))
+            found = Cost.RESTART
+    return found
+
+
+def _pulled(making: Planning, service: ServiceUnits) -> None:
+    """What comes up with the mains of its group and goes with them: restarted for its own sake, started where a main is there that it lacks."""
+    item, state = making.compared[service.main], making.state(service.main)
+    if making.is_masked(service.main):
+        return
+    mains = [other for other in making.wanted.services if other.group == service.group and other.role is Role.MAIN]
+    if service.is_shared and item.cost >= Cost.RESTART and any(making.state(main.main).is_up for main in mains):
+        making.prestarts.append(service)
+        return
+    if state.is_up:
+        if item.cost is Cost.STOP_FIRST and service.companion not in making.anew:
+            making.stop_before.add(service.main)
+        if item.cost >= Cost.RESTART:
+            making.process[service.main] = Restart if service.companion in making.anew else _JOB[item.cost]
+        return
+    if not any(making.state(main.main).is_up or main.main in making.process for main in mains):
+        return
+    has_run = service.role is Role.POSTSTART_TASK and item.cost < Cost.RESTART and making.manifest is not None
+    if state.active in _MOVING and item.writes:
+        making.stop_before.add(service.main)
+        making.process[service.main] = Start
+    elif state.active not in _MOVING and not has_run:
+        making.process[service.main] = Start
+        if not item.is_new:
+            making.because(service.main, Cause(kind=CauseKind.NOT_RUNNING, text="not running"))
 
 
 def _from_watched(making: Planning, service: ServiceUnits) -> Cost:

@@ -21,6 +21,7 @@ from nanod.steps import (
     RemoveDirectory,
     RemoveUnit,
     Restart,
+    Roll,
     RunPrestart,
     Stamp,
     Start,
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
     from nanod.units.unitset import ServiceUnits
 
 
-class HookFailedError(Exception):
-    """A deploy-scoped prestart ended badly; carries how."""
+class HaltedError(Exception):
+    """What must be well before the next step is not: a deploy-scoped prestart, or a wave of instances. Carries how one of them ended."""
 
     def __init__(self, ending: Ending) -> None:
         super().__init__(ending.service.name)
@@ -61,6 +62,8 @@ class Execution:
     begin: float
     tell: Callable[[Progress], None]
     left: list[AnyStep] = field(init=False)
+    roll: Callable[[Sequence[Roll]], None] = lambda _: None
+    """Called when a wave of instances has been told to restart; waits until they are healthy. Raises HaltedError when one is not."""
     is_decided: bool = False
     """Data or records have begun to go, and cannot be put back."""
 
@@ -68,7 +71,7 @@ class Execution:
         self.left = list(self.steps)
 
     def run(self) -> None:
-        """Raises NanodError when the host refuses a step, HookFailedError for deploy-scoped hooks. A step leaves `left` when it has been done."""
+        """Raises NanodError when the host refuses a step, HaltedError for deploy-scoped hooks. A step leaves `left` when it has been done."""
         for kind, group in groupby(self.steps, key=_batch):
             batch = list(group)
             if kind is FileStep:
@@ -91,7 +94,13 @@ class Execution:
                 systemd.daemon_reload()
                 reach(Point.RELOADED)
             case StopBefore() | Stop():
-                self._stop(_units(batch), alone={step.unit for step in batch if isinstance(step, StopBefore) and step.alone})
+                following = [step.unit for step in batch if isinstance(step, Stop) and step.follows]
+                self._stop(
+                    [name for name in _units(batch) if name not in following],
+                    alone={step.unit for step in batch if isinstance(step, StopBefore) and step.alone},
+                )
+                # Ordered after the mains, they would stop before them if they were told at the same time.
+                self._stop(following)
                 reach(Point.STOPPED)
             case RunPrestart():
                 self._prestarts([step for step in batch if isinstance(step, RunPrestart)])
@@ -99,6 +108,13 @@ class Execution:
             case Forget():
                 for unit in _units(batch):
                     systemd.reset_failed(unit)
+            case Roll():
+                wave = [step for step in batch if isinstance(step, Roll)]
+                for step in wave:
+                    systemd.reset_failed(step.unit)
+                    systemd.restart(step.via or step.unit)
+                reach(Point.ROLLED)
+                self.roll(wave)
             case Reload() | Restart() | Start():
                 self._process([step for step in batch if isinstance(step, Reload | Restart | Start)])
                 reach(Point.STARTED)
@@ -117,7 +133,14 @@ class Execution:
         together = [step.unit for step in batch if isinstance(step, Restart) and step.together]
         if together:
             self._stop(together[::-1])
+        for via in dict.fromkeys(step.via for step in batch if isinstance(step, Restart) and step.via):
+            for step in batch:
+                if isinstance(step, Restart) and step.via == via:
+                    systemd.reset_failed(step.unit)
+            systemd.restart(via)
         for step in batch:
+            if isinstance(step, Restart) and step.via:
+                continue
             if isinstance(step, Reload):
                 systemd.reload(step.unit)
                 continue
@@ -129,19 +152,23 @@ class Execution:
                 systemd.start(step.unit, alone=isinstance(step, Start) and step.alone)
 
     def _prestarts(self, batch: Sequence[RunPrestart]) -> None:
-        """Raises HookFailedError for the first that ended badly, or that its provisioning kept from running."""
+        """Raises HaltedError for the first that ended badly, or that its provisioning kept from running."""
         systemd, services = self.host.systemd, {item.name: item for item in self.services}
         for step in batch:
-            self._say(step.unit, "prestart", "deploy-scoped prestart hooks", step.service)
+            task = services[step.service].is_shared
+            self._say(step.unit, "prestart", "prestart task of all instances" if task else "deploy-scoped prestart hooks", step.service)
             systemd.reset_failed(step.unit)
-            systemd.start(step.unit)
+            if task:
+                systemd.restart(step.unit)
+            else:
+                systemd.start(step.unit)
         beside = [name for step in batch if (name := services[step.service].provision)]
         states = await_run(systemd, self.host.clock, [*(step.unit for step in batch), *beside])
         for step in batch:
             service = services[step.service]
             for name in (step.unit, service.provision):
                 if name and states[name].active == "failed":
-                    raise HookFailedError(self._failed(service, name, systemd.detail(name)))
+                    raise HaltedError(self._failed(service, name, systemd.detail(name)))
 
     def _failed(self, service: ServiceUnits, unit: str, detail: UnitDetail) -> Ending:
         seconds = self.host.clock.now() - self.begin
@@ -157,6 +184,8 @@ def _batch(step: AnyStep) -> object:
     """Files together, and the three kinds of process jobs together, because their order is one start order."""
     if isinstance(step, FileStep):
         return FileStep
+    if isinstance(step, Roll):
+        return Roll, step.service.partition("@")[0], step.wave
     return Start if isinstance(step, Reload | Restart | Start) else type(step)
 
 

@@ -34,6 +34,8 @@ class Point(StrEnum):
     RELOADED = "reloaded"
     PRESTARTED = "prestarted"
     """Deploy-scoped hooks have run."""
+    ROLLED = "rolled"
+    """One more wave of instances has been told to restart."""
     STARTED = "started"
     """Jobs are enqueued."""
     SETTLED = "settled"

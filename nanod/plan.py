@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from nanod.steps import (
     Plan,
     RemoveUnit,
     Restart,
+    Roll,
     RunPrestart,
     Start,
     Stop,
@@ -33,10 +35,10 @@ from nanod.units.unitset import Role
 from nanod.values import content_hash, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
     from nanod.state import Snapshot
-    from nanod.units.unitset import UnitSet
+    from nanod.units.unitset import ServiceUnits, UnitSet
 
 _GONE = (Cause(kind=CauseKind.GONE, text="no longer in the spec"),)
 
@@ -105,9 +107,7 @@ def _refuse_to_strand(making: Planning) -> None:
 def _compare_all(wanted: UnitSet, manifest: Manifest | None, snapshot: Snapshot) -> dict[str, Comparison]:
     roles = {wanted.target: Role.TARGET, wanted.slice: Role.SLICE}
     for service in wanted.services:
-        named = {Role.MAIN: service.main, Role.PROVISION: service.provision, Role.PRESTART: service.prestart}
-        named |= {Role.READY: service.ready, Role.FAILURE: service.failure}
-        roles |= {name: role for role, name in named.items() if name}
+        roles |= service.units
     applied = manifest.units if manifest else {}
     return {unit.name: compare(unit, roles[unit.name], snapshot.files.get(unit.name), applied.get(unit.name)) for unit in wanted.units}
 
@@ -134,10 +134,12 @@ def _steps(making: Planning) -> Iterator[AnyStep]:
     yield from files
     if files or any(cause.kind is CauseKind.UNFINISHED for item in making.compared.values() for cause in item.causes):
         yield DaemonReload(causes=(Cause(kind=CauseKind.UNITS, text="unit files changed"),))
-    yield from (RunPrestart(unit=item.prestart, service=item.name, causes=making.why(item.prestart)) for item in making.prestarts if item.prestart)
+    for ready in making.prestarts:
+        unit = ready.main if ready.is_shared else ready.prestart or ""
+        yield RunPrestart(unit=unit, service=ready.name, causes=making.why(unit))
     if making.manifest:
         gone = [name for name in stop_order(making.manifest) if name not in making.compared]
-        yield from departures(gone, making.snapshot, _GONE)
+        yield from departures(gone, making.snapshot, _GONE, pulled_units(making.manifest))
     yield from _jobs(making)
 
 
@@ -159,16 +161,26 @@ def _links(making: Planning) -> Iterator[AnyStep]:
             yield Unlink(path=path, causes=_GONE)
 
 
-def departures(names: Iterable[str], snapshot: Snapshot, causes: tuple[Cause, ...]) -> list[AnyStep]:
+def pulled_units(manifest: Manifest) -> set[str]:
+    """What the mains of groups bring up with them, and what goes when these have gone."""
+    return {unit for about in manifest.about.values() for unit, role in about.roles.items() if Role(role).is_pulled}
+
+
+def departures(names: Iterable[str], snapshot: Snapshot, causes: tuple[Cause, ...], pulled: Container[str] = ()) -> list[AnyStep]:
     """Units that go away, in the order in which they stop: stopped by their own hooks, then deleted, then forgotten.
 
+    `pulled`: those of `pulled_units`, which stop after the rest.
     A name without our file is left alone, something else may have taken it; unless PID 1 says that it still runs without any file.
     """
     nothing = UnitState(name="")
     seen = [(name, snapshot.units.get(name, nothing)) for name in names]
     ours = [(name, state) for name, state in seen if name in snapshot.files or (state.load == "not-found" and _is_there(state))]
     return [
-        *(Stop(unit=name, causes=causes) for name, state in ours if _is_there(state) and (state.active != "failed" or state.job)),
+        *(
+            Stop(unit=name, causes=causes, follows=name in pulled)
+            for name, state in ours
+            if _is_there(state) and (state.active != "failed" or state.job)
+        ),
         *(RemoveUnit(unit=name, old=snapshot.files[name], causes=causes) for name, _ in ours if name in snapshot.files),
         *(Forget(unit=name, causes=causes) for name, state in ours if _is_there(state)),
     ]
@@ -180,21 +192,48 @@ def _is_there(state: UnitState) -> bool:
 
 def stop_order(manifest: Manifest) -> list[str]:
     """Every unit of an app, last started first: target, services in reverse start order (what stands beside a main before it), slice."""
-    members = [name for units in reversed(list(manifest.services.values())) for name in (*units[1:], *units[:1])]
+    # What instances share stops after the last of them.
+    downward = [name for units in reversed(list(manifest.services.values())) for name in (*units[1:], *units[:1])]
+    members = list(dict.fromkeys(downward[::-1]))[::-1]
     rest = sorted(set(manifest.units) - set(members))
     return [*(name for name in rest if name.endswith(".target")), *members, *(name for name in rest if not name.endswith(".target"))]
 
 
 def _jobs(making: Planning) -> Iterator[AnyStep]:
-    restarted = {name for name, step in making.process.items() if step is Restart}
+    by_unit = {service.main: service for service in making.wanted.services}
+    via = {name: by_unit[name].companion for name in making.process if name in by_unit and by_unit[name].companion in making.anew}
+    restarted = {name for name, step in making.process.items() if step is Restart and name not in via}
     together: set[str] = set()
     for name, others in making.after().items():
         if name in restarted and (chain := restarted.intersection(others)):
             together |= {name, *chain}
+    waves = _waves(making)
+    rolled = {service.companion for name, (service, _) in waves.items() if name not in together}
     # The target first: its start is one transaction for all that it wants, so that their order holds from the first job on.
-    for name in sorted(making.process, key=lambda name: name != making.wanted.target):
+    # What comes up with the mains of its group last: started before they are about to, it would be stopped at once (StopWhenUnneeded=).
+    pulled = {service.main for service in making.wanted.services if service.role.is_pulled}
+    for name in sorted(making.process, key=lambda name: (name != making.wanted.target, name in pulled)):
         step, causes = making.process[name], making.why(name)
-        yield Restart(unit=name, causes=causes, together=name in together) if step is Restart else step(unit=name, causes=causes)
+        if step is Restart and name in waves and name not in together:
+            service, wave = waves[name]
+            assert service.rolling
+            span = service.rolling.min_healthy_usec
+            yield Roll(unit=name, causes=causes, service=service.name, wave=wave, healthy_usec=span, via=via.get(name, ""))
+        elif step is not Restart:
+            yield step(unit=name, causes=causes)
+        elif name not in via or via[name] not in rolled:
+            yield Restart(unit=name, causes=causes, together=name in together, via=via.get(name, ""))
+
+
+def _waves(making: Planning) -> dict[str, tuple[ServiceUnits, int]]:
+    """Instances that restart a few at a time, each with the number of its turn."""
+    found: dict[str, tuple[ServiceUnits, int]] = {}
+    counts: Counter[str] = Counter()
+    for service in making.wanted.services:
+        if service.rolling and making.process.get(service.main) is Restart:
+            found[service.main] = (service, counts[service.group] // service.rolling.max_parallel)
+            counts[service.group] += 1
+    return found
 
 
 def _manifest(making: Planning, back_to: Manifest | None, *, changed: bool) -> Manifest:
@@ -211,10 +250,7 @@ def _manifest(making: Planning, back_to: Manifest | None, *, changed: bool) -> M
         units={name: content_hash(item.text) for name, item in making.compared.items()},
         links=wanted.links,
         watched={path: snapshot.digests.get(path, "") for path in sorted(_watched(wanted))},
-        services={
-            item.name: tuple(name for name in (item.main, item.provision, item.prestart, item.ready, item.failure) if name)
-            for item in wanted.services
-        },
+        services={item.name: tuple(item.units) for item in wanted.services},
         about={item.name: item.record for item in wanted.services},
         volumes=tuple(_volumes(wanted)),
         made=tuple(sorted(made)),

@@ -8,13 +8,14 @@ from nanod.diagnostics import Mark
 from nanod.state import ServiceRecord
 from nanod.units.names import AppNames
 from nanod.units.unitfile import Directive, UnitFile, parse
-from nanod.units.unitset import Directory, ServiceUnits, UnitSet
+from nanod.units.unitset import Directory, Role, Rolling, ServiceUnits, UnitSet
 from nanod.values import TimeSpan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from nanod.state import Manifest
+    from nanod.units.names import MemberNames
 
 _COMMENT = "# "
 _FILES = ("EnvironmentFile", "LoadCredential", "LoadCredentialEncrypted")
@@ -43,19 +44,26 @@ def unit_set(manifest: Manifest, texts: Mapping[str, str]) -> UnitSet:
 
 def service_units(manifest: Manifest, name: str) -> ServiceUnits:
     """One service; of a record that was made anew from unit files, as much as these tell."""
-    names, there = AppNames(manifest.app), manifest.services[name]
     about = manifest.about.get(name, ServiceRecord())
-
-    def present(unit: str) -> str | None:
-        return unit if unit in there else None
+    names = AppNames(manifest.app).row(name)
+    by_role = {role: unit for unit, role in (about.roles or _roles(names, manifest.services[name])).items()}
+    role = next((Role(role) for role, unit in by_role.items() if unit == names.main), Role.MAIN)
 
     return ServiceUnits(
         name=name,
-        main=names.service(name),
-        provision=present(names.provision(name)),
-        prestart=present(names.prestart(name)),
-        ready=present(names.ready(name)),
-        failure=present(names.failure(name)),
+        group=about.group,
+        companion=about.companion,
+        is_shared=about.is_shared,
+        role=role,
+        main=names.main,
+        provision=by_role.get(Role.PROVISION),
+        prestart=by_role.get(Role.PRESTART),
+        ready=by_role.get(Role.READY),
+        failure=by_role.get(Role.FAILURE),
+        timer=by_role.get(Role.TIMER),
+        alive=by_role.get(Role.ALIVE),
+        alive_timer=by_role.get(Role.ALIVE_TIMER),
+        settings=by_role.get(Role.SETTINGS),
         requires=about.requires,
         restarts_with=about.restarts_with,
         is_script=about.is_script,
@@ -67,8 +75,24 @@ def service_units(manifest: Manifest, name: str) -> ServiceUnits:
         restart_on=about.restart_on,
         can_reload=about.can_reload,
         hooks=about.hooks,
+        rolling=Rolling(max_parallel=about.max_parallel, min_healthy_usec=about.min_healthy_usec) if about.max_parallel else None,
         origin=Mark(manifest.spec),
     )
+
+
+def _roles(names: MemberNames, there: Iterable[str]) -> dict[str, str]:
+    """By their names alone, where no record says it."""
+    known = {
+        names.provision: Role.PROVISION,
+        names.prestart: Role.PRESTART,
+        names.ready: Role.READY,
+        names.failure: Role.FAILURE,
+        names.timer: Role.TIMER,
+        names.alive: Role.ALIVE,
+        names.alive_timer: Role.ALIVE_TIMER,
+        names.settings: Role.SETTINGS,
+    }
+    return {unit: known.get(unit, Role.MAIN).value for unit in there}
 
 
 def _unit(name: str, service: str, text: str, origin: Mark) -> UnitFile:

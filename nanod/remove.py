@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from nanod.errors import NanodError
-from nanod.plan import departures, plan_token, stop_order
+from nanod.plan import departures, plan_token, pulled_units, stop_order
 from nanod.steps import AnyStep, Cause, CauseKind, DaemonReload, Decide, Forget, ForgetApp, Note, Plan, Purge, RemoveUnit, Stop, Unlink
 from nanod.units.names import ONCE
 from nanod.units.unitfile import parse
@@ -37,7 +37,7 @@ def plan_removal(manifest: Manifest, snapshot: Snapshot, *, purge: bool = False,
             f"cannot remove {manifest.app}: systemd has {left[0]}, and its file is not in the unit directory",
             hint="'systemctl daemon-reload' where the files were deleted by hand; --unit-dir where they are in another directory",
         )
-    gone = departures(stop_order(manifest), snapshot, _CAUSE)
+    gone = departures(stop_order(manifest), snapshot, _CAUSE, pulled_units(manifest))
     stops = [step for step in gone if isinstance(step, Stop)]
     removals = [step for step in gone if isinstance(step, RemoveUnit)]
     unlinks = [Unlink(path=path, causes=_CAUSE) for path in manifest.links if path in snapshot.links]

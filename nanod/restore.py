@@ -32,6 +32,7 @@ from nanod.steps import (
 )
 from nanod.units.names import ONCE
 from nanod.units.unitfile import parse
+from nanod.units.unitset import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -190,9 +191,19 @@ def _stops(intent: Intent, now: Now) -> Iterator[AnyStep]:
 
 
 def _is_beside(now: Now, name: str) -> bool:
-    """An install or deploy-scoped hooks: a stop that goes by dependencies would take along the old service, which serves on (Requires=)."""
-    roles = [value for section, key, value in parse(now.files.get(name, "")) if (section, key) == ("X-Nanod", "Role")]
-    return roles in (["provision"], ["prestart"])
+    """An install, deploy-scoped hooks, a task: a stop that goes by dependencies would take along the old service, which serves on (Requires=)."""
+    return _role(now, name) in (Role.PROVISION, Role.PRESTART) or _is_pulled(now, name)
+
+
+def _is_pulled(now: Now, name: str) -> bool:
+    role = _role(now, name)
+    return role is not None and role.is_pulled
+
+
+def _role(now: Now, name: str) -> Role | None:
+    """None for a unit without a file of ours."""
+    said = [value for section, key, value in parse(now.files.get(name, "")) if (section, key) == ("X-Nanod", "Role")]
+    return next((role for role in Role if [role.value] == said), None)
 
 
 def _files(intent: Intent, now: Now) -> Iterator[AnyStep]:
@@ -213,7 +224,8 @@ def _files(intent: Intent, now: Now) -> Iterator[AnyStep]:
 
 
 def _starts(intent: Intent, now: Now, keeps_configuration: set[str]) -> Iterator[AnyStep]:
-    for name, before in sorted(intent.units.items(), key=lambda item: item[0].endswith(".target")):
+    # What comes up with mains after them: before they are about to start it would be stopped at once.
+    for name, before in sorted(intent.units.items(), key=lambda item: (item[0].endswith(".target"), _is_pulled(now, item[0]))):
         state = now.state(name)
         if _had_no_file(intent, name) or state.load == "masked":
             continue

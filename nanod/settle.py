@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nanod.state import UnitDetail, UnitState
+from nanod.units.unitset import Role
 from nanod.verdict import Ending, Status
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ class Progress:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Watch:
+class Watch:
+    """One service under observation."""
+
     service: ServiceUnits
     touched: bool
     started: bool
@@ -70,17 +73,24 @@ class Settling:
     begin: float
     on_up: Callable[[ServiceUnits], None] = lambda _: None
     """Called once for each started service, as soon as it is up."""
-    watches: dict[str, _Watch] = field(default_factory=dict)
+    others: Mapping[str, str] = field(default_factory=dict)
+    """Units of services that are not watched and that watched ones require, by name."""
+    watches: dict[str, Watch] = field(default_factory=dict)
 
     def watch(self, service: ServiceUnits, *, touched: bool, started: bool, span: float, base: UnitDetail, masked: bool = False) -> None:
         """`span`: seconds for which a touched service must stay up. `base`: what was known of its unit before anything was done to it.
 
         `touched` by a job of this apply; `started` by one that began a new process.
         """
-        watch = _Watch(service=service, touched=touched, started=started, span=span, base=base)
+        watch = Watch(service=service, touched=touched, started=started, span=span, base=base)
         if masked:
             watch.ending = Ending(service=service, status=Status.MASKED, unit=service.main)
         self.watches[service.name] = watch
+
+    def adopt(self, watches: Mapping[str, Watch]) -> None:
+        """Services that another wait has settled; should one fall until all have settled, it is looked at again."""
+        for name, watch in watches.items():
+            self.watches[name] = watch
 
     def endings(self) -> list[Ending]:
         return [
@@ -106,10 +116,10 @@ class Settling:
         for watch in untouched:
             self._look(watch, states)
 
-    def _pending(self) -> list[_Watch]:
+    def _pending(self) -> list[Watch]:
         return [watch for watch in self.watches.values() if watch.ending is None]
 
-    def _fallen(self) -> list[_Watch]:
+    def _fallen(self) -> list[Watch]:
         """Who was found healthy, and is not up any more now that all the others have settled too."""
         healthy = [
             watch
@@ -122,7 +132,7 @@ class Settling:
             watch.ending = None
         return fallen
 
-    def _names(self, pending: Iterable[_Watch]) -> list[str]:
+    def _names(self, pending: Iterable[Watch]) -> list[str]:
         names: dict[str, None] = {}
         for watch in pending:
             service = watch.service
@@ -132,9 +142,11 @@ class Settling:
 
     def _unit(self, requirement: str) -> str:
         """A requirement is a service of the app, or a unit of the host."""
-        return self.watches[requirement].service.main if requirement in self.watches else requirement
+        if requirement in self.watches:
+            return self.watches[requirement].service.main
+        return self.others.get(requirement, requirement)
 
-    def _look(self, watch: _Watch, states: Mapping[str, UnitState]) -> None:
+    def _look(self, watch: Watch, states: Mapping[str, UnitState]) -> None:
         state = states.get(watch.service.main, _NOTHING)
         self._say(watch, states, state)
         if watch.up_at is not None and not state.is_up:
@@ -149,7 +161,7 @@ class Settling:
         else:
             self._down(watch, states, state)
 
-    def _up(self, watch: _Watch, state: UnitState) -> None:
+    def _up(self, watch: Watch, state: UnitState) -> None:
         if watch.service.is_script:
             if state.sub == "exited" or not watch.touched:
                 self._end(watch, Status.HEALTHY)
@@ -171,7 +183,7 @@ class Settling:
             else:
                 self._end(watch, Status.HEALTHY, detail=detail)
 
-    def _came_up(self, watch: _Watch) -> None:
+    def _came_up(self, watch: Watch) -> None:
         watch.up_at = now = self.clock.now()
         if not watch.touched or watch.crashed_after is not None:
             return
@@ -181,12 +193,12 @@ class Settling:
         word = "reloaded" if not watch.started else "healthy" if watch.service.health else "up"
         self._tell(watch, "up", f"{word} after {now - self.begin:.1f} s")
 
-    def _crashed(self, watch: _Watch, after: float, detail: UnitDetail | None = None) -> None:
+    def _crashed(self, watch: Watch, after: float, detail: UnitDetail | None = None) -> None:
         if watch.crashed_after is None:
             watch.crash, watch.crashed_after = detail or self.systemd.detail(watch.service.main), after
         watch.up_at = None
 
-    def _not_yet(self, watch: _Watch) -> None:
+    def _not_yet(self, watch: Watch) -> None:
         if self._is_blocked(watch):
             return
         now = self.clock.now()
@@ -194,7 +206,7 @@ class Settling:
             watch.looked = now
             self._count(watch)
 
-    def _between_restarts(self, watch: _Watch, states: Mapping[str, UnitState], state: UnitState) -> None:
+    def _between_restarts(self, watch: Watch, states: Mapping[str, UnitState], state: UnitState) -> None:
         """It failed at least once, and systemd will start it again."""
         if state.sub == "auto-restart-queued":
             # 257: no job although one is due; a unit that it requires failed, and nothing will try again (tried).
@@ -208,7 +220,7 @@ class Settling:
                 self._end(watch, Status.BLOCKED, blocked_by=name, blocker=other)
                 return
 
-    def _count(self, watch: _Watch) -> bool:
+    def _count(self, watch: Watch) -> bool:
         """Whether its tries are used up. Tries that a dependency made it lose do not count, as long as that one may still come up."""
         detail = self.systemd.detail(watch.service.main)
         # It may have come up, or begun again, since the look that brought us here.
@@ -225,7 +237,7 @@ class Settling:
             self._end(watch, Status.FAILED, detail=watch.last or detail, tries=limit)
         return watch.ending is not None
 
-    def _is_blocked(self, watch: _Watch) -> bool:
+    def _is_blocked(self, watch: Watch) -> bool:
         for name in watch.service.requires:
             other = self.watches.get(name)
             if other and other.ending and other.ending.status in (Status.FAILED, Status.BLOCKED, Status.MASKED):
@@ -233,7 +245,7 @@ class Settling:
                 return True
         return False
 
-    def _down(self, watch: _Watch, states: Mapping[str, UnitState], state: UnitState) -> None:
+    def _down(self, watch: Watch, states: Mapping[str, UnitState], state: UnitState) -> None:
         service = watch.service
         for name in (service.provision, service.prestart):
             if name and states.get(name, _NOTHING).active == "failed":
@@ -243,14 +255,26 @@ class Settling:
             detail = self.systemd.detail(service.main)
             has_given_up = detail.restarts - watch.forgiven >= service.restart_limit
             self._end(watch, Status.FAILED, detail=detail, tries=service.restart_limit if has_given_up else 0)
-        elif not self._is_blocked(watch):
+        elif not self._is_blocked(watch) and not (service.role.is_pulled and self._goes_with_mains(watch)):
             detail = self.systemd.detail(service.main)
             ran = detail.invocation != watch.base.invocation or detail.exec_main_code != 0
             self._end(watch, Status.HEALTHY if service.is_script and (ran or not watch.touched) else Status.FAILED, detail=detail)
 
+    def _goes_with_mains(self, watch: Watch) -> bool:
+        """Of a unit that is down and that the mains of its group bring up: whether that is theirs to answer for. It is not, when they are up."""
+        mains = [other for other in self.watches.values() if other.service.role is Role.MAIN and other.service.service == watch.service.service]
+        if any(main.ending is None for main in mains):
+            return True
+        failed = next((main for main in mains if main.ending and main.ending.status is not Status.HEALTHY), None)
+        if failed:
+            self._end(watch, Status.BLOCKED, blocked_by=failed.service.name)
+        elif mains and all(main.service.is_script for main in mains):
+            self._end(watch, Status.HEALTHY)
+        return watch.ending is not None
+
     def _end(
         self,
-        watch: _Watch,
+        watch: Watch,
         status: Status,
         *,
         unit: str = "",
@@ -281,11 +305,11 @@ class Settling:
             if watch.touched or status is not Status.HEALTHY:
                 self._tell(watch, str(status), words.get(status, str(status)))
 
-    def _say(self, watch: _Watch, states: Mapping[str, UnitState], state: UnitState) -> None:
+    def _say(self, watch: Watch, states: Mapping[str, UnitState], state: UnitState) -> None:
         if watch.touched and (words := self._words(watch, states, state)):
             self._tell(watch, *words)
 
-    def _words(self, watch: _Watch, states: Mapping[str, UnitState], state: UnitState) -> tuple[str, str] | None:
+    def _words(self, watch: Watch, states: Mapping[str, UnitState], state: UnitState) -> tuple[str, str] | None:
         service = watch.service
         for name, text in ((service.provision, "installing"), (service.prestart, "deploy-scoped prestart hooks")):
             if name and states.get(name, _NOTHING).active == "activating":
@@ -303,7 +327,7 @@ class Settling:
             return ("running", "running") if service.is_script and state.sub != "exited" else None
         return _SUB_WORDS.get(state.sub)
 
-    def _tell(self, watch: _Watch, word: str, text: str) -> None:
+    def _tell(self, watch: Watch, word: str, text: str) -> None:
         if watch.said != word:
             watch.said = word
             self.tell(Progress(service=watch.service.name, unit=watch.service.main, word=word, text=text, seconds=self.clock.now() - self.begin))

@@ -85,6 +85,14 @@ class ServiceRecord:
     reload_on: tuple[str, ...] = ()
     restart_on: tuple[str, ...] = ()
     can_reload: bool = False
+    group: str = ""
+    companion: str = ""
+    is_shared: bool = False
+    roles: Mapping[str, str] = field(default_factory=dict)
+    """Each unit of it to its role."""
+    max_parallel: int = 0
+    """Of an instance of a replicated service; 0 for anything else."""
+    min_healthy_usec: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

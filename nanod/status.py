@@ -284,7 +284,7 @@ def _drift_of(applied: str, state: UnitState, text: str | None) -> DriftKind | N
 
 
 def _names(service: ServiceUnits) -> tuple[str, ...]:
-    return tuple(name for name in (service.main, service.provision, service.prestart, service.ready, service.failure) if name)
+    return tuple(service.units)
 
 
 def _latest(records: Iterable[HookResult]) -> tuple[HookResult, ...]:

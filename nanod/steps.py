@@ -30,6 +30,8 @@ class CauseKind(StrEnum):
     DEPENDENCY = "dependency-restarted"
     PROVISION = "provisioning-changed"
     PRESTART = "prestart-changed"
+    TASK = "task-changed"
+    """Of a prestart task or the companion of a group: its mains start after it."""
     ORDER = "stops-before-dependency"
     MISSING = "missing"
     UNITS = "unit-files-changed"
@@ -121,7 +123,9 @@ class RunPrestart(UnitStep):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop(UnitStep):
-    """Goes away, and is waited for."""
+    """Goes away, and is waited for. `follows`: it stops when the mains of its group have stopped, and not before."""
+
+    follows: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,9 +138,20 @@ class Restart(UnitStep):
     """`together`: it orders with another restarted unit, so all such are stopped, dependents first, before the first is started again.
 
     Restart jobs cannot promise that: each is enqueued by a call of its own, and the first would start again before the second begins to stop.
+    `via`: the companion of its group, whose restart is that of all in its scope.
     """
 
     together: bool = False
+    via: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roll(Restart):
+    """The restart of one instance of `service`, with those of the same wave; the next wave comes when these have been healthy for a while."""
+
+    service: str
+    wave: int
+    healthy_usec: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,17 +9,25 @@ from nanod.compile.failure import failure_unit
 from nanod.compile.group import slice_unit, target_unit
 from nanod.compile.health import in_words
 from nanod.compile.hooks import check_secrets, hook_names, prestart_unit, ready_unit
+from nanod.compile.members import AROUND, members
 from nanod.compile.part import App
 from nanod.compile.provision import provision_unit
 from nanod.compile.sandbox import check_paths
 from nanod.compile.service import dependency, dependency_gates, main_unit, ordered
 from nanod.compile.target import Target
+from nanod.compile.task import all_unit, companion_unit, task_unit
 from nanod.diagnostics import Report
+from nanod.spec.defaults import DEFAULTS
 from nanod.spec.model import Condition, Kind
+from nanod.state import HookName
 from nanod.units.names import AppNames, check_names
-from nanod.units.unitset import Directory, ServiceUnits, UnitSet
+from nanod.units.unitset import Directory, Role, Rolling, ServiceUnits, UnitSet
+from nanod.values import TimeSpan
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nanod.compile.members import Member
     from nanod.diagnostics import Mark
     from nanod.spec.model import Service, Spec
     from nanod.units.unitfile import UnitFile
@@ -34,16 +42,19 @@ def compile_spec(spec: Spec, target: Target) -> tuple[UnitSet | None, Report]:
     """Compile, or say at which places of the spec it cannot be done. The Report may hold warnings and notes beside a UnitSet."""
     report = Report()
     app = App(spec=spec, target=target, names=AppNames(spec.app), report=report)
-    for name, message in check_names(app.names, tuple(spec.services)):
+    parts = {name: tuple(item.name for item in (*service.processes, *service.tasks)) for name, service in spec.services.items()}
+    for name, message in check_names(app.names, parts):
         report.error(spec.services[name].at() if name in spec.services else spec.at("project"), message)
     ordered_services = start_order(spec)
     completed = {need.target for service in spec.services.values() for need in service.requires if need.condition is Condition.COMPLETED}
-    units = [target_unit(app), slice_unit(app)]
+    units = {unit.name: unit for unit in (target_unit(app), slice_unit(app))}
     services = []
     for service in ordered_services:
-        made = _service(app, service, stays=service.name in completed)
-        units.extend(made)
-        services.append(_facts(app, service, {unit.name for unit in made}, stays=service.name in completed))
+        check_service(app, service)
+        for member in members(app, service):
+            made = _member(app, member, stays=service.name in completed)
+            units |= {unit.name: unit for unit in made if unit.name not in units}
+            services.append(_facts(member, {unit.name for unit in made}, stays=service.name in completed))
         _warn(app, service)
     if report.has_errors:
         return None, report
@@ -54,7 +65,7 @@ def compile_spec(spec: Spec, target: Target) -> tuple[UnitSet | None, Report]:
             env=spec.env,
             target=app.names.target,
             slice=app.names.slice,
-            units=tuple(sorted(units, key=lambda unit: unit.name)),
+            units=tuple(sorted(units.values(), key=lambda unit: unit.name)),
             services=tuple(services),
             directories=_directories(spec),
             users=_users(spec),
@@ -83,50 +94,95 @@ def start_order(spec: Spec) -> list[Service]:
     return list(done.values())
 
 
-def _service(app: App, service: Service, *, stays: bool) -> list[UnitFile]:
+def check_service(app: App, service: Service) -> None:
     check_secrets(app, service)
-    check_paths(app.report, service)
+    for keys in (service, *(task.service for task in (*service.processes, *service.tasks) if task.service)):
+        check_paths(app.report, keys)
     if service.reload_on and "reload" not in service.hooks:
         app.report.error(service.at("reload_on"), "reload_on needs a reload hook: systemd would have nothing to run", service.at.path)
-    main = main_unit(app, service, stays=stays)
-    needs = [dependency(app, need) for need in service.requires if ordered(app, need)]
-    gates = [argv for _, argv in dependency_gates(app, service)]
-    made = (
-        main,
-        provision_unit(app, service),
-        prestart_unit(app, service, needs, gates, main),
-        ready_unit(app, service),
-        failure_unit(app, service),
-    )
+
+
+def _member(app: App, member: Member, *, stays: bool) -> list[UnitFile]:
+    match member.role:
+        case Role.GROUP:
+            return [companion_unit(app, member), *_shared(app, member, None)]
+        case Role.ALL:
+            return [unit for unit in (all_unit(app, member), ready_unit(app, member)) if unit]
+        case Role.MAIN:
+            main = main_unit(app, member, stays=stays)
+            made = (main, *_shared(app, member, main), ready_unit(app, member), failure_unit(app, member))
+            return [unit for unit in made if unit is not None]
+        case Role.PRESTART_SIDECAR | Role.POSTSTART_SIDECAR:
+            return [main_unit(app, member, stays=False)]
+        case _:
+            return [task_unit(app, member)]
+
+
+def _shared(app: App, member: Member, main: UnitFile | None) -> list[UnitFile]:
+    """What is done once before all mains of a service."""
+    whole = member.whole
+    needs = [dependency(app, need) for need in whole.requires if ordered(app, need)]
+    gates = [argv for _, argv in dependency_gates(app, whole)]
+    made = (provision_unit(app, member), prestart_unit(app, member, needs, gates, main) if main else None)
     return [unit for unit in made if unit is not None]
 
 
-def _facts(app: App, service: Service, made: set[str], *, stays: bool) -> ServiceUnits:
-    names = app.names
+def _facts(member: Member, made: set[str], *, stays: bool) -> ServiceUnits:
+    names, service, whole = member.names, member.service, member.whole
+    is_main = member.is_main
 
     def present(name: str) -> str | None:
         return name if name in made else None
 
+    needs = tuple(need.target for need in whole.requires if need.required)
+    ends = member.role not in _STAYING
     return ServiceUnits(
-        name=service.name,
-        main=names.service(service.name),
-        provision=present(names.provision(service.name)),
-        prestart=present(names.prestart(service.name)),
-        ready=present(names.ready(service.name)),
-        failure=present(names.failure(service.name)),
-        requires=tuple(need.target for need in service.requires if need.required),
-        restarts_with=tuple(need.target for need in service.requires if need.restart),
-        is_script=service.kind is Kind.SCRIPT,
-        stays=stays,
-        health=in_words(service.health),
-        settle=service.settle,
+        name=member.row,
+        group=whole.name if member.is_grouped else "",
+        role=member.role,
+        companion=names.main if member.role is Role.GROUP else member.companion,
+        is_shared=member.is_shared,
+        main=names.main,
+        provision=present(names.provision),
+        prestart=present(names.prestart),
+        ready=present(names.ready),
+        failure=present(names.failure),
+        requires=(*member.needs, *(needs if member.role in (Role.MAIN, Role.PRESTART_TASK, Role.PRESTART_SIDECAR) else ())),
+        restarts_with=tuple(need.target for need in whole.requires if need.restart) if is_main else (),
+        is_script=ends or (is_main and service.kind is Kind.SCRIPT),
+        stays=ends or (is_main and stays),
+        health=in_words(service.health) if not ends else "",
+        settle=whole.settle,
         restart_limit=service.restart.limit,
-        reload_on=service.reload_on,
-        restart_on=service.restart_on,
-        can_reload="reload" in service.hooks,
-        hooks=hook_names(app, service),
-        origin=service.at(),
+        reload_on=service.reload_on if is_main else (),
+        restart_on=service.restart_on if is_main else (),
+        can_reload=is_main and "reload" in service.hooks,
+        hooks=_hooks(member),
+        rolling=_rolling(whole) if is_main and (whole.replicas or 0) > 1 else None,
+        origin=member.at,
     )
+
+
+_STAYING = (Role.MAIN, Role.PRESTART_SIDECAR, Role.POSTSTART_SIDECAR)
+"""Roles of what has a process that stays."""
+
+
+def _hooks(member: Member) -> tuple[HookName, ...]:
+    if member.task and not member.is_main:
+        task = member.task
+        ends = member.role not in _STAYING
+        return (HookName(phase=task.hook or "", name=task.name, unit=member.names.main, on_failure=task.on_failure.value),) if ends else ()
+    found = hook_names(member) if member.is_main or member.whole.processes else ()
+    return tuple(hook for hook in found if member.is_main or hook.phase in AROUND[member.role])
+
+
+def _rolling(service: Service) -> Rolling:
+    """A service with several instances is never restarted all at once."""
+    said = service.rolling
+    if said is None:
+        span = TimeSpan.parse(str(DEFAULTS["rolling.min_healthy_time"]))
+        return Rolling(max_parallel=int(DEFAULTS["rolling.max_parallel"]), min_healthy_usec=span.usec)
+    return Rolling(max_parallel=said.max_parallel, min_healthy_usec=said.min_healthy_time.usec)
 
 
 def _warn(app: App, service: Service) -> None:
@@ -144,16 +200,23 @@ def _warn(app: App, service: Service) -> None:
 def _directories(spec: Spec) -> tuple[Directory, ...]:
     found = {
         path: Directory(path=path, user=service.user, group=service.group, origin=service.at("volumes", position))
-        for service in spec.services.values()
+        for service in _all_keys(spec)
         if not service.dynamic_user
         for position, path in enumerate(service.volumes)
     }
     return tuple(found[path] for path in sorted(found))
 
 
+def _all_keys(spec: Spec) -> Iterator[Service]:
+    """Services, their processes and their tasks."""
+    for service in spec.services.values():
+        yield service
+        yield from (task.service for task in (*service.processes, *service.tasks) if task.service)
+
+
 def _users(spec: Spec) -> tuple[tuple[str, Mark], ...]:
     found: dict[str, Mark] = {}
-    for service in spec.services.values():
+    for service in _all_keys(spec):
         if not service.dynamic_user:
             found.setdefault(service.user, service.at("user"))
         for hooks in service.hooks.values():
@@ -165,7 +228,7 @@ def _users(spec: Spec) -> tuple[tuple[str, Mark], ...]:
 
 def _files(spec: Spec) -> tuple[tuple[str, Mark], ...]:
     found: dict[str, Mark] = {}
-    for service in spec.services.values():
+    for service in _all_keys(spec):
         for item in service.credentials:
             found.setdefault(item.file, service.at("credentials", item.name))
         for position, path in enumerate(service.environment_files):

@@ -8,21 +8,22 @@ from nanod.compile.part import ENV, App, as_user, beside, environment, identity,
 from nanod.units.unitset import Role
 
 if TYPE_CHECKING:
-    from nanod.spec.model import Service
+    from nanod.compile.members import Member
     from nanod.units.unitfile import UnitFile
 
 
-def failure_unit(app: App, service: Service) -> UnitFile | None:
+def failure_unit(app: App, member: Member) -> UnitFile | None:
     """Runs as the service's user; the program that starts it is root's, because it reads the journal for the last lines."""
+    service = member.service
     if service.on_failure is None:
         return None
     origin = service.on_failure.at()
-    main = app.names.service(service.name)
-    unit = app.builder(app.names.failure(service.name), Role.FAILURE, service)
-    beside(unit, app, f"What to do when {service.name} of {app.names.app} has given up", origin)
+    main = member.names.main
+    unit = app.builder(member.names.failure, Role.FAILURE, member)
+    beside(unit, app, f"What to do when {member.row} of {app.names.app} has given up", origin)
     unit.raw("Service", "Type", "oneshot", origin)
     identity(unit, app, service)
-    environment(unit, app, service)
+    environment(unit, app, member)
     words = [*as_user(app, service), ENV, "LIFECYCLE_PHASE=on_failure", f"NANOD_FAILED_UNIT={main}", *service.on_failure.argv]
     unit.exec("ExecStart", [lib("failure"), main, *words], origin, prefix="+")
     unit.raw("Service", "TimeoutStartSec", "6min", origin)

@@ -22,6 +22,7 @@ from nanod.values import TimeSpan, digest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from nanod.compile.members import Member
     from nanod.spec.model import Hook, Service
     from nanod.units.unitfile import UnitBuilder, UnitFile
 
@@ -30,10 +31,10 @@ def hooks_of(service: Service, phase: str, scope: Scope = Scope.START) -> tuple[
     return tuple(hook for hook in service.hooks.get(phase, ()) if hook.scope is scope)
 
 
-def hook_lines(unit: UnitBuilder, app: App, service: Service, phase: str) -> TimeSpan:
-    """Add the lines of a phase to the main unit; returns the longest time that one of them may take."""
+def hook_lines(unit: UnitBuilder, app: App, service: Service, phase: str, key: str = "") -> TimeSpan:
+    """Add the lines of a phase to a unit, as `key` (by default the phase's own); returns the longest time that one of them may take."""
     hooks, row = hooks_of(service, phase), phase_of(phase)
-    key = row.directive.removesuffix("=")
+    key = key or row.directive.removesuffix("=")
     if row.listing is Listing.ALL_REVERSED:
         hooks = hooks[::-1]
     until: tuple[str, ...] = ()
@@ -79,28 +80,29 @@ def hook_line(app: App, service: Service, hook: Hook, until: tuple[str, ...] = (
     return "!", [*as_user(app, service, hook.user), *run]
 
 
-def prestart_unit(app: App, service: Service, needs: Iterable[str], gates: Sequence[list[str]], main: UnitFile) -> UnitFile | None:
+def prestart_unit(app: App, member: Member, needs: Iterable[str], gates: Sequence[list[str]], main: UnitFile) -> UnitFile | None:
     """Deploy-scoped prestart hooks: a oneshot that a stamp keeps from running twice for the same content of the service.
 
     apply starts it alone, after the reload and before it touches the service: when a hook fails, the old processes still serve.
     """
+    service = member.whole
     hooks = hooks_of(service, "prestart", Scope.DEPLOY)
     if not hooks:
         return None
     origin = hooks[0].at()
-    unit = app.builder(app.names.prestart(service.name), Role.PRESTART, service)
+    unit = app.builder(member.names.prestart, Role.PRESTART, member)
     stamp = f"{ONCE}/{unit.name.removesuffix('.service')}-{digest(_content(main, hooks))[:16]}"
     beside(unit, app, f"Prestart hooks, once per content, of {service.name} of {app.names.app}", origin)
     if service.provisioning:
-        unit.words("Unit", "Requires", [app.names.provision(service.name)], origin)
-        unit.words("Unit", "After", [app.names.provision(service.name)], origin)
+        unit.words("Unit", "Requires", [member.names.provision], origin)
+        unit.words("Unit", "After", [member.names.provision], origin)
     for need in needs:
         unit.words("Unit", "Wants", [need], origin)
         unit.words("Unit", "After", [need], origin)
     unit.raw("Unit", "ConditionPathExists", f"!{stamp}", origin)
     unit.raw("Service", "Type", "oneshot", origin)
     identity(unit, app, service)
-    environment(unit, app, service)
+    environment(unit, app, member)
     credentials(unit, service)
     if any(hook.context is Context.SERVICE for hook in hooks):
         sandbox(unit, service)
@@ -121,19 +123,20 @@ def _content(main: UnitFile, hooks: Iterable[Hook]) -> str:
     return "\n".join([*lines, *(word for hook in hooks for word in hook.run.argv)])
 
 
-def ready_unit(app: App, service: Service) -> UnitFile | None:
+def ready_unit(app: App, member: Member) -> UnitFile | None:
     """Asynchronous hooks: bound to the service, begun after it is up, again after each start, and unable to harm it.
 
     Type=exec leaves no job behind while it runs; BindsTo= with After= is what runs it once per start and never when the gate failed (tried on
     252 and 257).
     """
+    service = member.service
     hooks = hooks_of(service, "ready")
     if not hooks:
         return None
     origin = hooks[0].at()
-    main = app.names.service(service.name)
-    unit = app.builder(app.names.ready(service.name), Role.READY, service)
-    beside(unit, app, f"Ready hooks of {service.name} of {app.names.app}", origin)
+    main = member.names.main
+    unit = app.builder(member.names.ready, Role.READY, member)
+    beside(unit, app, f"Ready hooks of {member.row} of {app.names.app}", origin)
     unit.words("Unit", "BindsTo", [main], origin)
     unit.words("Unit", "After", [main], origin)
     unit.raw("Service", "Type", "exec", origin)
@@ -141,7 +144,7 @@ def ready_unit(app: App, service: Service) -> UnitFile | None:
     unit.raw("Service", "RemainAfterExit", True, origin)
     unit.words("Service", "SuccessExitStatus", ["SIGTERM"], origin)
     identity(unit, app, service)
-    environment(unit, app, service)
+    environment(unit, app, member)
     credentials(unit, service)
     inside = any(hook.context is Context.SERVICE for hook in hooks)
     if inside and any(hook.context is Context.HOST for hook in hooks):
@@ -154,18 +157,21 @@ def ready_unit(app: App, service: Service) -> UnitFile | None:
     return unit.finish()
 
 
-def hook_names(app: App, service: Service) -> tuple[HookName, ...]:
-    """All hooks of a service, as status and history name them, in the order of the lifecycle."""
-    names = app.names
-    found = [HookName(phase="install", name="install", unit=names.provision(service.name), on_failure="fail")] if service.provisioning else []
+def hook_names(member: Member) -> tuple[HookName, ...]:
+    """All hooks of a member, as status and history name them, in the order of the lifecycle. What runs once for all instances is the first one's."""
+    names, service = member.names, member.service
+    found = []
+    if member.is_first and member.is_main and member.whole.provisioning:
+        found.append(HookName(phase="install", name="install", unit=names.provision, on_failure="fail"))
     for phase in HOOK_PHASES:
         for hook in service.hooks.get(phase, ()):
-            unit = names.service(service.name)
+            unit = names.main
             if phase == "ready":
-                unit = names.ready(service.name)
+                unit = names.ready
             elif hook.scope is Scope.DEPLOY:
-                unit = names.prestart(service.name)
-            found.append(HookName(phase=phase, name=hook.name, unit=unit, on_failure=hook.on_failure.value))
+                unit = names.prestart
+            if hook.scope is not Scope.DEPLOY or member.is_first:
+                found.append(HookName(phase=phase, name=hook.name, unit=unit, on_failure=hook.on_failure.value))
     return tuple(found)
 
 

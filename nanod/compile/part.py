@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from nanod.units.names import LIB, AppNames
 from nanod.units.unitfile import UnitBuilder
+from nanod.units.unitset import Role
 from nanod.values import TimeSpan, digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from nanod.compile.members import Member
     from nanod.compile.target import Target
     from nanod.diagnostics import Mark, Report
     from nanod.spec.model import Credential, Service, Spec
-    from nanod.units.unitset import Role
 
 ENV = "/usr/bin/env"
 SLACK = TimeSpan.parse("10s")
@@ -32,18 +33,18 @@ class App:
     names: AppNames
     report: Report
 
-    def builder(self, name: str, role: Role, service: Service | None = None) -> UnitBuilder:
+    def builder(self, name: str, role: Role, member: Member | None = None) -> UnitBuilder:
         """A unit of this app with its stamps."""
-        origin = service.at() if service else self.spec.at()
+        origin = member.at if member else self.spec.at()
         unit = UnitBuilder(
             name=name,
-            service=service.name if service else "",
+            service=member.row if member else "",
             head=f"Made by nanod from {printable(self.spec.file)}; change that and run `nanod apply`, or add a drop-in here.",
             report=self.report,
         )
         unit.raw("X-Nanod", "App", self.names.app, origin)
-        if service:
-            unit.raw("X-Nanod", "Service", service.name, origin)
+        if member:
+            unit.raw("X-Nanod", "Service", member.row, origin)
         unit.raw("X-Nanod", "Role", role.value, origin)
         return unit
 
@@ -94,9 +95,9 @@ def identity(unit: UnitBuilder, app: App, service: Service) -> None:
     unit.raw("Service", "WorkingDirectory", service.working_dir, at("working_dir"))
 
 
-def environment(unit: UnitBuilder, app: App, service: Service) -> None:
+def environment(unit: UnitBuilder, app: App, member: Member) -> None:
     """What every hook sees, with the words that scripts written for Nanokit and Upsun know; then the service's own, which wins."""
-    spec, origin = app.spec, service.at()
+    spec, service, origin = app.spec, member.service, member.at
     env = spec.env or "default"
     cache = f"/var/cache/nanod/{app.names.app}/{service.name}"
     given = {
@@ -105,16 +106,18 @@ def environment(unit: UnitBuilder, app: App, service: Service) -> None:
         "NANOD_ENV": env,
         "NANOD_SERVICE": service.name,
         "NANOD_UNIT": unit.name,
-        "NANOD_REPLICA": "1",
+        "NANOD_REPLICA": str(max(1, member.replica)),
         "NANOD_APP_DIR": service.working_dir,
         "NANOD_CACHE_DIR": cache,
-        "NANOD_RUN_DIR": f"/run/{app.names.app}/{service.name}" if service.runtime_dir else "",
+        "NANOD_RUN_DIR": f"/run/{member.run_dir(app.names.app)}" if service.runtime_dir else "",
         "NANOKIT_PROJECT": spec.project,
         "NANOKIT_ENV": env,
         "NANOKIT_SERVICE": service.name,
         "PLATFORM_APP_DIR": service.working_dir,
         "PLATFORM_CACHE_DIR": cache,
     }
+    if member.task:
+        given["NANOD_TASK"] = member.task.name
     unit.words("Service", "Environment", [f"{name}={value}" for name, value in given.items() if name not in service.environment], origin)
     if service.ports and "PORT" not in service.environment:
         unit.words("Service", "Environment", [f"PORT={service.ports[0]}"], service.at("ports", 0))
@@ -122,6 +125,20 @@ def environment(unit: UnitBuilder, app: App, service: Service) -> None:
         unit.words("Service", "Environment", [f"{name}={value}"], service.at("environment", name))
     for position, path in enumerate(service.environment_files):
         unit.raw("Service", "EnvironmentFile", path, service.at("environment_files", position))
+
+
+def run_directory(unit: UnitBuilder, app: App, member: Member) -> None:
+    """The one directory of a group. Every member that has the same user may be the first to need it; it goes with the companion."""
+    service, path, origin = member.service, member.run_dir(app.names.app), member.whole.at("runtime_dir")
+    if not service.runtime_dir and not (member.role is Role.GROUP and member.whole.runtime_dir):
+        return
+    if user_name(app, service) != user_name(app, member.whole):
+        # systemd would give the directory, with all that is in it, to the user of whoever starts last (systemd.exec(5), RuntimeDirectory=).
+        unit.words("Service", "ReadWritePaths", [f"-/run/{path}"], origin)
+        return
+    unit.words("Service", "RuntimeDirectory", [path], origin)
+    if not member.owns_run_dir:
+        unit.raw("Service", "RuntimeDirectoryPreserve", True, origin)
 
 
 def credentials(unit: UnitBuilder, service: Service) -> None:

@@ -15,6 +15,7 @@ from nanod.units.unitset import Role
 from nanod.values import TimeSpan, digest
 
 if TYPE_CHECKING:
+    from nanod.compile.members import Member
     from nanod.spec.model import Provisioning, Service
     from nanod.units.unitfile import UnitBuilder, UnitFile
 
@@ -25,12 +26,12 @@ _PAUSE = TimeSpan.parse("6s")
 """What follows a try that was cut: five seconds from TERM to KILL, and one until the next."""
 
 
-def provision_unit(app: App, service: Service) -> UnitFile | None:
-    step = service.provisioning
+def provision_unit(app: App, member: Member) -> UnitFile | None:
+    service, step = member.whole, member.whole.provisioning
     if step is None:
         return None
     origin = step.at()
-    unit = app.builder(app.names.provision(service.name), Role.PROVISION, service)
+    unit = app.builder(member.names.provision, Role.PROVISION, member)
     beside(unit, app, f"Provisioning of {service.name} of {app.names.app}", origin)
     sentinel = sentinel_path(app, service, step)
     if service.volumes:
@@ -41,7 +42,7 @@ def provision_unit(app: App, service: Service) -> UnitFile | None:
         unit.raw("Unit", "ConditionPathExists", f"|!{path}", step.at("creates", position))
     unit.raw("Service", "Type", "oneshot", origin)
     identity(unit, app, service)
-    environment(unit, app, service)
+    environment(unit, app, member)
     credentials(unit, service)
     if step.sandboxed:
         confine(unit, service, _SANDBOX, step.at("context"))

@@ -1,4 +1,4 @@
-"""The main unit of a service: what runs, what it waits for, and when it counts as up."""
+"""What runs: the main unit of a service or a sidecar, what it waits for, and when it counts as up."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from nanod.compile.health import gate_line
 from nanod.compile.hooks import hook_lines, hooks_of
-from nanod.compile.part import ENV, SLACK, App, by_name, command, credentials, environment, identity, lib
+from nanod.compile.members import has_all, members
+from nanod.compile.part import ENV, SLACK, App, by_name, command, credentials, environment, identity, lib, run_directory
 from nanod.compile.sandbox import sandbox
 from nanod.phases import Scope
 from nanod.spec.model import Condition, Kind, ProbeKind, RestartPolicy
@@ -15,6 +16,7 @@ from nanod.units.unitset import Role
 from nanod.values import TimeSpan
 
 if TYPE_CHECKING:
+    from nanod.compile.members import Member
     from nanod.spec.model import Requirement, Service
     from nanod.units.unitfile import UnitBuilder, UnitFile
 
@@ -23,31 +25,34 @@ _START_TIMEOUT = TimeSpan.parse("90s")
 _RESTART = {RestartPolicy.NO: "no", RestartPolicy.ON_FAILURE: "on-failure", RestartPolicy.ALWAYS: "always"}
 
 
-def main_unit(app: App, service: Service, *, stays: bool) -> UnitFile:
-    """`stays`: the service is a script that somebody's `completed` waits for, and remains active after it ended."""
-    at = service.at
-    unit = app.builder(app.names.service(service.name), Role.MAIN, service)
-    unit.raw("Unit", "Description", service.description or f"{service.name} of {app.names.app}", at("description"))
-    _relations(unit, app, service)
-    unit.raw("Unit", "StartLimitIntervalSec", service.restart.window, at("restart", "window"))
-    unit.raw("Unit", "StartLimitBurst", service.restart.limit, at("restart", "limit"))
+def main_unit(app: App, member: Member, *, stays: bool) -> UnitFile:
+    """What runs: the main of a service, one of several, or a sidecar.
+
+    `stays`: the service is a script that somebody's `completed` waits for, and remains active after it ended.
+    """
+    service, at = member.service, member.service.at
+    unit = app.builder(member.names.main, member.role, member)
+    unit.raw("Unit", "Description", service.description or f"{member.row} of {app.names.app}", at("description"))
+    relations(unit, app, member)
+    if member.is_main:
+        unit.raw("Unit", "StartLimitIntervalSec", service.restart.window, at("restart", "window"))
+        unit.raw("Unit", "StartLimitBurst", service.restart.limit, at("restart", "limit"))
     _type(unit, service, stays=stays)
     unit.raw("Service", "Slice", app.names.slice, at())
-    unit.raw("Service", "SyslogIdentifier", f"{app.names.app}-{service.name}", at())
+    unit.raw("Service", "SyslogIdentifier", member.names.main.removesuffix(".service"), at())
     identity(unit, app, service)
-    if service.runtime_dir:
-        unit.words("Service", "RuntimeDirectory", [f"{app.names.app}/{service.name}"], at("runtime_dir"))
-    environment(unit, app, service)
+    run_directory(unit, app, member)
+    environment(unit, app, member)
     credentials(unit, service)
     sandbox(unit, service)
-    _lines(unit, app, service, stays=stays)
-    _restart_and_stop(unit, service)
-    _resources(unit, service)
-    _raw(unit, app, service)
+    _lines(unit, app, member, stays=stays)
+    _restart_and_stop(unit, member)
+    resources(unit, service)
+    own_lines(unit, app, service)
     return unit.finish()
 
 
-def _raw(unit: UnitBuilder, app: App, service: Service) -> None:
+def own_lines(unit: UnitBuilder, app: App, service: Service) -> None:
     """The spec's own `systemd:` block, last: text in place of nanod's lines, a list after them. What the target's systemd would drop is refused."""
     for section, keys in service.systemd.items():
         for key, values in keys.items():
@@ -60,35 +65,68 @@ def _raw(unit: UnitBuilder, app: App, service: Service) -> None:
                 unit.live(section, key, value, service.at("systemd", section, key, position))
 
 
-def _relations(unit: UnitBuilder, app: App, service: Service) -> None:
-    at, names = service.at, app.names
-    unit.words("Unit", "PartOf", [names.target], at())
-    if service.provisioning:
-        unit.words("Unit", "Requires", [names.provision(service.name)], service.provisioning.at())
-        unit.words("Unit", "After", [names.provision(service.name)], service.provisioning.at())
-    if deploy := hooks_of(service, "prestart", Scope.DEPLOY):
-        unit.words("Unit", "Requires", [names.prestart(service.name)], deploy[0].at())
-        unit.words("Unit", "After", [names.prestart(service.name)], deploy[0].at())
-    for need in service.requires:
+def relations(unit: UnitBuilder, app: App, member: Member) -> None:
+    """What a unit of a service stands to: the app's target, what is done before it, the others of its group, what the service requires."""
+    service, whole, at, names = member.service, member.whole, member.at, member.names
+    if member.role in _PARTS:
+        unit.words("Unit", "PartOf", [app.names.target, *member.part_of], at)
+    if member.role in (Role.MAIN, Role.GROUP):
+        if whole.provisioning:
+            unit.words("Unit", "Requires", [names.provision], whole.provisioning.at())
+            unit.words("Unit", "After", [names.provision], whole.provisioning.at())
+        if deploy := hooks_of(whole, "prestart", Scope.DEPLOY):
+            unit.words("Unit", "Requires", [names.prestart], deploy[0].at())
+            unit.words("Unit", "After", [names.prestart], deploy[0].at())
+    _among(unit, member)
+    if member.role in _AWAITING:
+        _dependencies(unit, app, member)
+    if ready := hooks_of(service, "ready"):
+        unit.words("Unit", "Wants", [names.ready], ready[0].at())
+    if service.on_failure and member.is_main:
+        unit.words("Unit", "OnFailure", [names.failure], service.at("on_failure"))
+
+
+_PARTS = (Role.MAIN, Role.ALL, Role.GROUP)
+_AWAITING = (Role.MAIN, Role.PRESTART_TASK, Role.PRESTART_SIDECAR)
+"""What starts only when the service's own requirements are up."""
+
+
+def _among(unit: UnitBuilder, member: Member) -> None:
+    at = member.at
+    for key, units in (
+        ("Requires", member.requires),
+        ("Wants", (*member.wants, *member.pulls)),
+        ("After", (*member.requires, *member.wants, *member.after)),
+    ):
+        if units:
+            unit.words("Unit", key, units, at)
+    if member.condition:
+        unit.raw("Unit", "ConditionPathExists", member.condition, at)
+    if member.role is not Role.MAIN:
+        unit.raw("Unit", "StartLimitIntervalSec", 0, at)
+    if member.role.is_pulled:
+        unit.raw("Unit", "StopWhenUnneeded", True, at)
+
+
+def _dependencies(unit: UnitBuilder, app: App, member: Member) -> None:
+    whole, at = member.whole, member.whole.at
+    for need in whole.requires:
         other = dependency(app, need)
-        if not need.is_unit and app.spec.services[need.target].kind is Kind.SCRIPT and need.condition is not Condition.COMPLETED:
+        if not need.is_unit and app.spec.services[need.target].kind is Kind.SCRIPT and need.condition is not Condition.COMPLETED and member.is_first:
             # Its gate would find the script ended, and each try of the service would run it again (tried).
             app.report.error(need.at(), f"'{need.target}' is a script, which ends: say condition: completed", at.path)
         unit.words("Unit", "Wants", [other], need.at())
         if ordered(app, need):
             unit.words("Unit", "After", [other], need.at())
-        if need.restart:
+        if need.restart and member.is_main:
             unit.words("Unit", "PartOf", [other], need.at("restart"))
-    for position, other in sorted(enumerate(service.after), key=lambda item: item[1]):
-        name = names.service(other) if other in app.spec.services else other
+    for position, other in sorted(enumerate(whole.after), key=lambda item: item[1]):
+        name = app.names.service(other) if other in app.spec.services else other
         unit.words("Unit", "After", [name], at("after", position))
-    if ready := hooks_of(service, "ready"):
-        unit.words("Unit", "Wants", [names.ready(service.name)], ready[0].at())
-    if service.on_failure:
-        unit.words("Unit", "OnFailure", [names.failure(service.name)], at("on_failure"))
 
 
 def dependency(app: App, need: Requirement) -> str:
+    """The one unit that brings it up: the main of a service, or what stands for all of its mains."""
     return need.target if need.is_unit else app.names.service(need.target)
 
 
@@ -97,22 +135,32 @@ def ordered(app: App, need: Requirement) -> bool:
     if need.is_unit or need.condition is not Condition.STARTED:
         return True
     other = app.spec.services[need.target]
-    return other.health is None
+    return other.health is None and not has_all(other)
 
 
-def dependency_gates(app: App, service: Service) -> list[tuple[Requirement, list[str]]]:
+def dependency_gates(app: App, service: Service, seconds: int | None = None) -> list[tuple[Requirement, list[str]]]:
     """One line per dependency, run by root outside the sandbox. It neither passes on a crash of the dependency nor hides the cause.
 
-    It waits longer than window / limit, so that a dependency that is away never uses up the service's own start limit.
+    It waits longer than window / limit, so that a dependency that is away never uses up the service's own start limit. A dependency that has
+    several mains is up when all of these are.
     """
-    restart = service.restart
-    seconds = (restart.window.usec // max(1, restart.limit)) // 1_000_000 + 1 if not restart.window.is_forever else 60
+    seconds = gate_seconds(service) if seconds is None else seconds
     found = []
     for need in service.requires:
         if need.required:
             condition = "started" if need.condition is Condition.STARTED and not ordered(app, need) else "active"
-            found.append((need, [lib("await"), str(seconds), condition, dependency(app, need)]))
+            units = [need.target] if need.is_unit else mains_of(app, app.spec.services[need.target])
+            found.append((need, [lib("await"), str(seconds), condition, *units]))
     return found
+
+
+def gate_seconds(service: Service) -> int:
+    restart = service.restart
+    return (restart.window.usec // max(1, restart.limit)) // 1_000_000 + 1 if not restart.window.is_forever else 60
+
+
+def mains_of(app: App, service: Service) -> list[str]:
+    return [member.names.main for member in members(app, service) if member.is_main]
 
 
 def _type(unit: UnitBuilder, service: Service, *, stays: bool) -> None:
@@ -129,13 +177,21 @@ def _type(unit: UnitBuilder, service: Service, *, stays: bool) -> None:
         unit.raw("Service", "Type", "exec", service.at("kind"))
 
 
-def _lines(unit: UnitBuilder, app: App, service: Service, *, stays: bool) -> None:
-    gates, health = dependency_gates(app, service), service.health
+def _lines(unit: UnitBuilder, app: App, member: Member, *, stays: bool) -> None:
+    service = member.service
+    gates = dependency_gates(app, member.whole) if member.role in _AWAITING else []
+    health = service.health
     notifies = health is not None and health.kind is ProbeKind.NOTIFY
     longest = TimeSpan(0) if notifies else _START_TIMEOUT
+    if member.role is Role.POSTSTART_SIDECAR:
+        unit.exec("ExecCondition", [lib("mains"), member.companion, *member.mains], member.at, prefix="+")
     for need, argv in gates:
         unit.exec("ExecStartPre", argv, need.at(), prefix="+")
         longest = max(longest, TimeSpan.seconds(int(argv[1])) + SLACK)
+    if member.awaits:
+        seconds = gate_seconds(service)
+        unit.exec("ExecStartPre", [lib("await"), str(seconds), "active", *member.awaits], member.at, prefix="+")
+        longest = max(longest, TimeSpan.seconds(seconds) + SLACK)
     longest = max(longest, hook_lines(unit, app, service, "prestart"))
     unit.exec("ExecStart", _main_line(service), service.at("command"))
     longest = max(longest, gate_line(unit, service), hook_lines(unit, app, service, "poststart"))
@@ -168,9 +224,13 @@ def _main_line(service: Service) -> list[str]:
     return argv
 
 
-def _restart_and_stop(unit: UnitBuilder, service: Service) -> None:
+def _restart_and_stop(unit: UnitBuilder, member: Member) -> None:
+    service = member.service
     restart, stop, at = service.restart, service.stop, service.at
     policy = RestartPolicy.NO if service.kind is Kind.SCRIPT else restart.policy
+    if not member.is_main and not at.written("restart", "policy"):
+        # A sidecar is there as long as its group is, however it ends.
+        policy = RestartPolicy.ALWAYS
     unit.raw("Service", "Restart", _RESTART[policy], at("restart", "policy"))
     if policy is not RestartPolicy.NO:
         unit.raw("Service", "RestartSec", restart.delay, at("restart", "delay"))
@@ -194,8 +254,7 @@ def _stop_lines(unit: UnitBuilder, app: App, service: Service) -> None:
         )
 
 
-def _resources(unit: UnitBuilder, service: Service) -> None:
-    resources = service.resources
+def resources(unit: UnitBuilder, service: Service) -> None:
     for key, name in (
         ("MemoryMax", "memory_max"),
         ("MemoryHigh", "memory_high"),
@@ -204,6 +263,6 @@ def _resources(unit: UnitBuilder, service: Service) -> None:
         ("IOWeight", "io_weight"),
         ("TasksMax", "tasks_max"),
     ):
-        value = getattr(resources, name)
+        value = getattr(service.resources, name)
         if value is not None:
             unit.raw("Service", key, value, service.at("resources", name))

@@ -109,6 +109,12 @@ def _about(value: object) -> ServiceRecord:
         reload_on=_names(record["reload_on"]),
         restart_on=_names(record["restart_on"]),
         can_reload=_flag(record["can_reload"]),
+        group=_text(record["group"]),
+        companion=_text(record["companion"]),
+        is_shared=_flag(record["is_shared"]),
+        roles=_texts(record["roles"]),
+        max_parallel=_number(record["max_parallel"]),
+        min_healthy_usec=_number(record["min_healthy_usec"]),
     )
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from nanod.spec.model import Health, Service
     from nanod.spec.tree import Findings
 
-KEYS: Final = ("processes", "tasks", "replicas", "rolling", "sockets", "schedule", "source", "build", "settings", "features")
+KEYS: Final = ("sockets", "schedule", "source", "build", "settings", "features")
 HOOKS: Final = ("build", "deploy", "post_deploy")
 KINDS: Final = (Kind.HTTP, Kind.GRPC)
 

@@ -106,6 +106,7 @@ _SERVICE: dict[str, Row] = {
     # Looked at for each notification, as the timeouts, Restart= and Kill… are when their moment comes.
     "NotifyAccess": Row(_VALUE, _LATER),
     # The way up is part of what runs: a new gate, migration or registration is asked for now, not at the next crash.
+    "ExecCondition": Row(Emitter.EXEC, _LATER),
     "ExecStartPre": Row(Emitter.EXEC, _RESTART),
     "ExecStart": Row(Emitter.EXEC, _RESTART),
     "ExecStartPost": Row(Emitter.EXEC, _RESTART),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 LIB = "/var/lib/nanod/lib/1"
 """Where the programs that units run are kept. The number is the contract between units and programs: a new one leaves running units with the old."""
@@ -43,7 +43,69 @@ RESERVED_PREFIXES = frozenset({"nanod", "systemd"})
 """Units named nanod-… and systemd-… are not for apps: `nanod-recover.service`, `systemd-journald.service`."""
 RESERVED_DIRECTORIES = frozenset({"credentials", "lock", "log", "udev"})
 """Directories of others below /run, where an app has one of its name."""
+GROUP = "group"
+"""The part of a name that the companion of a group has: `shop-web-group.service`."""
+RESERVED_PARTS = frozenset({"provision", "prestart", "ready", "failure", "alive", "settings", "blue", "green", GROUP})
+"""What a task or process cannot be called: units beside the service's main one have these names."""
 _NAME_LIMIT = 255
+
+
+@dataclass(frozen=True, slots=True)
+class MemberNames:
+    """Unit names of one member of a service: `stem` is `shop-web`, or `shop-web-api` for a process or task; `suffix` is `@2` for the second instance.
+
+    What is done once for all instances (provisioning, deploy-scoped hooks) has the name of the service alone, `whole`.
+    """
+
+    stem: str
+    whole: str
+    suffix: str = ""
+
+    @property
+    def main(self) -> str:
+        return f"{self.stem}{self.suffix}.service"
+
+    @property
+    def provision(self) -> str:
+        return f"{self.whole}-provision.service"
+
+    @property
+    def prestart(self) -> str:
+        return f"{self.whole}-prestart.service"
+
+    @property
+    def ready(self) -> str:
+        return f"{self.stem}-ready{self.suffix}.service"
+
+    @property
+    def failure(self) -> str:
+        return f"{self.stem}-failure{self.suffix}.service"
+
+    @property
+    def timer(self) -> str:
+        return f"{self.stem}{self.suffix}.timer"
+
+    @property
+    def alive(self) -> str:
+        """The liveness probe."""
+        return f"{self.stem}-alive{self.suffix}.service"
+
+    @property
+    def alive_timer(self) -> str:
+        return f"{self.stem}-alive{self.suffix}.timer"
+
+    @property
+    def settings(self) -> str:
+        """The file that `settings` are rendered to; systemd reads no unit of this suffix."""
+        return f"{self.whole}.settings.json"
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every name that a member may take, now or with another key."""
+        return (
+            *(self.main, self.provision, self.prestart, self.ready, self.failure, self.timer, self.alive, self.alive_timer),
+            f"{self.stem}-{GROUP}{self.suffix}.service",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,34 +126,42 @@ class AppNames:
     def service(self, service: str) -> str:
         return f"{self.app}-{service}.service"
 
-    def provision(self, service: str) -> str:
-        return f"{self.app}-{service}-provision.service"
+    def member(self, service: str, part: str = "", suffix: str = "") -> MemberNames:
+        """`part`: a task, a process or GROUP; `suffix`: `@2` for the second instance."""
+        whole = f"{self.app}-{service}"
+        return MemberNames(stem=f"{whole}-{part}" if part else whole, whole=whole, suffix=suffix)
 
-    def prestart(self, service: str) -> str:
-        return f"{self.app}-{service}-prestart.service"
+    def row(self, row: str) -> MemberNames:
+        """Of a member by its name in status and history: `web`, `web@2`, `web/api`, `web@2/api`."""
+        instance, _, part = row.partition("/")
+        service, at, number = instance.partition("@")
+        return self.member(service, part, at + number)
 
-    def ready(self, service: str) -> str:
-        return f"{self.app}-{service}-ready.service"
-
-    def failure(self, service: str) -> str:
-        return f"{self.app}-{service}-failure.service"
-
-    def of(self, service: str) -> tuple[str, ...]:
-        """All names that a service may take, now or with another key, for the collision check."""
-        return (self.service(service), self.provision(service), self.prestart(service), self.ready(service), self.failure(service))
+    def of(self, service: str, parts: Iterable[str] = ()) -> tuple[str, ...]:
+        """All names that a service with these tasks and processes may take, now or with another key, for the collision check."""
+        found = {name: None for part in ("", *parts) for name in self.member(service, part).all}
+        return tuple(found)
 
 
-def collisions(names: AppNames, services: Iterable[str]) -> list[tuple[str, str, str]]:
-    """(unit, service, other service) for each unit that two services claim.
+def collisions(names: AppNames, services: Mapping[str, Iterable[str]]) -> list[tuple[str, str, str]]:
+    """(unit, service, other service) for each unit that two services claim; `services`: each with its tasks and processes.
 
     A service claims every name that it may ever take, so that adding a hook never renames or shadows anything.
     """
     owners: dict[str, str] = {}
-    return [(unit, owner, service) for service in services for unit in names.of(service) if (owner := owners.setdefault(unit, service)) != service]
+    return [
+        (unit, owner, service)
+        for service, parts in services.items()
+        for unit in names.of(service, parts)
+        if (owner := owners.setdefault(unit, service)) != service
+    ]
 
 
-def check_names(names: AppNames, services: tuple[str, ...]) -> list[tuple[str, str]]:
-    """(service or "", what is wrong) for names that one host cannot have at once: two services claiming one unit, or systemd's own."""
+def check_names(names: AppNames, services: Mapping[str, tuple[str, ...]]) -> list[tuple[str, str]]:
+    """(service or "", what is wrong) for names that one host cannot have at once: two services claiming one unit, or systemd's own.
+
+    `services`: each with its tasks and processes.
+    """
     app = names.app
     wrong = []
     if app in SPECIAL_STEMS:
@@ -102,8 +172,11 @@ def check_names(names: AppNames, services: tuple[str, ...]) -> list[tuple[str, s
         wrong.append(("", f"'{app}' cannot be the name of an app: /run/{app} is not its own"))
     for unit, owner, service in collisions(names, services):
         wrong.append((service, f"'{owner}' and '{service}' would both own {unit}; rename one of them"))
-    for service in services:
-        for unit in names.of(service):
+    for service, parts in services.items():
+        wrong += [
+            (service, f"'{part}' cannot be the name of a task or process: nanod has a unit of that name") for part in parts if part in RESERVED_PARTS
+        ]
+        for unit in names.of(service, parts):
             if unit.rpartition(".")[0] in SPECIAL_STEMS:
                 wrong.append((service, f"{unit} is one of systemd's own units; rename the service or the project"))
             elif len(unit) > _NAME_LIMIT:

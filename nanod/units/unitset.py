@@ -24,6 +24,38 @@ class Role(StrEnum):
     """Deploy-scoped prestart hooks: started alone after the daemon-reload, before the main is touched."""
     READY = "ready"
     FAILURE = "failure"
+    TIMER = "timer"
+    ALIVE = "alive"
+    """The liveness probe of a service, and what starts it."""
+    ALIVE_TIMER = "alive-timer"
+    SETTINGS = "settings"
+    """No unit: the file that a service's settings are rendered to."""
+    ALL = "all"
+    """Stands for all mains of a service that has several: `systemctl restart shop-web` restarts them."""
+    GROUP = "group"
+    """The companion: up as long as a main of the group, before all others and after them."""
+    PRESTART_TASK = "prestart-task"
+    PRESTART_SIDECAR = "prestart-sidecar"
+    POSTSTART_TASK = "poststart-task"
+    POSTSTART_SIDECAR = "poststart-sidecar"
+    POSTSTOP_TASK = "poststop-task"
+    """Active while the group is up; its stop is what runs the task."""
+
+    @property
+    def is_pulled(self) -> bool:
+        """Of a member that the mains of its group bring up with them, and that goes when the last of these has gone (StopWhenUnneeded=)."""
+        return self in _PULLED
+
+
+_PULLED = frozenset({Role.GROUP, Role.PRESTART_TASK, Role.PRESTART_SIDECAR, Role.POSTSTART_TASK, Role.POSTSTART_SIDECAR, Role.POSTSTOP_TASK})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rolling:
+    """How a change reaches the instances of a service: so many at once, the next when these have been healthy for so long."""
+
+    max_parallel: int
+    min_healthy_usec: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,14 +70,30 @@ class Directory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceUnits:
-    """One service of the app: its units by role, and what plan, verdict and status ask about it."""
+    """One service of the app, or one member of a service that has several: its units by role, and what plan, verdict and status ask about it.
+
+    Names: `web`; its second instance `web@2`; a process or task of it `web/api`, of an instance `web@2/api`; its companion `web/group`.
+    """
 
     name: str
+    group: str = ""
+    """The service of the spec that it belongs to; "" for one that is a service by itself."""
+    role: Role = Role.MAIN
+    """What its own unit, `main`, is."""
+    companion: str = ""
+    """Unit of the companion in whose scope it is, or that it is."""
+    is_shared: bool = False
+    """A prestart task that all instances wait for and none goes down with."""
     main: str
     provision: str | None = None
     prestart: str | None = None
     ready: str | None = None
     failure: str | None = None
+    timer: str | None = None
+    """Runs a scheduled script; the script's own unit is never started by apply."""
+    alive: str | None = None
+    alive_timer: str | None = None
+    settings: str | None = None
     requires: tuple[str, ...] = ()
     """Services of this app, and host units, that it waits for at start and does not start without."""
     restarts_with: tuple[str, ...] = ()
@@ -63,7 +111,24 @@ class ServiceUnits:
     restart_on: tuple[str, ...] = ()
     can_reload: bool = False
     hooks: tuple[HookName, ...] = ()
+    rolling: Rolling | None = None
+    """Of an instance: how a restart of it and its siblings is spread."""
     origin: Mark
+
+    @property
+    def service(self) -> str:
+        """The service of the spec that it is, or belongs to."""
+        return self.group or self.name
+
+    @property
+    def units(self) -> dict[str, Role]:
+        """Every unit of it, the main one first."""
+        named = (
+            *((self.main, self.role), (self.provision, Role.PROVISION), (self.prestart, Role.PRESTART), (self.ready, Role.READY)),
+            *((self.failure, Role.FAILURE), (self.timer, Role.TIMER), (self.alive, Role.ALIVE), (self.alive_timer, Role.ALIVE_TIMER)),
+            (self.settings, Role.SETTINGS),
+        )
+        return {unit: role for unit, role in named if unit}
 
     @property
     def record(self) -> ServiceRecord:
@@ -79,6 +144,12 @@ class ServiceUnits:
             reload_on=self.reload_on,
             restart_on=self.restart_on,
             can_reload=self.can_reload,
+            group=self.group,
+            companion=self.companion,
+            is_shared=self.is_shared,
+            roles={unit: role.value for unit, role in self.units.items()},
+            max_parallel=self.rolling.max_parallel if self.rolling else 0,
+            min_healthy_usec=self.rolling.min_healthy_usec if self.rolling else 0,
         )
 
 

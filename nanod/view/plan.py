@@ -18,6 +18,7 @@ from nanod.steps import (
     Reload,
     RemoveUnit,
     Restart,
+    Roll,
     RunPrestart,
     Start,
     Stop,
@@ -46,6 +47,7 @@ _WORDS: dict[type[object], str] = {
     Stop: "stop",
     Reload: "reload",
     Restart: "restart",
+    Roll: "roll",
     Start: "start",
     Forget: "forget",
     Decide: "decide",
@@ -80,6 +82,7 @@ def summary(plan: Plan) -> str:
         (Stop, "stop", "stops"),
         (Reload, "reload", "reloads"),
         (Restart, "restart", "restarts"),
+        (Roll, "rolling restart", "rolling restarts"),
         (Start, "start", "starts"),
     )
     found = [f"{counts[kind]} {one if counts[kind] == 1 else many}" for kind, one, many in words if counts[kind]]

@@ -1,0 +1,141 @@
+"""The units of a group beside its mains: the companion, tasks that end, and what stands for several mains. They have no process that stays.
+
+All are oneshots that remain active, so that what ran once for the group does not run again with each crash or restart of a main.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nanod.compile.hooks import hook_lines
+from nanod.compile.members import GROUPS, has_all
+from nanod.compile.part import ENV, SLACK, App, credentials, environment, identity, lib, run_directory
+from nanod.compile.sandbox import sandbox
+from nanod.compile.service import dependency_gates, gate_seconds, own_lines, relations, resources
+from nanod.phases import OnFailure
+from nanod.spec.model import RestartPolicy
+from nanod.units.unitset import Role
+from nanod.values import TimeSpan
+
+if TYPE_CHECKING:
+    from nanod.compile.members import Member
+    from nanod.units.unitfile import UnitBuilder, UnitFile
+
+ENDED = "/run/nanod/ended"
+"""How a group ended, for its poststop tasks."""
+_TRUE = "/usr/bin/true"
+_LIMIT = TimeSpan.parse("1h")
+_WAIT_LIMIT = TimeSpan.parse("1min")
+_REQUIREMENTS_SECONDS = 3600
+"""How long a prestart task waits for what its service requires. When it gives up the group has failed, and nothing tries again."""
+_ALL_SECONDS = 60
+"""How often what stands for all mains says which of them is not up."""
+
+
+def companion_unit(app: App, member: Member) -> UnitFile:
+    """Up first and down last. With several mains, the service's own prestart and poststop hooks are here, once around all of them."""
+    unit = _begun(app, member, f"Companion of {member.row.rpartition('/')[0]} of {app.names.app}")
+    if not member.service.runtime_dir:
+        unit.words("Service", "RuntimeDirectory", [_flag(member)], member.at)
+    else:
+        unit.words("Service", "RuntimeDirectory", [member.run_dir(app.names.app), _flag(member)], member.whole.at("runtime_dir"))
+    longest = TimeSpan(0)
+    if member.whole.processes:
+        longest = hook_lines(unit, app, member.service, "prestart")
+    unit.exec("ExecStart", [_TRUE], member.at)
+    if member.restarts:
+        # On a restart of the group alone: at its start they are not up yet, and nothing happens.
+        unit.exec("ExecStart", ["/usr/bin/systemctl", "--no-block", "try-restart", *member.restarts], member.at, prefix="-+")
+    unit.raw("Service", "TimeoutStartSec", max(longest, _WAIT_LIMIT), member.at)
+    if member.whole.processes:
+        longest = hook_lines(unit, app, member.service, "poststop")
+        unit.raw("Service", "TimeoutStopSec", max(longest, member.service.stop.timeout), member.at)
+    return unit.finish()
+
+
+def all_unit(app: App, member: Member) -> UnitFile:
+    """What stands for several mains: active when all are up, and its restart is theirs. The poststart and prestop hooks of the service are here."""
+    unit = _begun(app, member, member.service.description or f"{member.row} of {app.names.app}")
+    unit.exec("ExecStartPre", [lib("await"), str(_ALL_SECONDS), "active", *member.mains], member.at, prefix="+")
+    unit.exec("ExecStart", [_TRUE], member.at)
+    longest, stopping = TimeSpan.seconds(_ALL_SECONDS) + SLACK, TimeSpan(0)
+    if member.whole.processes:
+        sandbox(unit, member.service)
+        longest = max(longest, hook_lines(unit, app, member.service, "poststart"), hook_lines(unit, app, member.service, "reload"))
+        stopping = hook_lines(unit, app, member.service, "prestop")
+    unit.raw("Service", "TimeoutStartSec", longest, member.at)
+    unit.raw("Service", "TimeoutStopSec", max(stopping, member.service.stop.timeout), member.at)
+    unit.raw("Service", "Restart", "on-failure", member.at)
+    unit.raw("Service", "RestartSec", member.service.restart.delay, member.at)
+    return unit.finish()
+
+
+def task_unit(app: App, member: Member) -> UnitFile:
+    """A task that ends. It tries as often as its restart policy says; only then has it failed."""
+    task, service = member.task, member.service
+    assert task is not None
+    unit = _begun(app, member, service.description or f"Task {member.row} of {app.names.app}")
+    fails = task.on_failure is OnFailure.FAIL
+    limit = task.timeout or (_WAIT_LIMIT if task.wait_for else _LIMIT)
+    tries = 1 if task.wait_for or service.restart.policy is RestartPolicy.NO else service.restart.limit
+    words = [ENV, f"LIFECYCLE_PHASE={task.hook}", f"NANOD_HOOK={task.name}", lib("task"), str(tries), service.restart.delay.in_seconds]
+    words += [task.on_failure.value, limit.in_seconds, *(_wait(task.wait_for, limit) if task.wait_for else _command(member))]
+    total = (limit + SLACK + service.restart.delay) * tries
+    if member.role is Role.POSTSTOP_TASK:
+        note = f"{ENDED}/{member.names.main}"
+        unit.exec("ExecStart", [_TRUE], member.at)
+        unit.exec("ExecStopPost", [lib("ended"), note, *member.mains], member.at, prefix="-+")
+        unit.exec("ExecStopPost", [lib("finally"), note, *words], member.at, prefix="" if fails else "-")
+        unit.raw("Service", "TimeoutStopSec", total, member.at)
+        return unit.finish()
+    if member.role is Role.PRESTART_TASK:
+        for need, argv in dependency_gates(app, member.whole, _REQUIREMENTS_SECONDS):
+            unit.exec("ExecStartPre", argv, need.at(), prefix="+")
+            total = max(total, TimeSpan.seconds(_REQUIREMENTS_SECONDS) + SLACK)
+        if member.awaits:
+            unit.exec("ExecStartPre", [lib("await"), str(gate_seconds(service)), "active", *member.awaits], member.at, prefix="+")
+    else:
+        unit.exec("ExecCondition", [lib("mains"), member.companion, *member.mains], member.at, prefix="+")
+    unit.exec("ExecStart", words, member.at, prefix="" if fails else "-")
+    if member.role is Role.POSTSTART_TASK and fails:
+        unit.exec("ExecStopPost", [lib("give-up"), app.names.service(member.whole.name)], member.at, prefix="-+")
+    unit.raw("Service", "TimeoutStartSec", total, member.at)
+    return unit.finish()
+
+
+def _begun(app: App, member: Member, description: str) -> UnitBuilder:
+    service = member.service
+    unit = app.builder(member.names.main, member.role, member)
+    unit.raw("Unit", "Description", description, member.at)
+    relations(unit, app, member)
+    unit.raw("Service", "Type", "oneshot", member.at)
+    unit.raw("Service", "RemainAfterExit", True, member.at)
+    unit.raw("Service", "Slice", app.names.slice, member.at)
+    unit.raw("Service", "SyslogIdentifier", member.names.main.removesuffix(".service"), member.at)
+    identity(unit, app, service)
+    environment(unit, app, member)
+    if member.task or has_all(member.whole):
+        credentials(unit, service)
+    if member.task:
+        run_directory(unit, app, member)
+        sandbox(unit, service)
+        resources(unit, service)
+        own_lines(unit, app, service)
+    return unit
+
+
+def _flag(member: Member) -> str:
+    return f"{GROUPS}/{member.names.main.removesuffix('.service')}"
+
+
+def _command(member: Member) -> list[str]:
+    assert member.service.command is not None
+    return list(member.service.command.argv)
+
+
+def _wait(address: str, limit: TimeSpan) -> list[str]:
+    """`tcp://host:port`, `unix:/path`, `file:/path`, `http://…`: the prober of health gates, until it has an answer."""
+    scheme, _, rest = address.partition(":")
+    subject = address if scheme in ("http", "https") else rest.removeprefix("//") if scheme == "tcp" else "/" + rest.lstrip("/")
+    kind = "http" if scheme == "https" else scheme
+    return [lib("wait"), kind, "0.5", "2", limit.in_seconds, subject]
