@@ -6,13 +6,15 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from nanod.groups import replica
 from nanod.recorded import service_units
 from nanod.state import UnitDetail, UnitState
+from nanod.units.unitset import Role
 from nanod.values import content_hash
 from nanod.verdict import Ending, ServiceVerdict, Status, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nanod.host import Journal, Store, Systemd
     from nanod.state import HookName, HookResult, Intent, Manifest
@@ -32,7 +34,9 @@ class Health(StrEnum):
     HEALTHY = "healthy"
     """Up, and its health gate has passed: systemd calls a unit active only after that."""
     FINISHED = "finished"
-    """A script that ended well."""
+    """A script or task that ended well."""
+    WAITING = "waiting"
+    """A poststop task: runs when its group has ended."""
     MASKED = "masked"
     DEGRADED = "degraded"
     STARTING = "starting"
@@ -48,7 +52,7 @@ class Health(StrEnum):
 _HOOK_LINES = 5
 _AFTERWARDS = 50_000
 """Microseconds: what a hook prints goes to the journal another way than its record, and may come in after it."""
-_GOOD = frozenset({Health.HEALTHY, Health.FINISHED, Health.MASKED})
+_GOOD = frozenset({Health.HEALTHY, Health.FINISHED, Health.WAITING, Health.MASKED})
 """A masked service is as the administrator wants it."""
 
 
@@ -95,6 +99,17 @@ class ServiceStatus:
     verdict: ServiceVerdict
     hooks: tuple[HookStatus, ...]
     drift: tuple[Drift, ...]
+    group: str = ""
+    """The service of the spec, of a member of a group; "" for one that is a service by itself."""
+    role: Role = Role.MAIN
+    is_shared: bool = False
+    up: int = 0
+    """Of what stands for several mains: how many of these are well, of how many."""
+    of: int = 0
+
+    @property
+    def service(self) -> str:
+        return self.group or self.name
 
     @property
     def is_good(self) -> bool:
@@ -157,7 +172,7 @@ def look(
         if item.status is Status.FAILED
     }
     judged = judge(manifest.app, endings, seen.records, lines)
-    services = tuple(_service(ending, verdict, seen) for ending, verdict in zip(endings, judged.services, strict=True))
+    services = gathered([_service(ending, verdict, seen) for ending, verdict in zip(endings, judged.services, strict=True)])
     owned = {name for names in manifest.services.values() for name in names}
     rest = tuple(item for name, item in drift.items() if name not in owned)
     return AppStatus(
@@ -188,10 +203,14 @@ def _ending(service: ServiceUnits, seen: _Seen) -> Ending:
 
 def _held_back(ending: Ending, before: Iterable[Ending], seen: _Seen) -> Ending:
     """Its unit only says that it starts: whom it waits for in vain, the others tell."""
-    if ending.status is not Status.PENDING or phase_of(ending.service, seen.states) is not Phase.START:
+    if ending.status is not Status.PENDING:
         return ending
     down = (Status.FAILED, Status.BLOCKED, Status.MASKED)
-    culprit = next((item.service.name for item in before if item.service.name in ending.service.requires and item.status in down), "")
+    culprits = [item.service for item in before if item.service.name in ending.service.requires and item.status in down]
+    if phase_of(ending.service, seen.states) is not Phase.START:
+        # A main whose prestart task failed has not even begun (Requires=).
+        culprits = [item for item in culprits if item.role.is_pulled and item.service == ending.service.service]
+    culprit = culprits[0].name if culprits else ""
     return replace(ending, status=Status.BLOCKED, blocked_by=culprit) if culprit else ending
 
 
@@ -209,6 +228,8 @@ def _service(ending: Ending, verdict: ServiceVerdict, seen: _Seen) -> ServiceSta
         health = Health.RESTARTING
     else:
         health = _health(verdict.status, phase)
+    if service.role is Role.POSTSTOP_TASK and main.is_up:
+        health = Health.WAITING
     return ServiceStatus(
         name=service.name,
         unit=service.main,
@@ -220,7 +241,37 @@ def _service(ending: Ending, verdict: ServiceVerdict, seen: _Seen) -> ServiceSta
         verdict=verdict,
         hooks=_hooks(service, verdict, seen),
         drift=tuple(found),
+        group=service.group,
+        role=service.role,
+        is_shared=service.is_shared,
     )
+
+
+def gathered(services: Sequence[ServiceStatus]) -> tuple[ServiceStatus, ...]:
+    """What a member of a group is by the mains around it: what stands for several is as they are, and what goes with a script has ended with it."""
+
+    def seen(item: ServiceStatus) -> ServiceStatus:
+        number = replica(item.name)
+        mains = [main for main in services if main.role is Role.MAIN and main.group == item.group and number in (0, replica(main.name))]
+        if item.role is Role.ALL and mains:
+            up = sum(main.is_good for main in mains)
+            worst = item if up == len(mains) and item.health not in (Health.FINISHED, Health.HEALTHY) else worst_of(mains)
+            return replace(item, health=worst.health, phase=worst.phase, up=up, of=len(mains))
+        if item.role.is_pulled and item.health is Health.STOPPED and mains and all(main.health is Health.FINISHED for main in mains):
+            return replace(item, health=Health.FINISHED)
+        return item
+
+    return tuple(seen(item) if item.group else item for item in services)
+
+
+def worst_of(mains: Sequence[ServiceStatus]) -> ServiceStatus:
+    return min(mains, key=lambda main: _WORST.index(main.health))
+
+
+_WORST = (
+    *(Health.FAILED, Health.BLOCKED, Health.RESTARTING, Health.DEGRADED, Health.STOPPED, Health.STOPPING, Health.STARTING),
+    *(Health.HEALTHY, Health.FINISHED, Health.MASKED, Health.WAITING),
+)
 
 
 def _hooks(service: ServiceUnits, verdict: ServiceVerdict, seen: _Seen) -> tuple[HookStatus, ...]:

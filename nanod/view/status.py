@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nanod.groups import TASKS, WORDS
+from nanod.phases import HOOK_PHASES
 from nanod.status import AppStatus, DriftKind, Health, HookStatus, ServiceStatus
 from nanod.values import TimeSpan
 from nanod.verdict import end_text, sentence
+from nanod.view.members import Node, member_data, nodes
 from nanod.view.tree import Branch, tree_lines
 from nanod.view.tty import clean, columns
 from nanod.view.verdict import apply_command, reason_data
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from nanod.status import Drift
     from nanod.view.tty import Style
@@ -36,10 +39,7 @@ def _app(app: AppStatus, style: Style, now: int) -> Iterator[str]:
     facts = [f"generation {app.generation}" if app.generation else "generation unknown", clean(app.spec), f"env {app.env}" if app.env else ""]
     yield f"{style.strong(app.app)}: {word}, {', '.join(filter(None, facts))}"
     again = apply_command(app.spec, app.env)
-    rows = [[item.name, item.phase or "-", item.health, age(now - item.since) if item.since else "-"] for item in app.services]
-    heads = columns(rows) if rows else []
-    widest = max(map(len, heads), default=0)
-    services = (_service(item, head.ljust(widest), again, style, now) for item, head in zip(app.services, heads, strict=True))
+    services = _nodes(nodes(app.services), again, style, now)
     yield from tree_lines([*_intent(app, style), *services, *_drift(app.drift, again, style)], style)
 
 
@@ -51,25 +51,66 @@ def _intent(app: AppStatus, style: Style) -> Iterator[Branch]:
         yield _word(word, clean(f"{found.action} begun {found.at} ({found.command}){then}"), style.warn)
 
 
-def _service(item: ServiceStatus, head: str, again: str, style: Style, now: int) -> Branch:
-    extra = clean(", ".join(_facts(item)))
+def _nodes(found: Sequence[Node], again: str, style: Style, now: int) -> list[Branch]:
+    """Of one level, whose columns are aligned."""
+    rows = [[node.name, node.worst.phase or "-", node.worst.health, _since(node, now)] for node in found]
+    heads = columns(rows) if rows else []
+    widest = max(map(len, heads), default=0)
+    return [_node(node, head.ljust(widest), again, style, now) for node, head in zip(found, heads, strict=True)]
+
+
+def _since(node: Node, now: int) -> str:
+    return age(now - node.item.since) if node.item and node.item.since else "-"
+
+
+def _node(node: Node, head: str, again: str, style: Style, now: int) -> Branch:
+    extra = clean(", ".join([*_gathered(node), *_facts(node.item)] if node.item else _gathered(node)))
 
     def paint(line: str) -> str:
-        return f"{_paint(item.health, line[: len(head)], style)}{style.faint(line[len(head) :])}" if line.startswith(head.rstrip()) else line
+        return f"{_paint(node.worst.health, line[: len(head)], style)}{style.faint(line[len(head) :])}" if line.startswith(head.rstrip()) else line
 
-    branches = (*_reasons(item, style), *_hooks(item, style, now), *_drift(item.drift, again, style))
+    own = [node.item] if node.item else []
+    troubled = _nodes([Node(name=item.name, item=item, worst=item) for item in node.beside if not item.is_good], again, style, now)
+    branches = (
+        *(branch for item in own for branch in _reasons(item, style)),
+        *troubled,
+        *_nodes(node.below, again, style, now),
+        *_hooks(_hooks_of(node), style, now),
+        *(branch for item in (*own, *node.beside) if item.is_good or item in own for branch in _drift(item.drift, again, style)),
+    )
     return Branch(text=f"{head}  {extra}".rstrip(), paint=paint, branches=branches)
+
+
+def _gathered(node: Node) -> list[str]:
+    return [f"{node.up} of {node.of} up"] if node.of else []
+
+
+def _hooks_of(node: Node) -> list[HookStatus]:
+    """With several mains, those of the service itself are lines of more than one unit."""
+    items = [*(item for item in node.beside if item.is_good), *([node.item] if node.item else [])]
+    found = [hook for item in items for hook in shown_hooks(item)]
+    return sorted(found, key=lambda hook: HOOK_PHASES.index(hook.hook.phase)) if node.beside else found
+
+
+def shown_hooks(item: ServiceStatus) -> tuple[HookStatus, ...]:
+    """What a task left is told beside its name, unless it went wrong."""
+    if item.role in TASKS:
+        return tuple(hook for hook in item.hooks if hook.record and hook.record.status)
+    return item.hooks
 
 
 def _paint(health: Health, head: str, style: Style) -> str:
     """Only the word of health has a colour; a service may be called `failed`, so the last such word of the line is it."""
     bad = dict.fromkeys((Health.FAILED, Health.RESTARTING, Health.BLOCKED), style.bad)
-    paint = {Health.HEALTHY: style.good, Health.FINISHED: style.good, **bad}
+    good = dict.fromkeys((Health.HEALTHY, Health.FINISHED, Health.WAITING), style.good)
+    paint = {**good, **bad}
     before, _, after = head.rpartition(health)
     return f"{before}{paint.get(health, style.warn)(health)}{after}"
 
 
 def _facts(item: ServiceStatus) -> Iterator[str]:
+    if word := WORDS.get(item.role):
+        yield f"{word} of all instances" if item.is_shared else word
     if item.detail.main_pid:
         yield f"pid {item.detail.main_pid}"
     if item.probe and item.state.is_up:
@@ -78,6 +119,18 @@ def _facts(item: ServiceStatus) -> Iterator[str]:
         yield f"restarts {item.detail.restarts}"
     if item.detail.status_text:
         yield f'"{item.detail.status_text}"'
+    if item.role in TASKS:
+        yield from _task(item)
+
+
+def _task(item: ServiceStatus) -> Iterator[str]:
+    record = item.hooks[0].record if item.hooks else None
+    if item.health is Health.WAITING:
+        yield f"runs when {item.name.rpartition('/')[0]} has ended"
+    elif item.health is Health.FINISHED and record is None:
+        yield "no record"
+    elif record and not record.status:
+        yield f"took {_took(record.duration_ms)}"
 
 
 def _reasons(item: ServiceStatus, style: Style) -> Iterator[Branch]:
@@ -86,9 +139,9 @@ def _reasons(item: ServiceStatus, style: Style) -> Iterator[Branch]:
         yield Branch(text=clean(sentence(item.verdict)), paint=style.bad, below=lines)
 
 
-def _hooks(item: ServiceStatus, style: Style, now: int) -> Iterator[Branch]:
-    rows = [[_result(hook), f"{hook.hook.phase}/{hook.hook.name}", _ran(hook, now)] for hook in item.hooks]
-    for hook, line in zip(item.hooks, columns(rows), strict=True):
+def _hooks(hooks: Sequence[HookStatus], style: Style, now: int) -> Iterator[Branch]:
+    rows = [[_result(hook), f"{hook.hook.phase}/{hook.hook.name}", _ran(hook, now)] for hook in hooks]
+    for hook, line in zip(hooks, columns(rows) if rows else [], strict=True):
         bad = style.bad if hook.hook.on_failure == "fail" else style.warn
         word = _result(hook)
         paint = {"ok": style.good, "failed": bad}.get(word, style.faint)
@@ -169,6 +222,8 @@ def _service_data(item: ServiceStatus) -> dict[str, object]:
     return {
         "service": item.name,
         "unit": item.unit,
+        **member_data(item.name, item),
+        "mains": {"up": item.up, "of": item.of} if item.of else None,
         "health": item.health,
         "phase": item.phase,
         "active": item.state.active,

@@ -29,7 +29,7 @@ ROWS = (
     ("compile",),
     ("policies", "features"),
     ("steps", "changes", "decide", "plan", "remove", "recorded", "restore"),
-    ("verdict", "status", "doctor", "timeline", "trace", "draft", "byhand", "logs", "ended"),
+    ("groups", "verdict", "status", "doctor", "timeline", "trace", "draft", "byhand", "logs", "ended"),
     ("view",),
     ("faults",),
     ("host",),

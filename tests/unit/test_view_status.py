@@ -163,6 +163,11 @@ def test_as_data() -> None:
                     {
                         "service": "web",
                         "unit": "shop-web.service",
+                        "group": None,
+                        "role": "main",
+                        "replica": None,
+                        "task": None,
+                        "mains": None,
                         "health": "failed",
                         "phase": None,
                         "active": "failed",
