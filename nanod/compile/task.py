@@ -30,6 +30,8 @@ _REQUIREMENTS_SECONDS = 3600
 """How long a prestart task waits for what its service requires. When it gives up the group has failed, and nothing tries again."""
 _ALL_SECONDS = 60
 """How often what stands for all mains says which of them is not up."""
+_ALL_ENDS = ("0", "1")
+"""Statuses of that wait after which it is not tried again, for each try starts the mains: all are up (and a hook failed), and one has given up."""
 
 
 def companion_unit(app: App, member: Member) -> UnitFile:
@@ -48,7 +50,7 @@ def companion_unit(app: App, member: Member) -> UnitFile:
         unit.exec("ExecStart", ["/usr/bin/systemctl", "--no-block", "try-restart", *member.restarts], member.at, prefix="-+")
     unit.raw("Service", "TimeoutStartSec", max(longest, _WAIT_LIMIT), member.at)
     if member.whole.processes:
-        longest = hook_lines(unit, app, member.service, "poststop")
+        longest = hook_lines(unit, app, member.service, "poststop", mains=member.mains)
         unit.raw("Service", "TimeoutStopSec", max(longest, member.service.stop.timeout), member.at)
     return unit.finish()
 
@@ -56,8 +58,7 @@ def companion_unit(app: App, member: Member) -> UnitFile:
 def all_unit(app: App, member: Member) -> UnitFile:
     """What stands for several mains: active when all are up, and its restart is theirs. The poststart and prestop hooks of the service are here."""
     unit = _begun(app, member, member.service.description or f"{member.row} of {app.names.app}")
-    unit.exec("ExecStartPre", [lib("await"), str(_ALL_SECONDS), "active", *member.mains], member.at, prefix="+")
-    unit.exec("ExecStart", [_TRUE], member.at)
+    unit.exec("ExecStart", [lib("await"), str(_ALL_SECONDS), "coming", *member.mains], member.at, prefix="+")
     longest, stopping = TimeSpan.seconds(_ALL_SECONDS) + SLACK, TimeSpan(0)
     if member.whole.processes:
         sandbox(unit, member.service)
@@ -67,6 +68,7 @@ def all_unit(app: App, member: Member) -> UnitFile:
     unit.raw("Service", "TimeoutStopSec", max(stopping, member.service.stop.timeout), member.at)
     unit.raw("Service", "Restart", "on-failure", member.at)
     unit.raw("Service", "RestartSec", member.service.restart.delay, member.at)
+    unit.words("Service", "RestartPreventExitStatus", _ALL_ENDS, member.at)
     return unit.finish()
 
 

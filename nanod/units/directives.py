@@ -115,6 +115,7 @@ _SERVICE: dict[str, Row] = {
     "ExecStopPost": Row(Emitter.EXEC, Cost.STOP_FIRST),
     "Restart": Row(_VALUE, _LATER),
     "RestartSec": Row(_VALUE, _LATER),
+    "RestartPreventExitStatus": Row(_NAMES, _LATER, TOKEN),
     # A script that has ended must run again to remain.
     "RemainAfterExit": _SETTING,
     "SuccessExitStatus": Row(_NAMES, _LATER, TOKEN),

@@ -1,0 +1,199 @@
+"""Groups as Nomad has them: several mains, and tasks before, beside and after them. On both systemds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.groups import DOWN, UP, Group, ends, stays, tasks, web
+from tests.lab.steps import DIRECTORY, GIVES_UP, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from nanod.rehearse.machine import Machine
+
+
+@pytest.fixture(scope="module", params=["machine", "machine257"])
+def host(request: pytest.FixtureRequest) -> Machine:
+    found: Machine = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def on(host: Machine) -> Iterator[Callable[[str], Group]]:
+    """Makes an app; it is gone after the test, whatever became of it."""
+    made: list[Group] = []
+
+    def make(name: str) -> Group:
+        made.append(Group.on(host, name))
+        return made[-1]
+
+    yield make
+    for app in made:
+        app.nanod("remove", app.name, status=None)
+
+
+MEMBERS = ["web-api", "web-worker", "web-side", "web-ship"]
+
+
+@pytest.mark.row("NM-2", "NM-3", "NM-4", "NM-5", "NM-9", "NM-11", "NM-12", "NM-15", "NM-16", "BX-9")
+def test_up_in_order_and_down_in_reverse(on: Callable[[str], Group]) -> None:
+    app = on("order")
+    app.apply({"web": web()})
+    app.until_steps(UP)
+    app.in_order("side up", "init", "api up|worker up", "hello|ship up")
+    assert app.nanod("status", "order").status == 0
+    app.clear()
+    app.systemctl("stop", "order.target")
+    app.until_all_gone()
+    app.until_steps(DOWN)
+    app.in_order("api down|worker down", "side down|ship down", "clean success")
+    # Up again as at the first time, and down in the same way by the service's own unit.
+    app.clear()
+    app.systemctl("start", "order.target")
+    app.until_steps(UP)
+    app.clear()
+    app.systemctl("stop", "order-web")
+    app.until_all_gone("order.target")
+    app.until_steps(DOWN)
+    app.in_order("api down|worker down", "side down|ship down", "clean success")
+    app.remove()
+    assert app.traces() == []
+
+
+@pytest.mark.row("NM-2", "NM-3")
+def test_mains_start_together_and_so_do_init_tasks(on: Callable[[str], Group]) -> None:
+    app = on("together")
+    meet = app.program(
+        "meet", f"#!/bin/sh\n: >{DIRECTORY}/$NANOD_APP-$NANOD_TASK.here\nuntil [ -e {DIRECTORY}/$NANOD_APP-$1.here ]; do sleep 0.05; done\n"
+    )
+    both = {
+        "one": ends("prestart", command=[meet, "two"], timeout="20s"),
+        "two": ends("prestart", command=[meet, "one"], timeout="20s"),
+    }
+    mains = {
+        "api": stays(hooks={"prestart": [{"run": [meet, "worker"], "timeout": "20s"}]}),
+        "worker": stays(hooks={"prestart": [{"run": [meet, "api"], "timeout": "20s"}]}),
+    }
+    app.apply({"web": web(processes=mains, tasks=both)})
+    app.until_steps(["api up", "worker up"])
+
+
+@pytest.mark.row("NM-6", "NM-11", "NM-14", "BX-9")
+def test_a_crash_is_its_own(on: Callable[[str], Group]) -> None:
+    app = on("crash")
+    app.apply({"web": web()})
+    app.until_steps(UP)
+    for name in MEMBERS:
+        others = [other for other in MEMBERS if other != name]
+        before, pid = app.run_of(*others, "web-group", "web-init", "web-hello", "web-clean"), app.pid(name)
+        app.clear()
+        app.crash(name)
+        until(lambda name=name, pid=pid: app.is_up(name) and app.pid(name) not in (0, pid), f"{name} is back")  # type: ignore[misc]
+        app.until_steps([f"{name.removeprefix('web-')} up"])
+        app.jobs_done()
+        assert app.run_of(*before) == before, name
+        assert app.steps() == [f"{name.removeprefix('web-')} up"]
+
+
+@pytest.mark.row("NM-14")
+def test_a_sidecar_that_ends_well_is_started_again(on: Callable[[str], Group]) -> None:
+    app = on("again")
+    app.apply({"web": web()})
+    app.until_steps(UP)
+    for name in ("side", "ship"):
+        before = app.run_of("web-api", "web-worker")
+        app.clear()
+        app.systemctl("kill", "--kill-whom=main", "--signal=TERM", app.unit(f"web-{name}"))
+        app.until_steps([f"{name} down", f"{name} up"])
+        app.until_up(f"web-{name}")
+        assert app.run_of("web-api", "web-worker") == before
+
+
+@pytest.mark.row("NM-6", "NM-7")
+def test_what_runs_again_on_a_restart(on: Callable[[str], Group]) -> None:
+    app = on("restart")
+    app.apply({"web": web()})
+    app.until_steps(UP)
+
+    def restart(how: Callable[[], object], expected: list[str], *same: str) -> None:
+        before = app.run_of(*same)
+        app.clear()
+        how()
+        app.until_up(*MEMBERS)
+        app.until_steps(expected)
+        app.jobs_done()
+        assert sorted(app.steps()) == sorted(expected)
+        assert app.run_of(*same) == before
+
+    # One main: nothing around it.
+    restart(
+        lambda: app.systemctl("restart", "restart-web-api"), ["api down", "api up"], "web-worker", "web-side", "web-ship", "web-group", "web-init"
+    )
+    # The whole group: all of it but the cleanup, which is for its end.
+    whole = [*UP, *(line for line in DOWN if not line.startswith("clean"))]
+    restart(lambda: app.systemctl("restart", "restart-web-group"), whole, "web-clean")
+    restart(lambda: app.systemctl("restart", "restart-web"), whole)
+    restart(lambda: app.systemctl("restart", "restart.target"), whole)
+    restart(lambda: app.nanod("restart", "restart"), whole)
+    restart(lambda: app.nanod("restart", "restart", "web"), whole)
+
+
+@pytest.mark.row("NM-7", "NM-12")
+def test_a_reboot(host: Machine, on: Callable[[str], Group]) -> None:
+    app = on("boot")
+    app.apply({"web": web()})
+    app.until_steps(UP)
+    app.clear()
+    host.reboot()
+    app.until_steps([*DOWN, *UP])
+    app.in_order("clean success", "side up", "init", "api up|worker up", "hello|ship up")
+    # At a shutdown all stop in one transaction, and so in the reverse order of their start.
+    app.in_order("ship down", "api down|worker down", "side down", "clean success")
+
+
+@pytest.mark.row("NM-8", "NM-13")
+def test_a_failed_init_is_tried_again_and_then_the_group_has_failed(on: Callable[[str], Group]) -> None:
+    app = on("failed")
+    app.tells("init", 3)
+    done = app.leave({"web": web()})
+    assert "init" in done.out + done.err
+    app.jobs_done()
+    assert app.steps().count("init") == 3
+    assert not any(line.endswith(" up") and line != "side up" for line in app.steps()), app.steps()
+    until(lambda: "clean" in " ".join(app.steps()), "the cleanup runs")
+    assert sum(line.startswith("clean") for line in app.steps()) == 1, app.steps()
+    assert app.state("web-init") == "failed"
+    until(lambda: set(app.active()) <= {"failed.target", "failed-web-init.service", "failed-web.service"}, f"all gone: {app.active()}")
+    # Nothing tries again by itself, and a start of the group does.
+    app.clear()
+    app.tells("init", None)
+    app.nanod("start", "failed")
+    app.until_steps(UP)
+
+
+@pytest.mark.row("NM-12")
+def test_the_cleanup_comes_once_when_the_last_main_has_given_up(on: Callable[[str], Group]) -> None:
+    app = on("given-up")
+    mains = {"api": stays(restart=GIVES_UP), "worker": stays(restart=GIVES_UP)}
+    app.apply({"web": web(processes=mains)})
+    app.until_steps(UP)
+    app.clear()
+    app.tells("api", 7)
+    app.crash("web-api")
+    until(lambda: app.state("web-api") == "failed", "api has given up")
+    app.jobs_done()
+    # The other main is not concerned.
+    assert app.is_up("web-worker")
+    assert app.is_up("web-side")
+    assert not any(line.startswith("clean") for line in app.steps()), app.steps()
+    app.tells("worker", 8)
+    app.crash("web-worker")
+    until(lambda: app.state("web-worker") == "failed", "worker has given up")
+    until(lambda: any(line.startswith("clean") for line in app.steps()), "the cleanup runs")
+    app.jobs_done()
+    assert [line for line in app.steps() if line.startswith("clean")] == ["clean exit-code"]
+    for name in ("web-side", "web-ship", "web-group", "web-clean"):
+        assert app.state(name) == "inactive", name
