@@ -169,7 +169,7 @@ def test_nobody_else_can_say_that_a_hook_failed(attack: Attack) -> None:
 
 
 def test_what_a_service_prints_does_nothing_to_a_terminal(attack: Attack) -> None:
-    said = attack.apply(4, "--no-rollback", command=r"printf '\033]0;title\007\033[31mred \302\233 \342\200\256 end'; exit 1")
+    said = attack.apply(4, "--no-rollback", "--settle", "10s", command=r"printf '\033]0;title\007\033[31mred \302\233 \342\200\256 end'; exit 1")
     said += attack.machine.nanod("status", "safe").out
     assert said.count("red") == 2
     assert not set(said) & set("\x1b\x07\x9b\u202e")

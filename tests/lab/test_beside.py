@@ -199,7 +199,7 @@ def test_a_connection_that_is_cut_in_every_call(either: Machine) -> None:
         assert (status, seen(app)) == (0, {str(number)})
         assert cuts > 0
     pids = app.pid("a"), app.pid("b")
-    write(app, app.spec, numbered(9999) | {"b": {**numbered(9999)["b"], "command": ["/bin/false"], "restart": {"policy": "no"}, "settle": "100ms"}})
+    write(app, app.spec, numbered(9999) | {"b": {**numbered(9999)["b"], "command": ["/bin/false"], "restart": {"policy": "no"}, "settle": "5s"}})
     assert cut("apply", app.spec)[0] == 4
     assert seen(app) == {str(APPLIES - 1)}
     assert (app.pid("a") != pids[0], app.pid("b") != pids[1]) == (True, True)
@@ -281,7 +281,7 @@ def test_a_take_over_that_fails_leaves_the_app_to_its_owner(machine: Machine) ->
     app = App.on(machine, "owned")
     app.apply(numbered(1))
     other = write(
-        app, "/etc/nanod/elsewhere/owned.yaml", numbered(2) | {"b": ONE | {"command": ["/bin/false"], "restart": {"policy": "no"}, "settle": "100ms"}}
+        app, "/etc/nanod/elsewhere/owned.yaml", numbered(2) | {"b": ONE | {"command": ["/bin/false"], "restart": {"policy": "no"}, "settle": "5s"}}
     )
     assert "belongs to" in app.nanod("apply", other, status=1).err
     assert "rolled back" in app.nanod("apply", other, "--take-over", status=4).out
