@@ -30,7 +30,7 @@ def carry_out(planned: Planned, here: Here, *, span: TimeSpan | None = None, rol
         console.out(plan_text(plan, console.style()))
     with host.interruptible() as signals, progress.shown() as tell:
         outcome = apply(plan, replace(here, interrupts=signals), spec_text=planned.spec_text, span=span, rolls_back=rolls_back, tell=tell)
-    if planned.made and outcome.exit_code is ExitCode.OK and not outcome.left:
+    if planned.made and plan.records and outcome.exit_code is ExitCode.OK and not outcome.left:
         # It only saves time; a full disk is no reason to fail now.
         with suppress(NanodError):
             here.store.remember(plan.app, planned.made.encode())

@@ -1,11 +1,10 @@
 """What nanod remembers of its apps, below /var/lib/nanod/apps. Nothing of it is trusted to be whole, and nothing unreadable is fatal.
 
     <app>/                          0700
-        generations/<n>/            spec.yaml as read, units/, manifest.json
+        generations/<n>/            spec.yaml as read, units/, manifest.json; made-from: what its units follow from, where that is known
         current -> generations/<n>  the one in force
         intent.json                 the transaction under way
         history.jsonl               one line for each transaction
-        made-from                   what its units follow from, as long as that is known
 
 A file that cannot be read adds a word to `warnings` and counts as absent; the next `stage` moves it out of the way.
 """
@@ -254,17 +253,18 @@ class Generations:
         return entries
 
     def made_from(self, app: str) -> bytes:
-        """As `keep_made_from` left it; nothing when it is not there, or not the caller's to read."""
-        with refusing(f"read {APPS}/{app}/{_MADE_FROM}"), suppress(FileNotFoundError, PermissionError), self._app(app) as directory:
-            return directory.read(_MADE_FROM) or b""
+        """Of the generation in force, as `keep_made_from` left it; nothing when it is not there, or not the caller's to read."""
+        with refusing(f"read what {app} was made from in {APPS}/{app}"), suppress(FileNotFoundError, PermissionError):
+            with self._app(app) as directory, directory.sub("generations") as all_of_them, all_of_them.sub(str(_in_force(directory))) as mine:
+                return mine.read(_MADE_FROM) or b""
         return b""
 
     def keep_made_from(self, app: str, content: bytes) -> None:
-        """Of an app that has a record. Nothing is written when it is there already."""
-        if content != self.made_from(app):
-            with refusing(f"write {APPS}/{app}/{_MADE_FROM}"), self._app(app) as directory:
+        """Of an app that has a generation in force."""
+        with refusing(f"write what {app} was made from in {APPS}/{app}"), self._app(app) as directory:
+            with directory.sub("generations") as all_of_them, all_of_them.sub(str(_in_force(directory))) as mine:
                 batch = Batch()
-                batch.put(directory, _MADE_FROM, content, 0o600)
+                batch.put(mine, _MADE_FROM, content, 0o600)
                 batch.flush()
 
     @contextmanager
