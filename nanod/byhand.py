@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _NAMES = re.compile(r"LIFECYCLE_PHASE=([a-z_]+) NANOD_HOOK=([A-Za-z0-9_.-]+) ")
 _LINE = re.compile(rf"([-+!]*):((?:\S+/as \S+ \S+ )?/usr/bin/env {_NAMES.pattern}.*)")
-_STOPPING = re.compile(r"[-+]*:\S+/stopping \S+")
+_STOPPING = re.compile(r"[-+]*:\S+/stopping \S+(?: \S+)*")
 _EACH = re.compile(r"-?([+!]*:\S+/each) (.*)")
 _WORD = re.compile(r'"(?:[^"\\]|\\.)*"|\S+')
 _EXITED = 1

@@ -31,26 +31,29 @@ def hooks_of(service: Service, phase: str, scope: Scope = Scope.START) -> tuple[
     return tuple(hook for hook in service.hooks.get(phase, ()) if hook.scope is scope)
 
 
-def hook_lines(unit: UnitBuilder, app: App, service: Service, phase: str, key: str = "") -> TimeSpan:
-    """Add the lines of a phase to a unit, as `key` (by default the phase's own); returns the longest time that one of them may take."""
+def hook_lines(unit: UnitBuilder, app: App, service: Service, phase: str, key: str = "", mains: Sequence[str] = ()) -> TimeSpan:
+    """Add the lines of a phase to a unit, as `key` (by default the phase's own); returns the longest time that one of them may take.
+
+    `mains`: the units whose end a companion follows.
+    """
     hooks, row = hooks_of(service, phase), phase_of(phase)
     key = key or row.directive.removesuffix("=")
     if row.listing is Listing.ALL_REVERSED:
         hooks = hooks[::-1]
-    until: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()
     longest = max((hook.timeout for hook in hooks), default=TimeSpan(0))
-    if row.shared and len(hooks) > 1:
+    if hooks and phase in ("prestop", "poststop"):
         note = f"{STOPPING}/{unit.name}"
-        unit.exec(key, [lib("stopping"), note], hooks[-1].at(), prefix="-+")
-        until = ("--until", note, max(longest, row.timeout).in_seconds)
+        unit.exec(key, [lib("stopping"), note, *mains], hooks[-1].at(), prefix="-+")
+        stop = ("--stop", note, max(longest, row.timeout).in_seconds if row.shared and len(hooks) > 1 else "0")
     for hook in hooks:
-        prefix, argv = hook_line(app, service, hook, until)
+        prefix, argv = hook_line(app, service, hook, stop)
         ignore = "" if hook.on_failure is OnFailure.FAIL else "-"
         unit.exec(key, argv, hook.at(), prefix=ignore + prefix)
     return longest + SLACK if hooks else TimeSpan(0)
 
 
-def hook_line(app: App, service: Service, hook: Hook, until: tuple[str, ...] = ()) -> tuple[str, list[str]]:
+def hook_line(app: App, service: Service, hook: Hook, stop: tuple[str, ...] = ()) -> tuple[str, list[str]]:
     """The prefix that puts the hook into its context and user, and its words.
 
     `+` starts it as root outside sandbox and mount namespace, where `as` drops to the user; `!` lifts only the user, and keeps the sandbox
@@ -64,7 +67,7 @@ def hook_line(app: App, service: Service, hook: Hook, until: tuple[str, ...] = (
         lib("hook"),
         hook.on_failure.value,
         hook.timeout.in_seconds,
-        *until,
+        *stop,
         *hook.run.argv,
     ]
     if hook.context is Context.HOST:
@@ -80,7 +83,7 @@ def hook_line(app: App, service: Service, hook: Hook, until: tuple[str, ...] = (
     return "!", [*as_user(app, service, hook.user), *run]
 
 
-def prestart_unit(app: App, member: Member, needs: Iterable[str], gates: Sequence[list[str]], main: UnitFile) -> UnitFile | None:
+def prestart_unit(app: App, member: Member, needs: Iterable[str], gates: Sequence[list[str]], content: Sequence[UnitFile]) -> UnitFile | None:
     """Deploy-scoped prestart hooks: a oneshot that a stamp keeps from running twice for the same content of the service.
 
     apply starts it alone, after the reload and before it touches the service: when a hook fails, the old processes still serve.
@@ -91,7 +94,7 @@ def prestart_unit(app: App, member: Member, needs: Iterable[str], gates: Sequenc
         return None
     origin = hooks[0].at()
     unit = app.builder(member.names.prestart, Role.PRESTART, member)
-    stamp = f"{ONCE}/{unit.name.removesuffix('.service')}-{digest(_content(main, hooks))[:16]}"
+    stamp = f"{ONCE}/{unit.name.removesuffix('.service')}-{digest(_content(content, hooks))[:16]}"
     beside(unit, app, f"Prestart hooks, once per content, of {service.name} of {app.names.app}", origin)
     if service.provisioning:
         unit.words("Unit", "Requires", [member.names.provision], origin)
@@ -117,9 +120,9 @@ def prestart_unit(app: App, member: Member, needs: Iterable[str], gates: Sequenc
     return unit.finish()
 
 
-def _content(main: UnitFile, hooks: Iterable[Hook]) -> str:
+def _content(files: Iterable[UnitFile], hooks: Iterable[Hook]) -> str:
     """What asks for another process asks for its deployment too; a changed limit or timeout does not."""
-    lines = [f"{item.key}={item.text}" for item in main.directives if cost_of(item.section, item.key) >= Cost.RESTART]
+    lines = [f"{item.key}={item.text}" for file in files for item in file.directives if cost_of(item.section, item.key) >= Cost.RESTART]
     return "\n".join([*lines, *(word for hook in hooks for word in hook.run.argv)])
 
 

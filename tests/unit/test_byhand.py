@@ -129,7 +129,7 @@ def test_the_deadline_of_prestop_hooks_is_not_that_of_the_service() -> None:
     first, second = lines("prestop")
     text = made(first)
     assert values(text, "ExecStartPre")[-2:] == ["", "-+:/var/lib/nanod/lib/1/stopping /run/nanod/stopping/hand-1"]
-    assert "--until /run/nanod/stopping/hand-1 30 " in values(text, "ExecStart")[-1]
+    assert "--stop /run/nanod/stopping/hand-1 30 " in values(text, "ExecStart")[-1]
     assert values(made(second, is_first=False), "ExecStartPre")[-1] == ""
     assert f"stopping/{MAIN}" not in values(text, "ExecStart")[-1]
 

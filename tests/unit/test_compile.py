@@ -154,7 +154,7 @@ def test_hooks_become_lines_in_the_order_of_the_lifecycle(full: UnitSet) -> None
     assert hooks("ExecStartPost") == ["lib/1/gate", "/bin/true", "./register.sh"]
     assert hooks("ExecStop") == ["lib/1/stopping", "./deregister.sh", "./drain.sh"]
     assert hooks("ExecReload") == ["MAINPID"]
-    assert hooks("ExecStopPost") == ["rm -rf"]
+    assert hooks("ExecStopPost") == ["lib/1/stopping", "rm -rf"]
 
 
 @pytest.mark.row("NK-21")

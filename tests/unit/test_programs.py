@@ -165,14 +165,14 @@ def test_a_failed_hook_says_so_at_its_severity(severity: str, first: str) -> Non
 def test_hooks_share_what_is_left_of_the_deadline(tmp_path: Path) -> None:
     note = tmp_path / "stopping"
     assert program("stopping", note).returncode == 0
-    assert program("hook", "warn", "30", "--until", note, "30", "true").returncode == 0
-    note.write_text(str(int(note.read_text()) - 31_000))
-    late = program("hook", "warn", "30", "--until", note, "30", "touch", tmp_path / "ran")
+    assert program("hook", "warn", "30", "--stop", note, "30", "true").returncode == 0
+    note.write_text(str(int(note.read_text().split()[0]) - 31_000) + " stop")
+    late = program("hook", "warn", "30", "--stop", note, "30", "touch", tmp_path / "ran")
     assert late.returncode == 124
     assert not (tmp_path / "ran").exists()
     program("stopping", note)
-    note.write_text(str(int(note.read_text()) - 29_700))
-    assert program("hook", "warn", "30", "--until", note, "30", "sleep", "60").returncode == 124
+    note.write_text(str(int(note.read_text().split()[0]) - 29_700) + " stop")
+    assert program("hook", "warn", "30", "--stop", note, "30", "sleep", "60").returncode == 124
 
 
 def test_each_runs_all_and_keeps_the_last_failure(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_every_line_of_the_main_unit_that_runs_something_belongs_to_a_step() -> 
     ours = {id(line) for step in timeline(loaded.spec, units, "web") for line in step.lines}
     lines = [item for item in units.unit("shop-web.service").directives if item.key.startswith("Exec")]
     left = [item.text for item in lines if id(item) not in ours]
-    assert [text.split()[0].rpartition("/")[2] for text in left] == ["stopping"], "which only notes the time for the deadline"
+    assert {text.split()[0].rpartition("/")[2] for text in left} == {"stopping"}, "which only notes when and why"
 
 
 def test_a_step_has_the_line_that_does_it_and_the_place_that_asked() -> None:
