@@ -150,7 +150,11 @@ class Settling:
         state = states.get(watch.service.main, _NOTHING)
         self._say(watch, states, state)
         if watch.up_at is not None and not state.is_up:
-            self._crashed(watch, self.clock.now() - watch.up_at)
+            if watch.service.role.is_pulled and _is_told(state):
+                # Its group restarts.
+                watch.up_at = None
+            else:
+                self._crashed(watch, self.clock.now() - watch.up_at)
         if state.active == "active" and (not state.job or not watch.touched):
             # A job of somebody else on what apply has not touched is not waited for: it may hang for ever.
             self._up(watch, state)
@@ -177,7 +181,10 @@ class Settling:
             self._end(watch, Status.HEALTHY)
         elif lasted >= watch.span:
             detail = self.systemd.detail(watch.service.main) if watch.span else watch.up
-            if watch.up and detail and detail.invocation != watch.up.invocation:
+            if watch.up and detail and detail.invocation != watch.up.invocation and watch.service.role.is_pulled and not detail.restarts:
+                watch.up_at = None
+                self._came_up(watch)
+            elif watch.up and detail and detail.invocation != watch.up.invocation:
                 # A crash between two looks: systemd gives each run an invocation of its own, and what is said of this one says nothing of that.
                 self._crashed(watch, lasted, UnitDetail(name=watch.service.main, invocation=watch.up.invocation))
             else:
@@ -344,6 +351,11 @@ _SUB_WORDS = {
     "final-sigterm": ("stopping", "stopping"),
     "reload": ("reloading", "reloading"),
 }
+
+
+def _is_told(state: UnitState) -> bool:
+    """Whether a unit that is down was stopped, and did not end by itself."""
+    return not state.sub.startswith("auto-restart") and (bool(state.job) or state.active == "inactive")
 
 
 def await_stopped(systemd: Systemd, clock: Clock, names: Sequence[str]) -> dict[str, UnitState]:

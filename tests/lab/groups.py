@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.lab.steps import DIRECTORY, PROGRAMS, App, until
@@ -77,7 +78,7 @@ class Group(App):
         """The last line of each group of words ("a|b") stands before the first of the next."""
         steps = self.steps()
         places = [[at for at, line in enumerate(steps) if line in group.split("|")] for group in groups]
-        for before, after, names in zip(places, places[1:], zip(groups, groups[1:], strict=False), strict=False):
+        for before, after, names in zip(places, places[1:], pairwise(groups), strict=False):
             assert before, (names, steps)
             assert after, (names, steps)
             assert before[-1] < after[0], (names, steps)

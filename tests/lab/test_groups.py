@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.groups import DOWN, UP, Group, ends, stays, tasks, web
+from tests.lab.groups import DOWN, UP, Group, ends, stays, web
 from tests.lab.steps import DIRECTORY, GIVES_UP, until
 
 if TYPE_CHECKING:
