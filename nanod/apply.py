@@ -6,7 +6,7 @@ Decides nothing that the plan has not decided.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from nanod.errors import ExitCode, NanodError
@@ -15,6 +15,7 @@ from nanod.faults import Point, reach
 from nanod.settle import Progress, Settling, Watch
 from nanod.state import UnitDetail
 from nanod.steps import Reload, Restart, Roll, Start, Stop, StopBefore, UnitStep
+from nanod.told import told
 from nanod.transaction import begin, commit, record
 from nanod.undo import Undone, degraded, undo
 from nanod.verdict import Ending, Status, Verdict, gone_warnings, judge, sentence
@@ -148,9 +149,23 @@ class _Applying:
         waiting.run()
         for name, watch in waiting.watches.items():
             self.rolled[name] = watch
-        failed = next((ending for ending in waiting.endings() if ending.status is not Status.HEALTHY), None)
+        failed = next((ending for ending in waiting.endings() if ending.status is not Status.HEALTHY), None) or self._fallen_since()
         if failed:
             raise HaltedError(failed)
+
+    def _fallen_since(self) -> Ending | None:
+        """An instance that has not stayed up while later waves came. systemd may have started it again, and it failed all the same."""
+        systemd = self.host.systemd
+        for watch in self.rolled.values():
+            before, unit = watch.ending, watch.service.main
+            if before is None or before.detail is None or systemd.invocation(unit) == before.detail.invocation:
+                continue
+            # Of the run that ended PID 1 keeps nothing but its invocation.
+            detail = UnitDetail(name=unit, invocation=before.detail.invocation)
+            after = self.host.clock.now() - self.begin - before.seconds
+            watch.ending = replace(before, status=Status.FAILED, detail=detail, crashed_after=after)
+            return watch.ending
+        return None
 
     def _cut_short(self, settling: Settling) -> Verdict:
         with suppress(NanodError):
@@ -283,7 +298,7 @@ def history_entry(plan: Plan, host: Host, verdict: str, *, error: str, undone: U
         entry["error"] = error
     if judged:
         entry["services"] = {item.service: str(item.status) for item in judged.services}
-        entry["causes"] = {item.service: sentence(item) for item in judged.services if item.headline}
+        entry["causes"] = {item.service: sentence(item) for item, _ in told(judged)}
         entry["warnings"] = [f"{item.service}: {reason.text}" for item in judged.services for reason in item.warnings]
     if undone:
         entry["rolled_back_to"] = undone.generation

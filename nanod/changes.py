@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,9 @@ _CEILING: dict[Role, Cost] = {
     Role.PROVISION: Cost.RESTART,
     Role.PRESTART: Cost.RESTART,
     Role.MAIN: Cost.STOP_FIRST,
-    Role.TIMER: Cost.DAEMON_RELOAD,
+    Role.TIMER: Cost.STOP_FIRST,
+    # What runs of it runs to its end.
+    Role.JOB: Cost.DAEMON_RELOAD,
     Role.ALIVE: Cost.DAEMON_RELOAD,
     Role.ALIVE_TIMER: Cost.DAEMON_RELOAD,
     Role.SETTINGS: Cost.RESTART,
@@ -84,6 +87,10 @@ def compare(file: UnitFile, role: Role, disk: str | None, applied: str | None) -
     same = disk == text
     if same and applied == content_hash(text):
         causes, cost = (), Cost.NOTHING
+    elif disk and (before := _role(disk)) and before is not role and {before, role} & {Role.MAIN, Role.ALL}:
+        # What runs is no main any more, or the first: its process and its ports go before another takes its place.
+        cause = Cause(kind=CauseKind.CHANGED, text=_BECOMES.get(role, "becomes a task"), cost=Cost.STOP_FIRST, mark=_origin(file))
+        causes, cost = (cause,), Cost.STOP_FIRST
     elif disk is None and applied is None:
         causes, cost = (Cause(kind=CauseKind.NEW, text="new", mark=_origin(file)),), _CEILING[role]
     elif applied in (content_hash(text), content_hash(disk) if disk is not None else None):
@@ -101,13 +108,41 @@ def _known(file: UnitFile, role: Role, text: str, disk: str | None, *, edited: b
         # An empty one masks its unit (systemd#4436), so nothing was started from it.
         words = "was deleted by hand" if disk is None else "is empty"
         return (Cause(kind=CauseKind.EDITED, text=f"its file {words}"),), Cost.DAEMON_RELOAD
-    found = sorted(changes(disk, text, role), key=lambda change: -change.cost)
     kind = CauseKind.EDITED if edited else CauseKind.CHANGED
     words = "was edited by hand" if edited else "changed"
+    if role is Role.SETTINGS:
+        return _changed_settings(file, text, disk, kind, words)
+    found = sorted(changes(disk, text, role), key=lambda change: -change.cost)
     causes = [Cause(kind=kind, text=f"{change.key}= {words}", subject=change.key, cost=change.cost, mark=_origin(file, change)) for change in found]
     if not causes:
         causes = [Cause(kind=kind, text=f"a comment {words}", cost=Cost.NOTHING)]
     return tuple(causes), max((change.cost for change in found), default=Cost.NOTHING)
+
+
+_BECOMES = {Role.JOB: "runs on a schedule from now on", Role.ALL: "stands for several from now on", Role.MAIN: "runs by itself from now on"}
+
+
+def _role(text: str) -> Role | None:
+    """What a unit file of ours was made as."""
+    said = [value for section, key, value in parse(text) if (section, key) == ("X-Nanod", "Role")]
+    return next((role for role in Role if [role.value] == said), None)
+
+
+def _changed_settings(file: UnitFile, text: str, disk: str, kind: CauseKind, words: str) -> tuple[tuple[Cause, ...], Cost]:
+    """By their topmost keys, with the place of the first line that is new. Blanks and order mean nothing to who reads them."""
+    wanted = json.loads(text)
+    try:
+        there = json.loads(disk)
+    except (ValueError, RecursionError):
+        there = None
+    if there == wanted:
+        return (Cause(kind=kind, text=f"its layout {words}", cost=Cost.NOTHING),), Cost.NOTHING
+    before = there if isinstance(there, dict) else {}
+    keys = [key for key in dict.fromkeys((*wanted, *before)) if key not in wanted or key not in before or wanted[key] != before[key]]
+    known = set(disk.split("\n"))
+    mark = next((item.origin for item in file.directives if item.text not in known), _origin(file))
+    named = ", ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
+    return (Cause(kind=kind, text=f"{named} {words}", cost=Cost.RESTART, mark=mark),), Cost.RESTART
 
 
 def _by_key(directives: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str], list[str]]:

@@ -85,7 +85,8 @@ def _service(making: Planning, service: ServiceUnits) -> None:
     if service.role.is_pulled:
         return
     beside = max(_from_beside(making, service, main.cost), _from_group(making, service))
-    cost = max(main.cost, beside, _from_watched(making, service), _from_dependencies(making, service))
+    asked = max(_from_watched(making, service), _from_settings(making, service, main.cost), _from_dependencies(making, service))
+    cost = max(main.cost, beside, asked)
     if service.rolling:
         # Stopped first, all instances would be down together; so the new stop hooks end the old process.
         cost = min(cost, Cost.RESTART)
@@ -199,23 +200,44 @@ def _from_watched(making: Planning, service: ServiceUnits) -> Cost:
     return found
 
 
+def _from_settings(making: Planning, service: ServiceUnits, own: Cost) -> Cost:
+    """Changed settings are taken in by a reload where the service has one. New ones, or none any more, change its own unit."""
+    item = making.compared[service.settings] if service.settings else None
+    if item is None or item.is_new or item.cost < Cost.RESTART or own >= Cost.RESTART:
+        return Cost.NOTHING
+    cost = Cost.RELOAD if service.can_reload else Cost.RESTART
+    mark = next((cause.mark for cause in item.causes), None)
+    making.because(service.main, Cause(kind=CauseKind.SETTINGS, text="its settings changed", subject=service.settings or "", cost=cost, mark=mark))
+    return cost
+
+
 def _from_dependencies(making: Planning, service: ServiceUnits) -> Cost:
-    mains = {other.name: other.main for other in making.wanted.services}
     found = Cost.NOTHING
     for name in service.restarts_with:
-        other = mains.get(name, "")
-        if making.process.get(other) in (Restart, Start) and making.state(other).is_up:
+        if other := restarting(making, name):
             text = f"{name} restarts, and this one with it"
             making.because(service.main, Cause(kind=CauseKind.DEPENDENCY, text=text, subject=other, cost=Cost.RESTART, mark=service.origin))
             found = Cost.RESTART
     return found
 
 
+def restarting(making: Planning, name: str) -> str:
+    """The unit of a service that restarts, or of the first of its mains that does; "" while none does."""
+    mains = [other.main for other in making.wanted.services if other.service == name and other.role in (Role.MAIN, Role.ALL)]
+    return next((unit for unit in mains if making.process.get(unit) in (Restart, Start) and making.state(unit).is_up), "")
+
+
+def rolls(making: Planning, service: ServiceUnits) -> bool:
+    """Whether an instance restarts in its turn. It does not where systemd restarts all of them with what they require (`restart: true`)."""
+    return service.rolling is not None and not any(restarting(making, name) for name in service.restarts_with)
+
+
 def _dependents_stop_first(making: Planning) -> None:
     """Who restarts, and stands after a unit that is stopped before the install, stops before that one does."""
+    rolled = {service.main: service for service in making.wanted.services if service.rolling}
     for name, others in making.after().items():
         held = [other for other in others if other in making.stop_before]
-        if held and making.process.get(name) is Restart:
+        if held and making.process.get(name) is Restart and not (name in rolled and rolls(making, rolled[name])):
             making.stop_before.add(name)
             making.process[name] = Start
             making.because(name, Cause(kind=CauseKind.ORDER, text=f"{held[0]} stops, and this one before it", subject=held[0]))

@@ -112,7 +112,8 @@ class Execution:
                 wave = [step for step in batch if isinstance(step, Roll)]
                 for step in wave:
                     systemd.reset_failed(step.unit)
-                    systemd.restart(step.via or step.unit)
+                for unit in dict.fromkeys(step.via or step.unit for step in wave):
+                    systemd.restart(unit)
                 reach(Point.ROLLED)
                 self.roll(wave)
             case Reload() | Restart() | Start():
@@ -184,9 +185,14 @@ def _batch(step: AnyStep) -> object:
     """Files together, and the three kinds of process jobs together, because their order is one start order."""
     if isinstance(step, FileStep):
         return FileStep
-    if isinstance(step, Roll):
-        return Roll, step.service.partition("@")[0], step.wave
+    if wave := wave_of(step):
+        return wave
     return Start if isinstance(step, Reload | Restart | Start) else type(step)
+
+
+def wave_of(step: AnyStep) -> tuple[str, int] | None:
+    """The service whose instances go in turns, and the number of the turn."""
+    return (step.service.partition("@")[0], step.wave) if isinstance(step, Roll) else None
 
 
 def _units(batch: Sequence[AnyStep]) -> list[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nanod.changes import Comparison, compare
-from nanod.decide import Planning, decide
+from nanod.decide import Planning, decide, rolls
 from nanod.errors import NanodError
 from nanod.state import Manifest, UnitState, VolumeRecord
 from nanod.steps import (
@@ -202,19 +201,21 @@ def stop_order(manifest: Manifest) -> list[str]:
 def _jobs(making: Planning) -> Iterator[AnyStep]:
     by_unit = {service.main: service for service in making.wanted.services}
     via = {name: by_unit[name].companion for name in making.process if name in by_unit and by_unit[name].companion in making.anew}
-    restarted = {name for name, step in making.process.items() if step is Restart and name not in via}
+    waves = _waves(making)
+    restarted = {name for name, step in making.process.items() if step is Restart and name not in via and name not in waves}
     together: set[str] = set()
     for name, others in making.after().items():
         if name in restarted and (chain := restarted.intersection(others)):
             together |= {name, *chain}
-    waves = _waves(making)
-    rolled = {service.companion for name, (service, _) in waves.items() if name not in together}
+    rolled = {service.companion for service, _ in waves.values()}
     # The target first: its start is one transaction for all that it wants, so that their order holds from the first job on.
     # What comes up with the mains of its group last: started before they are about to, it would be stopped at once (StopWhenUnneeded=).
     pulled = {service.main for service in making.wanted.services if service.role.is_pulled}
-    for name in sorted(making.process, key=lambda name: (name != making.wanted.target, name in pulled)):
+    # What restarts together does so before instances roll, or their turns would come between its stops and starts.
+    last = waves if together else ()
+    for name in sorted(making.process, key=lambda name: (name != making.wanted.target, name in pulled, name in last)):
         step, causes = making.process[name], making.why(name)
-        if step is Restart and name in waves and name not in together:
+        if name in waves:
             service, wave = waves[name]
             assert service.rolling
             span = service.rolling.min_healthy_usec
@@ -226,13 +227,15 @@ def _jobs(making: Planning) -> Iterator[AnyStep]:
 
 
 def _waves(making: Planning) -> dict[str, tuple[ServiceUnits, int]]:
-    """Instances that restart a few at a time, each with the number of its turn."""
+    """Mains of instances that restart a few instances at a time, each with the number of its turn."""
     found: dict[str, tuple[ServiceUnits, int]] = {}
-    counts: Counter[str] = Counter()
+    turns: dict[str, list[str]] = {}
     for service in making.wanted.services:
-        if service.rolling and making.process.get(service.main) is Restart:
-            found[service.main] = (service, counts[service.group] // service.rolling.max_parallel)
-            counts[service.group] += 1
+        if service.rolling and making.process.get(service.main) is Restart and rolls(making, service):
+            turn, instance = turns.setdefault(service.group, []), service.name.partition("/")[0]
+            if instance not in turn:
+                turn.append(instance)
+            found[service.main] = (service, turn.index(instance) // service.rolling.max_parallel)
     return found
 
 

@@ -22,6 +22,7 @@ from nanod.steps import (
     RemoveDirectory,
     RemoveUnit,
     Restart,
+    Roll,
     Stamp,
     Start,
     StopBefore,
@@ -35,9 +36,10 @@ from nanod.units.unitfile import parse
 from nanod.units.unitset import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from nanod.steps import AnyStep, Plan
+    from nanod.units.unitset import ServiceUnits
 
 _CAUSE = (Cause(kind=CauseKind.UNDO, text="as it was before"),)
 _MOVING = ("activating", "deactivating")
@@ -116,13 +118,43 @@ class Now:
         return self.states.get(name, _NOTHING)
 
 
-def restore_steps(intent: Intent, now: Now) -> tuple[AnyStep, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """An instance that runs as it must not, and serves meanwhile: it goes back in its turn. `units`: it, and what is around it."""
+
+    service: ServiceUnits
+    wave: int
+    via: str
+    units: tuple[str, ...]
+
+
+def turns_of(intent: Intent, now: Now, services: Sequence[ServiceUnits]) -> tuple[Turn, ...]:
+    """Of the services as they were before. What does not serve has no turn: it is stopped at once, and back before the first turn comes."""
+    found: list[Turn] = []
+    order: dict[str, list[str]] = {}
+    for item in services:
+        if item.rolling is None or item.main not in intent.units or not intent.units[item.main].was_up or not now.state(item.main).is_up:
+            continue
+        around = [other.main for other in services if item.companion and other.companion == item.companion and other.role.is_pulled]
+        moved = [name for name in (item.main, *around) if name in intent.units and name in intent.files and _is_other_run(intent, now, name)]
+        if not moved or any(_is_new(intent, name) for name in moved):
+            continue
+        instances, instance = order.setdefault(item.group, []), item.name.partition("/")[0]
+        if instance not in instances:
+            instances.append(instance)
+        via = item.companion if moved != [item.main] else ""
+        found.append(Turn(service=item, wave=instances.index(instance) // item.rolling.max_parallel, via=via, units=(item.main, *around)))
+    return tuple(found)
+
+
+def restore_steps(intent: Intent, now: Now, turns: Iterable[Turn] = ()) -> tuple[AnyStep, ...]:
     """The first half of the way back: stops, files, one daemon-reload. What is down then shows only on the host; `return_steps` follows from that."""
     needs_reload = (DaemonReload(causes=_CAUSE),) if intent.files or intent.links else ()
-    return (*_stops(intent, now), *_files(intent, now), *needs_reload)
+    waiting = {name for turn in turns for name in turn.units}
+    return (*(step for step in _stops(intent, now) if step.unit not in waiting), *_files(intent, now), *needs_reload)
 
 
-def return_steps(intent: Intent, now: Now, *, keeps_configuration: Iterable[str] = ()) -> tuple[AnyStep, ...]:
+def return_steps(intent: Intent, now: Now, *, turns: Iterable[Turn] = (), keeps_configuration: Iterable[str] = ()) -> tuple[AnyStep, ...]:
     """The second half: what ran before is started, also what a stop took along (PartOf=, Requires=). `now` is after the first half.
 
     `keeps_configuration`: whose reload failed, and so need none back. Without deploy-scoped hooks: what they did cannot be taken back by running them
@@ -132,7 +164,15 @@ def return_steps(intent: Intent, now: Now, *, keeps_configuration: Iterable[str]
     return (
         *(Forget(unit=name, causes=_CAUSE) for name in intent.units if _leaves_a_trace(intent, now, name)),
         *_starts(intent, now, kept),
+        *(_roll(turn) for turn in turns if now.state(turn.service.main).is_up),
     )
+
+
+def _roll(turn: Turn) -> Roll:
+    """By the stop hooks of the file that is back: as an apply rolls."""
+    item = turn.service
+    healthy = item.rolling.min_healthy_usec if item.rolling else 0
+    return Roll(unit=item.main, causes=_CAUSE, service=item.name, wave=turn.wave, healthy_usec=healthy, via=turn.via)
 
 
 def _is_new(intent: Intent, name: str) -> bool:
@@ -178,7 +218,7 @@ def _is_down(state: UnitState) -> bool:
     return not (state.is_up or state.active in _MOVING or state.job)
 
 
-def _stops(intent: Intent, now: Now) -> Iterator[AnyStep]:
+def _stops(intent: Intent, now: Now) -> Iterator[StopBefore]:
     """Last started first, by the hooks of the file that started it. A target is not stopped: that would take along what it only wants."""
     for name in reversed(list(intent.units)):
         if _is_new(intent, name):

@@ -8,12 +8,12 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from nanod.errors import DegradedError, NanodError
-from nanod.execute import Execution
+from nanod.execute import Execution, wave_of
 from nanod.faults import Point, reach
 from nanod.recorded import service_units
-from nanod.restore import Now, differences, file_differences, is_same_run, restore_steps, return_steps
+from nanod.restore import Now, differences, file_differences, is_same_run, restore_steps, return_steps, turns_of
 from nanod.settle import Progress, Settling
-from nanod.steps import DaemonReload, Reload, Start, UnitStep
+from nanod.steps import DaemonReload, Reload, Roll, Start, UnitStep
 from nanod.verdict import Status, judge, sentence
 
 if TYPE_CHECKING:
@@ -76,9 +76,11 @@ class _Undoing:
             manifest = host.store.manifest(intent.app) if intent.before else None
             self.services = tuple(service_units(manifest, name) for name in manifest.services) if manifest else ()
             self._say("putting back what there was")
-            self._execute(restore_steps(intent, look(intent, host)))
             now = look(intent, host)
-            steps = return_steps(intent, now, keeps_configuration=keeps_configuration)
+            turns = turns_of(intent, now, self.services)
+            self._execute(restore_steps(intent, now, turns))
+            now = look(intent, host)
+            steps = return_steps(intent, now, turns=turns, keeps_configuration=keeps_configuration)
             bases = {item.main: host.systemd.detail(item.main) for item in self.services if self._is_touched(item, now, steps)}
             refused = self._return(steps)
             verdict = self._settled(steps, {unit: base for unit, base in bases.items() if unit not in refused})
@@ -115,26 +117,48 @@ class _Undoing:
                     self.host.systemd.daemon_reload()
                 continue
             known, begin = set(self.intent.units), self.host.clock.now()
-            Execution(host=self.host, steps=list(group), services=self.services, known=known, begin=begin, tell=self.tell).run()
+            services, roll = self.services, self._rolled
+            Execution(host=self.host, steps=list(group), services=services, known=known, begin=begin, tell=self.tell, roll=roll).run()
 
     def _return(self, steps: Sequence[AnyStep]) -> dict[str, str]:
         """One after the other: what systemd refuses for one (somebody broke its file) keeps no other down. What it said, by unit."""
-        refused = {}
-        for step in steps:
+        refused: dict[str, str] = {}
+        for _, group in groupby(steps, key=lambda step: wave_of(step) or id(step)):
+            wave = list(group)
             try:
-                self._execute([step])
+                if isinstance(wave[0], Roll):
+                    self._await_up(wave[0], [step.unit for step in steps if isinstance(step, Start) and step.unit not in refused])
+                self._execute(wave)
             except NanodError as said:
-                if not isinstance(step, UnitStep):
+                if not isinstance(wave[0], UnitStep):
                     raise
-                refused[step.unit] = said.message
+                refused |= {step.unit: said.message for step in wave if isinstance(step, UnitStep)}
         return refused
+
+    def _await_up(self, roll: Roll, started: Sequence[str]) -> None:
+        """The siblings that were down are up, or will not be, before the first that serves goes down."""
+        group = next(item.group for item in self.services if item.main == roll.unit)
+        self._wait([item for item in self.services if item.group == group and item.rolling and item.main in started], 0)
+
+    def _rolled(self, wave: Sequence[Roll]) -> None:
+        """What does not become healthy keeps nobody else from going back: it was no better before, and the verdict tells."""
+        units = [step.unit for step in wave]
+        self._wait([item for item in self.services if item.main in units], wave[0].healthy_usec)
+
+    def _wait(self, items: Sequence[ServiceUnits], usec: int) -> None:
+        host = self.host
+        settling = Settling(systemd=host.systemd, clock=host.clock, tell=self.tell, begin=host.clock.now())
+        for item in items:
+            base = host.systemd.detail(item.main)
+            settling.watch(replace(item, requires=()), touched=True, started=True, span=usec / 1_000_000, base=base)
+        settling.run()
 
     def _is_touched(self, item: ServiceUnits, now: Now, steps: Sequence[AnyStep]) -> bool:
         """It ran, and is started, reloaded, or in another run than the one from before."""
         before = self.intent.units.get(item.main)
         if before is None or not before.was_up:
             return False
-        is_in = any(isinstance(step, Start | Reload) and step.unit == item.main for step in steps)
+        is_in = any(isinstance(step, Start | Reload | Roll) and step.unit == item.main for step in steps)
         return is_in or now.invocations.get(item.main) != before.invocation
 
     def _settled(self, steps: Sequence[AnyStep], bases: Mapping[str, UnitDetail]) -> Verdict | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nanod.compile.health import gate_line
 from nanod.compile.hooks import hook_lines, hooks_of
-from nanod.compile.members import has_all, members
+from nanod.compile.members import has_all
 from nanod.compile.part import ENV, SLACK, App, by_name, command, credentials, environment, identity, lib, run_directory
 from nanod.compile.sandbox import sandbox
 from nanod.phases import Scope
@@ -16,6 +16,8 @@ from nanod.units.unitset import Role
 from nanod.values import TimeSpan
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nanod.compile.members import Member
     from nanod.spec.model import Requirement, Service
     from nanod.units.unitfile import UnitBuilder, UnitFile
@@ -31,10 +33,13 @@ def main_unit(app: App, member: Member, *, stays: bool) -> UnitFile:
     `stays`: the service is a script that somebody's `completed` waits for, and remains active after it ended.
     """
     service, at = member.service, member.service.at
-    unit = app.builder(member.names.main, member.role, member)
+    unit = app.builder(member.names.main, Role.JOB if service.schedule else member.role, member)
     unit.raw("Unit", "Description", service.description or f"{member.row} of {app.names.app}", at("description"))
     relations(unit, app, member)
-    if member.is_main:
+    if member.is_main and service.schedule:
+        # The calendar says how often it starts.
+        unit.raw("Unit", "StartLimitIntervalSec", 0, service.schedule.at())
+    elif member.is_main:
         unit.raw("Unit", "StartLimitIntervalSec", service.restart.window, at("restart", "window"))
         unit.raw("Unit", "StartLimitBurst", service.restart.limit, at("restart", "limit"))
     _type(unit, service, stays=stays)
@@ -52,10 +57,10 @@ def main_unit(app: App, member: Member, *, stays: bool) -> UnitFile:
     return unit.finish()
 
 
-def own_lines(unit: UnitBuilder, app: App, service: Service) -> None:
+def own_lines(unit: UnitBuilder, app: App, service: Service, sections: Sequence[str] = ("Unit", "Service")) -> None:
     """The spec's own `systemd:` block, last: text in place of nanod's lines, a list after them. What the target's systemd would drop is refused."""
     for section, keys in service.systemd.items():
-        for key, values in keys.items():
+        for key, values in keys.items() if section in sections else ():
             place = service.at("systemd", section, key)
             if (first := since(section, key)) > app.target.version:
                 app.report.error(place, f"{key}= needs systemd {first} or newer, and this is for {app.target.version}", service.at.path)
@@ -149,8 +154,7 @@ def dependency_gates(app: App, service: Service, seconds: int | None = None) -> 
     for need in service.requires:
         if need.required:
             condition = "started" if need.condition is Condition.STARTED and not ordered(app, need) else "active"
-            units = [need.target] if need.is_unit else mains_of(app, app.spec.services[need.target])
-            found.append((need, [lib("await"), str(seconds), condition, *units]))
+            found.append((need, [lib("await"), str(seconds), condition, _awaited(app, need)]))
     return found
 
 
@@ -159,8 +163,9 @@ def gate_seconds(service: Service) -> int:
     return (restart.window.usec // max(1, restart.limit)) // 1_000_000 + 1 if not restart.window.is_forever else 60
 
 
-def mains_of(app: App, service: Service) -> list[str]:
-    return [member.names.main for member in members(app, service) if member.is_main]
+def _awaited(app: App, need: Requirement) -> str:
+    """Not each of several mains by its name: one instance more would be another line, and restart whoever waits for them."""
+    return dependency(app, need) if need.is_unit or not has_all(app.spec.services[need.target]) else f"of:{dependency(app, need)}"
 
 
 def _type(unit: UnitBuilder, service: Service, *, stays: bool) -> None:
@@ -240,6 +245,8 @@ def _restart_and_stop(unit: UnitBuilder, member: Member) -> None:
 def _stop_lines(unit: UnitBuilder, app: App, service: Service) -> None:
     """Prestop and poststop, and the one timeout that systemd applies to each of their lines and to the wait after the signal: the largest needed."""
     stop, at = service.stop, service.at
+    if service.schedule:
+        unit.exec("ExecStopPost", [lib("ran"), unit.name], service.schedule.at(), prefix="-+")
     longest = max(stop.timeout, hook_lines(unit, app, service, "prestop"), hook_lines(unit, app, service, "poststop"))
     if longest.is_forever and not stop.timeout.is_forever:
         # Without a limit of its own the process could hold up a shutdown; the last line before systemd's own signal gives it one.
