@@ -16,6 +16,7 @@ from nanod.settle import Progress, Settling, Watch
 from nanod.state import UnitDetail
 from nanod.steps import Reload, Restart, Roll, Start, Stop, StopBefore, UnitStep
 from nanod.told import told
+from nanod.told import told
 from nanod.transaction import begin, commit, record
 from nanod.undo import Undone, degraded, undo
 from nanod.verdict import Ending, Status, Verdict, gone_warnings, judge, sentence

@@ -14,7 +14,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from nanod.errors import ExitCode
+from nanod.groups import TASKS, WORDS
+from nanod.results import SETUP, STEPS
 from nanod.state import UnitDetail
+from nanod.units.unitset import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -101,6 +104,13 @@ class ServiceVerdict:
     warnings: tuple[Reason, ...] = ()
     seconds: float = 0.0
     touched: bool = False
+    group: str = ""
+    """The service of the spec, of a member of a group; "" for one that is a service by itself."""
+    role: Role = Role.MAIN
+
+    @property
+    def whose(self) -> str:
+        return self.group or self.service
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,25 +134,6 @@ class Verdict:
         return ExitCode.OK if self.status is Status.HEALTHY else ExitCode.FAILED
 
 
-_SETUP = {
-    200: "its working directory cannot be entered",
-    205: "its resource limits cannot be set",
-    208: "its standard input cannot be set up",
-    209: "its standard output cannot be set up",
-    214: "its scheduling cannot be set up",
-    216: "its group does not exist",
-    217: "its user does not exist",
-    218: "its capabilities cannot be set",
-    219: "its control group cannot be set up",
-    226: "its sandbox cannot be set up",
-    228: "its system call filter cannot be set up",
-    233: "its runtime directory cannot be made",
-    238: "its state directory cannot be made",
-    239: "its cache directory cannot be made",
-    243: "its credentials cannot be read",
-}
-"""Exit statuses with which systemd ends a child that it could not prepare (systemd.exec(5), "Process Exit Codes")."""
-_STEPS = {"CHDIR": 200, "GROUP": 216, "USER": 217, "NAMESPACE": 226, "RUNTIME_DIRECTORY": 233, "STATE_DIRECTORY": 238, "CREDENTIALS": 243}
 _FAILED_STEP = re.compile(r"\S+: Failed at step ([A-Z_]+) spawning \S+: (.+)")
 """What the child says then (exec_child in execute.c, 252 to 257): of a hook or gate no property of the unit keeps the status."""
 SOMETHING_ELSE = "the main process is gone (and something else answers)"
@@ -185,6 +176,8 @@ def _service(ending: Ending, records: Sequence[HookResult], lines: tuple[str, ..
         seconds=ending.seconds,
         touched=ending.touched,
         warnings=_warnings(ending, records) if ending.touched else (),
+        group=service.group,
+        role=service.role,
     )
     match ending.status:
         case Status.HEALTHY:
@@ -202,7 +195,9 @@ def _service(ending: Ending, records: Sequence[HookResult], lines: tuple[str, ..
 
 def _headline(ending: Ending) -> str:
     name = stem(ending.service.main)
-    if ending.service.is_script and ending.unit == ending.service.main:
+    if ending.service.role in TASKS:
+        return f"{WORDS[ending.service.role]} {ending.service.name} failed"
+    if ending.service.is_script and ending.service.role is Role.MAIN and ending.unit == ending.service.main:
         return f"{name} failed"
     return f"cannot start {name}" if ending.crashed_after is None else f"{name} did not stay up"
 
@@ -215,7 +210,10 @@ def _reasons(ending: Ending, records: Sequence[HookResult], lines: tuple[str, ..
     if ending.crashed_after is not None:
         when = f"{ending.crashed_after:.1f} s" if ending.crashed_after >= 0.1 else "at once"
         aside.append(Reason(kind=Why.CRASHED, text=f"{when} after it was up", unit=ending.unit))
-    if ending.tries or detail.result == "start-limit-hit":
+    tried = sum(bool(item.status) for item in own if item.phase not in (_GATE, _HEALTH)) if ending.service.role in TASKS else 0
+    if tried > 1:
+        aside.append(Reason(kind=Why.RETRIES, text=f"given up after {tried} tries", unit=ending.unit))
+    elif ending.tries or detail.result == "start-limit-hit":
         tries = ending.tries or ending.service.restart_limit
         aside.append(Reason(kind=Why.RETRIES, text=f"given up after {tries} failed starts", unit=ending.unit))
     return (*aside, root)
@@ -235,7 +233,8 @@ def _from_records(ending: Ending, own: Sequence[HookResult], end: Reason | None)
         if item.status and item.phase == _GATE:
             return Reason(kind=Why.DEPENDENCY, text=f"{item.name} did not come up", unit=item.name)
         if item.status and item.phase not in (_HEALTH, "prestop", "poststop") and _severity(ending.service.hooks, item) == "fail":
-            return Reason(kind=Why.HOOK, text=hook_text(item), hook=f"{item.phase}/{item.name}", status=item.status)
+            text = f"it {end_text(item)}" if ending.service.role in TASKS else hook_text(item)
+            return Reason(kind=Why.HOOK, text=text, hook=f"{item.phase}/{item.name}", status=item.status)
     # A process that ends while it is probed fails the probe too, and is the root; systemd's own SIGTERM after a failed probe is not.
     if any(item.status and item.phase == _HEALTH for item in own) and (end is None or end.kind is Why.SIGNAL):
         return Reason(kind=Why.PROBE, text=f"it did not become healthy ({ending.service.health})")
@@ -253,9 +252,9 @@ def _from_result(ending: Ending, detail: UnitDetail) -> Reason | None:
 
 def _from_lines(lines: Sequence[str]) -> Reason | None:
     for line in reversed(lines):
-        if (found := _FAILED_STEP.fullmatch(line)) and found[1] in _STEPS:
-            status = _STEPS[found[1]]
-            return Reason(kind=Why.SETUP, text=f"{_SETUP[status]}: {found[2][:1].lower()}{found[2][1:]}", status=status)
+        if (found := _FAILED_STEP.fullmatch(line)) and found[1] in STEPS:
+            status = STEPS[found[1]]
+            return Reason(kind=Why.SETUP, text=f"{SETUP[status]}: {found[2][:1].lower()}{found[2][1:]}", status=status)
     return None
 
 
@@ -285,8 +284,8 @@ def _own_end(detail: UnitDetail, who: str) -> Reason | None:
     if detail.exec_main_code == _CLD_EXITED and status:
         if status in (127, 203):
             return Reason(kind=Why.EXECUTABLE, text=f"its program was not found or cannot be run (status {status})", status=status)
-        if status in _SETUP:
-            return Reason(kind=Why.SETUP, text=f"{_SETUP[status]} (status {status})", status=status)
+        if status in SETUP:
+            return Reason(kind=Why.SETUP, text=f"{SETUP[status]} (status {status})", status=status)
         return Reason(kind=Why.EXITED, text=f"{who} exited with status {status}", status=status)
     if detail.exec_main_code in (_CLD_KILLED, _CLD_DUMPED):
         return Reason(kind=Why.SIGNAL, text=f"{who} was killed by {signal_name(status)}", status=status)

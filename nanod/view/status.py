@@ -30,6 +30,9 @@ _DRIFT = {
 }
 
 
+_ORDER = {phase: number for number, phase in enumerate(HOOK_PHASES)}
+
+
 def status_text(apps: Iterable[AppStatus], style: Style, *, now: int) -> str:
     return "\n\n".join("\n".join(_app(app, style, now)) for app in apps)
 
@@ -89,7 +92,7 @@ def _hooks_of(node: Node) -> list[HookStatus]:
     """With several mains, those of the service itself are lines of more than one unit."""
     items = [*(item for item in node.beside if item.is_good), *([node.item] if node.item else [])]
     found = [hook for item in items for hook in shown_hooks(item)]
-    return sorted(found, key=lambda hook: HOOK_PHASES.index(hook.hook.phase)) if node.beside else found
+    return sorted(found, key=lambda hook: _ORDER.get(hook.hook.phase, len(_ORDER))) if node.beside else found
 
 
 def shown_hooks(item: ServiceStatus) -> tuple[HookStatus, ...]:

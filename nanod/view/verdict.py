@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nanod.errors import ExitCode
+from nanod.groups import count
+from nanod.told import told
+from nanod.units.unitset import Role
 from nanod.verdict import Status, sentence
+from nanod.view.members import member_data
 from nanod.view.tty import clean, columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from nanod.apply import Outcome
     from nanod.undo import Undone
     from nanod.verdict import Reason, ServiceVerdict, Verdict
     from nanod.view.tty import Style
+
+
+_NAMED = 4
+"""Members that are named; of a large group more of them say nothing new."""
 
 
 def outcome_text(outcome: Outcome, style: Style) -> str:
@@ -65,31 +74,83 @@ def _word(outcome: Outcome) -> str:
 
 def _head(outcome: Outcome, style: Style) -> str:
     paint = style.good if outcome.exit_code is ExitCode.OK else style.bad
-    count = len(outcome.verdict.services)
-    facts = [f"{count} service{'s' if count != 1 else ''}"] if count else []
+    services = [item.whose for item in outcome.verdict.services]
+    facts = [count(services)] if services else []
     return f"{style.strong(outcome.plan.app)}: {paint(_word(outcome))}" + style.faint(f" ({', '.join([*facts, f'{outcome.seconds:.1f} s'])})")
 
 
 def verdict_lines(verdict: Verdict, style: Style) -> Iterator[str]:
-    shown = [item for item in verdict.services if item.touched or item.status is not Status.HEALTHY]
-    rows = [(item.service, str(item.status), f"{item.seconds:.1f} s" if item.status is Status.HEALTHY else "") for item in shown]
-    for item, line in zip(shown, columns(rows) if rows else [], strict=True):
-        yield "  " + (line if item.status in (Status.HEALTHY, Status.MASKED) else style.warn(line))
+    rows = [row for members in _by_service(verdict).values() for row in _rows(members)]
+    cells = [(row.name, str(row.status), f"{row.seconds:.1f} s" if row.status is Status.HEALTHY else "", row.note) for row in rows]
+    for row, line in zip(rows, columns(cells) if cells else [], strict=True):
+        yield "  " + (line if row.status in (Status.HEALTHY, Status.MASKED) else style.warn(line))
+    for item, waiting in told(verdict):
+        yield from _trouble(item, waiting, style)
     for item in verdict.services:
-        yield from _trouble(item, style)
+        for reason in item.warnings:
+            yield f"{style.warn('warning:')} {clean(f'{reason.unit}: {reason.text}')}"
     for reason in verdict.warnings:
         yield f"{style.warn('warning:')} {clean(f'{reason.unit}: {reason.text}')}"
 
 
-def _trouble(item: ServiceVerdict, style: Style) -> Iterator[str]:
-    if item.headline:
-        yield style.bad(clean(sentence(item)))
-        for reason in item.reasons:
-            yield from (f"    {clean(line)}" for line in reason.lines)
-        if item.status is not Status.BLOCKED and item.reasons:
-            yield style.faint(f"  hint: journalctl -u {item.reasons[-1].unit or item.unit}")
-    for reason in item.warnings:
-        yield f"{style.warn('warning:')} {clean(f'{reason.unit}: {reason.text}')}"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    name: str
+    status: Status
+    seconds: float = 0.0
+    note: str = ""
+
+
+def _by_service(verdict: Verdict) -> dict[str, list[ServiceVerdict]]:
+    found: dict[str, list[ServiceVerdict]] = {}
+    for item in verdict.services:
+        found.setdefault(item.whose, []).append(item)
+    return found
+
+
+def _rows(members: Sequence[ServiceVerdict]) -> Iterator[_Row]:
+    """A service that is well as a whole is one row, whatever belongs to it; else whoever is not well, and who was touched beside that."""
+    shown = [item for item in members if item.touched or item.status is not Status.HEALTHY]
+    mains = [item for item in members if item.role is Role.MAIN]
+    well = [item for item in shown if item.status is Status.HEALTHY]
+    if len(members) > 1 and well == shown and mains and all(item in well for item in mains):
+        note = f"{len(mains)} of {len(mains)} up" if len(mains) > 1 else ""
+        yield _Row(name=members[0].whose, status=Status.HEALTHY, seconds=max(item.seconds for item in shown), note=note)
+        return
+    waiting = [item for item in shown if item.group and item.status in (Status.BLOCKED, Status.PENDING)]
+    heads = {item.status: item for item in sorted(waiting, key=_rank, reverse=True)}
+    for item in shown:
+        if item in waiting and heads[item.status] is not item:
+            continue
+        if item in well and item.group and item.role in (Role.GROUP, Role.ALL):
+            continue
+        more = sum(other.status is item.status for other in waiting) - 1 if item in waiting else 0
+        yield _Row(name=item.service, status=item.status, seconds=item.seconds, note=f"and {more} more of {item.whose}" if more else "")
+
+
+def _rank(item: ServiceVerdict) -> tuple[bool, bool]:
+    """The service itself first, then its mains."""
+    return item.role is not Role.ALL, item.role is not Role.MAIN
+
+
+def _trouble(item: ServiceVerdict, waiting: Sequence[ServiceVerdict], style: Style) -> Iterator[str]:
+    yield style.bad(clean(sentence(item)))
+    for reason in item.reasons:
+        yield from (f"    {clean(line)}" for line in folded(reason.lines))
+    if item.status is not Status.BLOCKED and item.reasons:
+        yield style.faint(f"  hint: journalctl -u {item.reasons[-1].unit or item.unit}")
+    if shown := [other.service for other in waiting if other.role is not Role.GROUP]:
+        names = ", ".join(shown[:_NAMED]) + (", …" if len(shown) > _NAMED else "")
+        waits = "waits" if len(shown) == 1 else "wait"
+        yield style.faint(f"  {len(shown)} more {waits} for {'the same' if item.status is Status.BLOCKED else 'it'}: {names}")
+
+
+def folded(lines: Sequence[str]) -> list[str]:
+    """What repeats itself to the end, as the output of a command that was tried again and again does, is said once."""
+    for size in range(1, len(lines) // 2 + 1):
+        if all(line == lines[place + size] for place, line in enumerate(lines[:-size])):
+            return [*lines[-size:-1], f"{lines[-1]} ({len(lines) // size} times)"]
+    return list(lines)
 
 
 def _undone(outcome: Outcome, undone: Undone, style: Style) -> Iterator[str]:
@@ -131,6 +192,7 @@ def _service_data(item: ServiceVerdict) -> dict[str, object]:
     return {
         "service": item.service,
         "unit": item.unit,
+        **member_data(item.service, item),
         "status": str(item.status),
         "touched": item.touched,
         "seconds": round(item.seconds, 3),
