@@ -254,18 +254,22 @@ class Generations:
 
     def made_from(self, app: str) -> bytes:
         """Of the generation in force, as `keep_made_from` left it; nothing when it is not there, or not the caller's to read."""
-        with refusing(f"read what {app} was made from in {APPS}/{app}"), suppress(FileNotFoundError, PermissionError):
-            with self._app(app) as directory, directory.sub("generations") as all_of_them, all_of_them.sub(str(_in_force(directory))) as mine:
-                return mine.read(_MADE_FROM) or b""
+        with refusing(f"read what {app} was made from in {APPS}/{app}"), suppress(FileNotFoundError, PermissionError), self._current(app) as mine:
+            return mine.read(_MADE_FROM) or b""
         return b""
 
     def keep_made_from(self, app: str, content: bytes) -> None:
         """Of an app that has a generation in force."""
-        with refusing(f"write what {app} was made from in {APPS}/{app}"), self._app(app) as directory:
-            with directory.sub("generations") as all_of_them, all_of_them.sub(str(_in_force(directory))) as mine:
-                batch = Batch()
-                batch.put(mine, _MADE_FROM, content, 0o600)
-                batch.flush()
+        with refusing(f"write what {app} was made from in {APPS}/{app}"), self._current(app) as mine:
+            batch = Batch()
+            batch.put(mine, _MADE_FROM, content, 0o600)
+            batch.flush()
+
+    @contextmanager
+    def _current(self, app: str) -> Iterator[OpenDirectory]:
+        """The directory of the generation in force. Raises FileNotFoundError without one."""
+        with self._app(app) as directory, directory.sub("generations") as all_of_them, all_of_them.sub(str(_in_force(directory))) as mine:
+            yield mine
 
     @contextmanager
     def _app(self, app: str, *, make: bool = False) -> Iterator[OpenDirectory]:
