@@ -47,7 +47,7 @@ def tree(app: App, top: str) -> dict[str, str]:
 
 def records(app: App) -> dict[str, str]:
     """Generations, the one in force, and an intent; the history is meant to grow."""
-    return {name: text for name, text in tree(app, f"{RECORDS}/{app.name}").items() if name not in ("history.jsonl", "made-from")}
+    return {name: text for name, text in tree(app, f"{RECORDS}/{app.name}").items() if name != "history.jsonl"}
 
 
 def runs(app: App, services: Iterable[str]) -> dict[str, Run]:
