@@ -24,12 +24,16 @@ from nanod.steps import (
     Restart,
     Roll,
     RunPrestart,
+    Stamp,
     Start,
     Stop,
     StopBefore,
     Unlink,
+    Unstamp,
     WriteUnit,
 )
+from nanod.units.names import timer_stamp
+from nanod.units.unitfile import parse
 from nanod.units.unitset import Role
 from nanod.values import content_hash, digest
 
@@ -91,7 +95,7 @@ def _refuse_to_strand(making: Planning) -> None:
     mains = {service.name: service.main for service in making.wanted.services}
     for service in making.wanted.services:
         step = making.process.get(service.main)
-        if not making.state(service.main).is_up or step not in (Restart, Start):
+        if not making.state(service.main).is_up or step not in (Restart, Start) or service.role is Role.ALL:
             continue
         for name in service.requires:
             unit = mains.get(name, name)
@@ -127,9 +131,9 @@ def _steps(making: Planning) -> Iterator[AnyStep]:
     for item in making.wanted.directories:
         if item.path in making.snapshot.missing_directories:
             yield MakeDirectory(directory=item, causes=(Cause(kind=CauseKind.MISSING, text="does not exist", subject=item.path, mark=item.origin),))
-    order = [name for service in making.wanted.services for name in (service.provision, service.prestart, service.main) if name]
+    order = [name for service in making.wanted.services for name in (service.provision, service.prestart, service.job, service.main) if name]
     yield from (StopBefore(unit=name, causes=making.why(name)) for name in reversed(order) if name in making.stop_before)
-    files = [*_writes(making), *_links(making)]
+    files = [*_writes(making), *_links(making), *_counted_anew(making)]
     yield from files
     if files or any(cause.kind is CauseKind.UNFINISHED for item in making.compared.values() for cause in item.causes):
         yield DaemonReload(causes=(Cause(kind=CauseKind.UNITS, text="unit files changed"),))
@@ -146,6 +150,13 @@ def _writes(making: Planning) -> Iterator[AnyStep]:
     for name, item in making.compared.items():
         if item.writes and not making.is_masked(name):
             yield WriteUnit(unit=name, text=item.text, old=item.old, causes=making.why(name))
+
+
+def _counted_anew(making: Planning) -> Iterator[AnyStep]:
+    """A new calendar counts from now on: what it would have run since the last run of the old one was not missed."""
+    for service in making.wanted.services:
+        if service.job and service.main in making.stop_before and not making.compared[service.main].is_new:
+            yield Stamp(unit=service.main, path=timer_stamp(service.main), causes=making.why(service.main))
 
 
 def _links(making: Planning) -> Iterator[AnyStep]:
@@ -181,8 +192,14 @@ def departures(names: Iterable[str], snapshot: Snapshot, causes: tuple[Cause, ..
             if _is_there(state) and (state.active != "failed" or state.job)
         ),
         *(RemoveUnit(unit=name, old=snapshot.files[name], causes=causes) for name, _ in ours if name in snapshot.files),
+        *(Unstamp(path=timer_stamp(name), causes=causes) for name, _ in ours if _leaves_a_stamp(snapshot.files.get(name, ""))),
         *(Forget(unit=name, causes=causes) for name, state in ours if _is_there(state)),
     ]
+
+
+def _leaves_a_stamp(text: str) -> bool:
+    """A timer that catches up with what it missed: were it applied again some day, it would do so at once."""
+    return ("Timer", "Persistent", "yes") in parse(text)
 
 
 def _is_there(state: UnitState) -> bool:
@@ -193,7 +210,8 @@ def stop_order(manifest: Manifest) -> list[str]:
     """Every unit of an app, last started first: target, services in reverse start order (what stands beside a main before it), slice."""
     # What instances share stops after the last of them.
     downward = [name for units in reversed(list(manifest.services.values())) for name in (*units[1:], *units[:1])]
-    members = list(dict.fromkeys(downward[::-1]))[::-1]
+    # A timer before what it starts.
+    members = sorted(list(dict.fromkeys(downward[::-1]))[::-1], key=lambda name: not name.endswith(".timer"))
     rest = sorted(set(manifest.units) - set(members))
     return [*(name for name in rest if name.endswith(".target")), *members, *(name for name in rest if not name.endswith(".target"))]
 

@@ -247,7 +247,7 @@ class Settling:
     def _is_blocked(self, watch: Watch) -> bool:
         for name in watch.service.requires:
             other = self.watches.get(name)
-            if other and other.ending and other.ending.status in (Status.FAILED, Status.BLOCKED, Status.MASKED):
+            if other and other.ending and other.ending.status in (Status.FAILED, Status.BLOCKED, Status.MASKED) and not _is_left_out(watch, other):
                 self._end(watch, Status.BLOCKED, blocked_by=name)
                 return True
         return False
@@ -338,6 +338,11 @@ class Settling:
         if watch.said != word:
             watch.said = word
             self.tell(Progress(service=watch.service.name, unit=watch.service.main, word=word, text=text, seconds=self.clock.now() - self.begin))
+
+
+def _is_left_out(watch: Watch, other: Watch) -> bool:
+    """An instance that the administrator has masked is none."""
+    return watch.service.role is Role.ALL and other.ending is not None and other.ending.status is Status.MASKED
 
 
 _SUB_WORDS = {

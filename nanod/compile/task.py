@@ -58,7 +58,7 @@ def companion_unit(app: App, member: Member) -> UnitFile:
 def all_unit(app: App, member: Member) -> UnitFile:
     """What stands for several mains: active when all are up, and its restart is theirs. The poststart and prestop hooks of the service are here."""
     unit = _begun(app, member, member.service.description or f"{member.row} of {app.names.app}")
-    unit.exec("ExecStart", [lib("await"), str(_ALL_SECONDS), "coming", *member.mains], member.at, prefix="+")
+    unit.exec("ExecStart", [lib("await"), str(_ALL_SECONDS), "coming", f"of:{unit.name}"], member.at, prefix="+")
     longest, stopping = TimeSpan.seconds(_ALL_SECONDS) + SLACK, TimeSpan(0)
     if member.whole.processes:
         sandbox(unit, member.service)
@@ -86,7 +86,7 @@ def task_unit(app: App, member: Member) -> UnitFile:
     if member.role is Role.POSTSTOP_TASK:
         note = f"{ENDED}/{member.names.main}"
         unit.exec("ExecStart", [_TRUE], member.at)
-        unit.exec("ExecStopPost", [lib("ended"), note, *member.mains], member.at, prefix="-+")
+        unit.exec("ExecStopPost", [lib("ended"), note, *member.first, "--", *member.mains], member.at, prefix="-+")
         unit.exec("ExecStopPost", [lib("finally"), note, *words], member.at, prefix="" if fails else "-")
         unit.raw("Service", "TimeoutStopSec", total, member.at)
         return unit.finish()
