@@ -1,9 +1,11 @@
 """The health gate's prober: a program of its own, standard library only, started as `python3 -I -S probe …` in a few milliseconds.
 
     probe KIND INTERVAL TIMEOUT START_TIMEOUT [ADDRESS | PROGRAM ARG…]
+    probe alive FAILURES KIND INTERVAL TIMEOUT [ADDRESS | PROGRAM ARG…]
 
 KIND is tcp, http, unix, file or exec; times are seconds. Exit 0: healthy. Exit 1: the main process ($MAINPID) is gone, or START_TIMEOUT passed;
 the reason stands on stderr. systemd does not cut an ExecStartPost= line when the main process dies (tried on 252 and 257), so the prober watches it.
+alive: exit 3 when FAILURES tries in a row have failed; the reason is sent to systemd as a status.
 """
 
 import os
@@ -13,6 +15,8 @@ import time
 
 
 def main(arguments: list[str]) -> int:
+    if arguments[0] == "alive":
+        return alive(int(arguments[1]), arguments[2], arguments[3:])
     attempt = PROBES[arguments[0]]
     interval, timeout, start_timeout = map(float, arguments[1:4])
     deadline = time.monotonic() + start_timeout
@@ -27,6 +31,32 @@ def main(arguments: list[str]) -> int:
         if time.monotonic() >= deadline:
             return give_up(arguments, f"not healthy within {start_timeout:g} s: {reason}")
         time.sleep(min(interval, max(0.0, deadline - time.monotonic())))
+
+
+def alive(failures: int, kind: str, arguments: list[str]) -> int:
+    """Nothing is remembered from one run to the next, so one good try is health again."""
+    interval, timeout = map(float, arguments[:2])
+    subject, reason = arguments[2:], None
+    for count in range(failures):
+        if count:
+            time.sleep(interval)
+        reason = PROBES[kind](subject, timeout)
+        if reason is None:
+            return 0
+    times = f" ({failures} times in a row)" if failures > 1 else ""
+    what = kind if kind == "exec" else f"{kind} {subject[0]}"
+    tell_systemd(f"STATUS={what}: {reason}{times}")
+    return SICK
+
+
+def tell_systemd(words: str) -> None:
+    """sd_notify(3); a newline would begin another message, and PID 1 drops one that is longer than its buffer of 4096 bytes."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+        try:
+            connection.sendto(words.replace("\n", " ")[:900].encode(), address.replace("@", "\0", 1) if address.startswith("@") else address)
+        except OSError:
+            return  # nobody listens, and the exit status alone says that it is sick
 
 
 def gone(kind: str, reason: str | None) -> str:
@@ -136,6 +166,7 @@ def probe_exec(words: list[str], timeout: float) -> str | None:
 
 
 PROBES = {"tcp": probe_tcp, "http": probe_http, "unix": probe_unix, "file": probe_file, "exec": probe_exec}
+SICK = 3
 OTHERWISE = {"file": "the file is there", "exec": "the probe succeeds"}
 """What a good probe of a process that is gone means; elsewhere somebody else answers at its address."""
 

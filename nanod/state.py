@@ -58,6 +58,12 @@ class HookResult:
     duration_ms: int
     at: int
     """Microseconds since the epoch, when it ended."""
+    text: str = ""
+    """Of a liveness probe that found the service sick: why, and what was done about it."""
+
+
+LIVENESS = "liveness"
+"""The phase of such records."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

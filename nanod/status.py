@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nanod.groups import replica
 from nanod.recorded import service_units
-from nanod.state import UnitDetail, UnitState
+from nanod.state import LIVENESS, UnitDetail, UnitState
 from nanod.units.unitset import Role
 from nanod.values import content_hash
 from nanod.verdict import Ending, ServiceVerdict, Status, judge
@@ -283,7 +283,12 @@ def _hooks(service: ServiceUnits, verdict: ServiceVerdict, seen: _Seen) -> tuple
     if failed and f"{failed.phase}/{failed.name}" not in told:
         until = failed.at + _AFTERWARDS
         lines = tuple(seen.journal.last_lines(failed.unit, invocation=failed.invocation, count=_HOOK_LINES, until=until))
-    return tuple(HookStatus(hook=hook, record=record, lines=lines if record is failed else ()) for hook, record in ran.items())
+    # A liveness probe that never found anything has left no record, and that is well.
+    return tuple(
+        HookStatus(hook=hook, record=record, lines=lines if record is failed else ())
+        for hook, record in ran.items()
+        if record or hook.phase != LIVENESS
+    )
 
 
 def phase_of(service: ServiceUnits, states: Mapping[str, UnitState]) -> Phase | None:

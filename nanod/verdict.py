@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from nanod.errors import ExitCode
 from nanod.groups import TASKS, WORDS
 from nanod.results import SETUP, STEPS
-from nanod.state import UnitDetail
+from nanod.state import LIVENESS, UnitDetail
 from nanod.units.unitset import Role
 
 if TYPE_CHECKING:
@@ -357,6 +357,8 @@ def _severity(hooks: Sequence[HookName], record: HookResult) -> str:
 
 def hook_text(record: HookResult) -> str:
     """`hook prestart/migrate exited with status 3`."""
+    if record.phase == LIVENESS:
+        return f"liveness: {record.text}"
     name = f"hook {record.phase}/{record.name}" if record.phase != _INSTALL else "install"
     return f"{name} {end_text(record)}"
 

@@ -15,16 +15,17 @@ if TYPE_CHECKING:
 def failure_unit(app: App, member: Member) -> UnitFile | None:
     """Runs as the service's user; the program that starts it is root's, because it reads the journal for the last lines."""
     service = member.service
-    if service.on_failure is None:
+    handler = member.on_failure
+    if handler is None:
         return None
-    origin = service.on_failure.at()
+    origin = handler.at()
     main = member.names.main
     unit = app.builder(member.names.failure, Role.FAILURE, member)
     beside(unit, app, f"What to do when {member.row} of {app.names.app} has given up", origin)
     unit.raw("Service", "Type", "oneshot", origin)
     identity(unit, app, service)
     environment(unit, app, member)
-    words = [*as_user(app, service), ENV, "LIFECYCLE_PHASE=on_failure", f"NANOD_FAILED_UNIT={main}", *service.on_failure.argv]
+    words = [*as_user(app, service), ENV, "LIFECYCLE_PHASE=on_failure", f"NANOD_FAILED_UNIT={main}", *handler.argv]
     unit.exec("ExecStart", [lib("failure"), main, *words], origin, prefix="+")
     unit.raw("Service", "TimeoutStartSec", "6min", origin)
     return unit.finish()

@@ -31,13 +31,13 @@ def hooks_of(service: Service, phase: str, scope: Scope = Scope.START) -> tuple[
     return tuple(hook for hook in service.hooks.get(phase, ()) if hook.scope is scope)
 
 
-def hook_lines(unit: UnitBuilder, app: App, service: Service, phase: str, key: str = "", mains: Sequence[str] = ()) -> TimeSpan:
-    """Add the lines of a phase to a unit, as `key` (by default the phase's own); returns the longest time that one of them may take.
+def hook_lines(unit: UnitBuilder, app: App, service: Service, phase: str, mains: Sequence[str] = ()) -> TimeSpan:
+    """Add the lines of a phase to a unit; returns the longest time that one of them may take.
 
     `mains`: the units whose end a companion follows.
     """
     hooks, row = hooks_of(service, phase), phase_of(phase)
-    key = key or row.directive.removesuffix("=")
+    key = row.directive.removesuffix("=")
     if row.listing is Listing.ALL_REVERSED:
         hooks = hooks[::-1]
     stop: tuple[str, ...] = ()

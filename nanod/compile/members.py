@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from nanod.compile.part import App
     from nanod.diagnostics import Mark
-    from nanod.spec.model import Health, Service, Task
+    from nanod.spec.model import Command, Health, Service, Task
     from nanod.units.names import MemberNames
 
 AROUND = {Role.GROUP: ("install", "prestart", "poststop"), Role.ALL: ("poststart", "ready", "reload", "prestop")}
@@ -56,6 +56,8 @@ class Member:
     """A path that must exist for it to start."""
     mains: tuple[str, ...] = ()
     """The mains that it stands after, waits for or looks at."""
+    first: tuple[str, ...] = ()
+    """Of a poststop task: the prestart tasks of its scope, whose failure is how the group ended, too."""
     companion: str = ""
     awaits: tuple[str, ...] = ()
     """What a main waits for to be up and does not require, so that no restart of it is passed on: prestart sidecars, tasks of all instances."""
@@ -67,6 +69,21 @@ class Member:
     @property
     def is_main(self) -> bool:
         return self.role is Role.MAIN
+
+    @property
+    def runs_on(self) -> bool:
+        """Whether it has a process that stays."""
+        return self.role in (Role.MAIN, Role.PRESTART_SIDECAR, Role.POSTSTART_SIDECAR)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it gives up after some failed starts. A sidecar is there as long as its group is, unless its task says when to give up."""
+        return self.is_main or (self.runs_on and (self.service.at.written("restart", "limit") or self.service.at.written("restart", "window")))
+
+    @property
+    def on_failure(self) -> Command | None:
+        """What is run when it has given up. A process or a sidecar has none of its own: that of its service."""
+        return (self.service.on_failure or self.whole.on_failure) if self.runs_on else None
 
     @property
     def is_first(self) -> bool:
@@ -167,7 +184,7 @@ class _Group:
             found = [self._member(role, self._keys(task, number), number, task) for task in tasks if _role(task) is role]
             return [replace(item, companion=companion, mains=main_units) for item in found]
 
-        ends = [replace(item, after=(companion,), condition=flag) for item in made(Role.POSTSTOP_TASK)]
+        ends = [replace(item, after=(companion,), condition=flag, first=_units(made(Role.PRESTART_TASK))) for item in made(Role.POSTSTOP_TASK)]
         sides = [replace(item, after=(companion, *_units(ends)), condition=flag) for item in made(Role.PRESTART_SIDECAR)]
         first = [
             replace(item, requires=(companion,), wants=_units([*ends, *sides]), awaits=_units(sides), needs=_rows([top, *sides]))

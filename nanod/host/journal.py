@@ -260,6 +260,7 @@ def _hook_result(entry: Mapping[str, object]) -> HookResult | None:
             invocation=_text(entry.get("NANOD_INVOCATION")),
             duration_ms=int(_text(entry["NANOD_DURATION_MS"])),
             at=int(_text(entry["__REALTIME_TIMESTAMP"])),
+            text=plain(_text(entry.get("NANOD_TEXT"))),
         )
     except (KeyError, ValueError):
         return None

@@ -93,6 +93,7 @@ _UNIT: dict[str, Row] = {
     "After": _UNITS,
     "Before": _UNITS,
     "OnFailure": _UNITS,
+    "JoinsNamespaceOf": Row(_NAMES, _RESTART, UNIT_NAME),
     "ConditionPathExists": Row(_PATH, _LATER, CONDITION_PATH),
     "RequiresMountsFor": Row(Emitter.PATHS, _LATER, ANY_PATH),
     "StartLimitIntervalSec": Row(_VALUE, _LATER),
@@ -165,6 +166,8 @@ _SERVICE: dict[str, Row] = {
     "SystemCallErrorNumber": _SETTING,
     # Sent to journald when the process gets its stdout.
     "SyslogIdentifier": Row(_TEXT, _RESTART),
+    # Of the journal's entries from now on.
+    "LogLevelMax": Row(_VALUE, _LATER),
     # PID 1 writes changed limits to the running cgroup at daemon-reload; set-property is never used, its drop-in would outrank the file.
     "MemoryMax": Row(_VALUE, _LATER),
     "MemoryHigh": Row(_VALUE, _LATER),
@@ -175,11 +178,21 @@ _SERVICE: dict[str, Row] = {
     # Read when the kernel killed, and as the cgroup's memory.oom.group, which is a limit as those above.
     "OOMPolicy": Row(_VALUE, _LATER),
 }
+_TIMER: dict[str, Row] = {
+    # A daemon-reload alone would run at once what another calendar has missed, and the restart after it again (tried on 252 and 257).
+    "OnCalendar": Row(_VALUE, Cost.STOP_FIRST),
+    "Persistent": Row(_VALUE, Cost.STOP_FIRST),
+    # PID 1 counts anew when it has read the file (timer_coldplug).
+    "OnActiveSec": Row(_VALUE, _LATER),
+    "OnUnitInactiveSec": Row(_VALUE, _LATER),
+    "RandomizedDelaySec": Row(_VALUE, _LATER),
+    "AccuracySec": Row(_VALUE, _LATER),
+}
 _INSTALL: dict[str, Row] = {"WantedBy": _UNITS}
 # Stamps are for people and for nanod; PID 1 ignores the section.
 _X_NANOD: dict[str, Row] = {name: Row(_TEXT, _LATER) for name in ("App", "Service", "Role")}
 
-TABLE: dict[str, dict[str, Row]] = {"Unit": _UNIT, "Service": _SERVICE, "Slice": {}, "Install": _INSTALL, "X-Nanod": _X_NANOD}
+TABLE: dict[str, dict[str, Row]] = {"Unit": _UNIT, "Service": _SERVICE, "Timer": _TIMER, "Slice": {}, "Install": _INSTALL, "X-Nanod": _X_NANOD}
 
 
 NEWER: dict[str, dict[str, int]] = {

@@ -165,6 +165,8 @@ def _result(hook: HookStatus) -> str:
 def _ran(hook: HookStatus, now: int) -> str:
     if hook.record is None:
         return ""
+    if hook.record.text:
+        return f"{hook.record.text}, {age(now - hook.record.at)} ago"
     how = f"{end_text(hook.record)}, " if hook.record.status else ""
     return f"{how}took {_took(hook.record.duration_ms)}, {age(now - hook.record.at)} ago"
 
@@ -252,6 +254,7 @@ def _hook_data(item: HookStatus) -> dict[str, object]:
     }
     if item.record:
         found |= {"status": item.record.status, "duration_ms": item.record.duration_ms, "at_usec": item.record.at}
+        found |= {"text": item.record.text} if item.record.text else {}
     if item.lines:
         found["lines"] = list(item.lines)
     return found
