@@ -32,7 +32,7 @@ from nanod.steps import (
     Unstamp,
     WriteUnit,
 )
-from nanod.units.names import timer_stamp
+from nanod.units.names import is_settings, timer_stamp
 from nanod.units.unitfile import parse
 from nanod.units.unitset import Role
 from nanod.values import content_hash, digest
@@ -135,7 +135,7 @@ def _steps(making: Planning) -> Iterator[AnyStep]:
     yield from (StopBefore(unit=name, causes=making.why(name)) for name in reversed(order) if name in making.stop_before)
     files = [*_writes(making), *_links(making), *_counted_anew(making)]
     yield from files
-    if files or any(cause.kind is CauseKind.UNFINISHED for item in making.compared.values() for cause in item.causes):
+    if any(map(_is_read_by_systemd, files)) or any(cause.kind is CauseKind.UNFINISHED for item in making.compared.values() for cause in item.causes):
         yield DaemonReload(causes=(Cause(kind=CauseKind.UNITS, text="unit files changed"),))
     for ready in making.prestarts:
         unit = ready.main if ready.is_shared else ready.prestart or ""
@@ -144,6 +144,10 @@ def _steps(making: Planning) -> Iterator[AnyStep]:
         gone = [name for name in stop_order(making.manifest) if name not in making.compared]
         yield from departures(gone, making.snapshot, _GONE, pulled_units(making.manifest))
     yield from _jobs(making)
+
+
+def _is_read_by_systemd(step: AnyStep) -> bool:
+    return not (isinstance(step, WriteUnit) and is_settings(step.unit))
 
 
 def _writes(making: Planning) -> Iterator[AnyStep]:
@@ -211,7 +215,7 @@ def stop_order(manifest: Manifest) -> list[str]:
     # What instances share stops after the last of them.
     downward = [name for units in reversed(list(manifest.services.values())) for name in (*units[1:], *units[:1])]
     # A timer before what it starts.
-    members = sorted(list(dict.fromkeys(downward[::-1]))[::-1], key=lambda name: not name.endswith(".timer"))
+    members = sorted([*dict.fromkeys(downward[::-1])][::-1], key=lambda name: not name.endswith(".timer"))
     rest = sorted(set(manifest.units) - set(members))
     return [*(name for name in rest if name.endswith(".target")), *members, *(name for name in rest if not name.endswith(".target"))]
 

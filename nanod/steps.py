@@ -27,6 +27,7 @@ class CauseKind(StrEnum):
     NOT_RUNNING = "not-running"
     GONE = "gone-from-spec"
     WATCHED = "watched-file-changed"
+    SETTINGS = "settings-changed"
     DEPENDENCY = "dependency-restarted"
     PROVISION = "provisioning-changed"
     PRESTART = "prestart-changed"

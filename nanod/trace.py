@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nanod.diagnostics import Mark
-from nanod.units.unitfile import Directive, parse
+from nanod.units.unitfile import Directive, contents
 
 if TYPE_CHECKING:
     from nanod.units.unitfile import UnitFile
@@ -35,7 +35,7 @@ class Traced:
 def trace(name: str, text: str, compiled: UnitFile | None) -> Traced:
     """`text` is what the file holds, `compiled` the same unit made from the spec; None where the spec makes no such unit any more."""
     left = list(compiled.directives) if compiled else []
-    lines = [Directive(section=section, key=key, text=value, origin=Mark(name)) for section, key, value in parse(text)]
+    lines = [Directive(section=section, key=key, text=value, origin=Mark(name)) for section, key, value in contents(name, text)]
     found: dict[int, Directive] = {}
     for is_same in (_is_same_line, _is_same_key):  # what stands there word for word is taken first
         for position, line in enumerate(lines):

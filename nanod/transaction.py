@@ -87,8 +87,8 @@ def record(plan: Plan, left: Sequence[AnyStep], *, not_reloaded: Sequence[str] =
     """The manifest after `plan`, of which the steps `left` were not done. None when there is no record to keep.
 
     What was installed but never reached its process is recorded with an empty hash: the next apply then knows that it has to restart it.
-    `not_reloaded` names services whose reload failed: the files that they watch count as not taken in. `taken_in`: watched files as they were when
-    the services that watch them came up; an install or a prestart hook may have written them after the plan was made.
+    `not_reloaded` names services whose reload failed: the files that they watch, and their settings, count as not taken in. `taken_in`: watched
+    files as they were when the services that watch them came up; an install or a prestart hook may have written them after the plan was made.
     """
     after, before = plan.manifest, plan.before
     if after is None:
@@ -102,6 +102,7 @@ def record(plan: Plan, left: Sequence[AnyStep], *, not_reloaded: Sequence[str] =
     units |= {name: old_units[name] for name in unwritten if name in old_units}
     remaining = [step.unit for step in left if isinstance(step, RemoveUnit)]
     units |= {name: old_units.get(name, "") for name in remaining}
+    units |= {item.settings: "" for item in plan.services if item.name in not_reloaded and item.settings}
     stale = set(old_watched) if left else {path for item in plan.services if item.name in not_reloaded for path in item.reload_on}
     return replace(
         after,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 ENV = "/usr/bin/env"
 SLACK = TimeSpan.parse("10s")
 """What a line may take beyond its own timeout: five seconds from TERM to KILL, and time to record the result."""
+SETTINGS_VARIABLES = ("NANOD_SETTINGS", "NANOD_CONFIG")
+"""What has the path of the file of settings: for the service, its hooks and its tasks."""
 _USER_NAME_LIMIT = 31
 
 
@@ -118,6 +120,8 @@ def environment(unit: UnitBuilder, app: App, member: Member) -> None:
     }
     if member.task:
         given["NANOD_TASK"] = member.task.name
+    if member.whole.settings:
+        given |= dict.fromkeys(SETTINGS_VARIABLES, f"{app.target.unit_dir}/{app.names.member(service.name).settings}")
     unit.words("Service", "Environment", [f"{name}={value}" for name, value in given.items() if name not in service.environment], origin)
     if service.ports and "PORT" not in service.environment:
         unit.words("Service", "Environment", [f"PORT={service.ports[0]}"], service.at("ports", 0))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nanod.units.directives import OLDEST
+from nanod.units.names import UNIT_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,7 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """`version` is systemd's, 252 or newer. `inputs`: the files of every `provisioning.inputs`, path to SHA-256, "" for a missing one."""
+    """`version` is systemd's, 252 or newer. `inputs`: the files of every `provisioning.inputs`, path to SHA-256, "" for a missing one.
+
+    `unit_dir`: where the units will be, and files of settings beside them.
+    """
 
     version: int = OLDEST
     inputs: Mapping[str, str] = field(default_factory=dict)
+    unit_dir: str = UNIT_DIRECTORY

@@ -172,6 +172,12 @@ def stamps(text: str) -> dict[str, str]:
     return {key: value for section, key, value in parse(text) if section == "X-Nanod"}
 
 
+def has_settings(reader: str, app: str, name: str) -> bool:
+    """Whether a unit file of the app, `reader`, says that the file of settings `name` is its own: that bears no stamp."""
+    said = any(key == "Environment" and f"/{name}" in value for section, key, value in parse(reader))
+    return said and stamps(reader).get("App") == app
+
+
 def rebuild(app: str, files: Mapping[str, str], links: Mapping[str, str], generation: int) -> Manifest | None:
     """The manifest as far as the app's unit files tell it: what is on disk is taken for what runs. None without any file."""
     if not files:

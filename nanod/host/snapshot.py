@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from nanod.errors import NanodError
 from nanod.host import facts
 from nanod.host.atomic import refusing
-from nanod.host.records import stamps
+from nanod.host.records import has_settings, stamps
 from nanod.state import Snapshot, UnitState
+from nanod.units.names import is_settings, reader_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -158,12 +159,15 @@ class _Names:
         path = self.places.below(f"{self.places.unit_dir}/{name}")
         if path.is_symlink():
             target = os.fspath(path.readlink())
-            return _MASKED if target == "/dev/null" else f"{self.places.unit_dir}/{name}, a link to {target}"
+            is_mask = target == "/dev/null" and not is_settings(name)
+            return _MASKED if is_mask else f"{self.places.unit_dir}/{name}, a link to {target}"
         text = self.files.get(name)
         if text is None:
             return f"{self.places.unit_dir}/{name}, no regular file"
         # An empty file of ours is what a power cut leaves of a lost write; systemd takes any empty file for a mask.
         if name in self.recorded or stamps(text).get("App") == self.app:
+            return ""
+        if is_settings(name) and has_settings(self.files.get(reader_of(name), ""), self.app, name):
             return ""
         if not text:
             return f"{self.places.unit_dir}/{name}, an empty file, which masks it"

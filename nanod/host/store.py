@@ -15,11 +15,11 @@ from nanod.host import records
 from nanod.host.accounts import owner
 from nanod.host.atomic import Batch, OpenDirectory, kind_of, open_directory, refusing
 from nanod.host.generations import Generations
-from nanod.units.names import LIB, ONCE, AppNames
+from nanod.units.names import LIB, ONCE, SETTINGS, AppNames, is_settings, reader_of
 from nanod.units.unitfile import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from nanod.state import Intent, Manifest
 
@@ -258,7 +258,7 @@ class LocalStore:
     def put_stamp(self, path: str, unit: str) -> None:
         """What `lib/stamp` leaves when the deploy-scoped hooks of the unit have succeeded."""
         folder, _, name = path.rpartition("/")
-        with refusing(f"write {path}"), OpenDirectory.at(folder, root=self.root) as directory:
+        with refusing(f"write {path}"), OpenDirectory.at(folder, root=self.root, make=True) as directory:
             batch = Batch()
             batch.put(directory, name, f"{unit}\n".encode())
             batch.flush()
@@ -294,12 +294,18 @@ class LocalStore:
         with refusing(f"read {self.unit_dir}"):
             try:
                 with OpenDirectory.at(self.unit_dir, root=self.root) as directory:
-                    return [name for name in directory.names() if name.endswith((".service", ".target", ".slice", ".socket", ".timer"))]
+                    return [name for name in directory.names() if name.endswith((".service", ".target", ".slice", ".socket", ".timer", SETTINGS))]
             except FileNotFoundError:
                 return []
 
-    def _stamped(self, app: str, names: Iterable[str]) -> dict[str, str]:
-        return {name: text for name, text in self.read_units(sorted(names)).items() if records.stamps(text).get("App") == app}
+    def _stamped(self, app: str, names: Collection[str]) -> dict[str, str]:
+        """Unit files that say so themselves, and files of settings that a unit of the app says are its own."""
+        units = self.read_units(sorted(name for name in names if not is_settings(name)))
+        found = {name: text for name, text in units.items() if records.stamps(text).get("App") == app}
+        if settings := [name for name in names if is_settings(name)]:
+            readers = self.read_units({reader_of(name) for name in settings})
+            found |= self.read_units(name for name in settings if records.has_settings(readers.get(reader_of(name), ""), app, name))
+        return found
 
     def _enabled(self, files: Mapping[str, str]) -> dict[str, str]:
         wanting = [

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from nanod.errors import NanodError
 from nanod.host.facts import require_systemd
 from nanod.state import UnitDetail, UnitState
+from nanod.units.names import is_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -62,6 +63,7 @@ class DBusSystemd:
         """One call for all. A name that systemd does not know, or would not have as a name, is `not-found`."""
         wanted = list(dict.fromkeys(names))
         found = {name: UnitState(name=name) for name in wanted}
+        wanted = [name for name in wanted if not is_settings(name)]
         rows = self._manager("read unit states", b"ListUnitsByNames", b"as", [name.encode() for name in wanted]) if wanted else []
         # Rows come in the order asked, named after what an alias stands for; impossible names have none.
         asked = wanted if len(rows) == len(wanted) else [row[0].decode() for row in rows]

@@ -15,7 +15,7 @@ from nanod.diagnostics import Mark, Report
 from nanod.errors import NanodError
 from nanod.host.atomic import refusing
 from nanod.host.process import run
-from nanod.units.names import LIB
+from nanod.units.names import LIB, is_settings
 from nanod.units.unitfile import parse
 
 if TYPE_CHECKING:
@@ -40,7 +40,10 @@ def verify(wanted: UnitSet, written: Mapping[str, str | None]) -> Report:
     import tempfile  # noqa: PLC0415  (3 ms; most commands write nothing that must be verified)
 
     report = Report()
-    units = {unit.name: unit for unit in wanted.units}
+    units = {unit.name: unit for unit in wanted.units if not is_settings(unit.name)}
+    written = {name: old for name, old in written.items() if not is_settings(name)}
+    if not written:
+        return report
     texts = {name: unit.render() for name, unit in units.items()}
     asked = dict.fromkeys(written)
     if any(_relations(texts[name]) != _relations(old or "") for name, old in written.items()):

@@ -11,13 +11,16 @@ if TYPE_CHECKING:
 
 LIB = "/var/lib/nanod/lib/1"
 """Where the programs that units run are kept. The number is the contract between units and programs: a new one leaves running units with the old."""
+UNIT_DIRECTORY = "/etc/systemd/system"
 APPS = "/var/lib/nanod/apps"
 """The records of apps. The names in it are readable to everyone, unlike what is below them: completion works without root."""
 ONCE = "/var/lib/nanod/once"
 """Sentinels of services without a volume, and stamps of deploy-scoped hooks (root, 0700)."""
 STOPPING = "/run/nanod/stopping"
-"""When a unit began to stop, for the deadline that its prestop hooks share."""
+"""When a unit began to stop, for the deadline that its prestop hooks share, and why."""
 SENTINEL = ".nanod-installed-"
+SETTINGS = ".settings.json"
+"""Ends the name of a file of settings, beside the units; systemd reads no unit of this suffix."""
 BY_HAND = "nanod-run-"
 """Begins the name of a unit in which `nanod run` runs one hook."""
 HOOK_MESSAGE_ID = "5d7e1c1f8d0a4b6c9a4b54c6a2f0d9e3"
@@ -45,6 +48,8 @@ RESERVED_DIRECTORIES = frozenset({"credentials", "lock", "log", "udev"})
 """Directories of others below /run, where an app has one of its name."""
 GROUP = "group"
 """The part of a name that the companion of a group has: `shop-web-group.service`."""
+TIMER_STAMPS = "/var/lib/systemd/timers"
+"""Where systemd keeps, as the time of a file, when a persistent timer last ran (systemd.timer(5), Persistent=)."""
 RESERVED_PARTS = frozenset({"provision", "prestart", "ready", "failure", "alive", "settings", "blue", "green", GROUP})
 """What a task or process cannot be called: units beside the service's main one have these names."""
 _NAME_LIMIT = 255
@@ -96,8 +101,8 @@ class MemberNames:
 
     @property
     def settings(self) -> str:
-        """The file that `settings` are rendered to; systemd reads no unit of this suffix."""
-        return f"{self.whole}.settings.json"
+        """The file that `settings` are rendered to."""
+        return f"{self.whole}{SETTINGS}"
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -184,6 +189,10 @@ def check_names(names: AppNames, services: Mapping[str, tuple[str, ...]]) -> lis
     return wrong
 
 
+def timer_stamp(timer: str) -> str:
+    return f"{TIMER_STAMPS}/stamp-{timer}"
+
+
 def by_hand(unit: str, pid: int, number: int) -> str:
     """The unit in which nanod process `pid` runs, as its `number`th, a line of `unit` by hand. No app may have such a name."""
     return f"{BY_HAND}{unit.removesuffix('.service')}-{pid}-{number}.service"
@@ -192,3 +201,13 @@ def by_hand(unit: str, pid: int, number: int) -> str:
 def is_by_hand(name: str, unit: str) -> bool:
     """Whether `name` is one that runs, or ran, a line of `unit` by hand."""
     return re.fullmatch(rf"{re.escape(BY_HAND + unit.removesuffix('.service'))}-[0-9]+-[0-9]+\.service", name) is not None
+
+
+def is_settings(name: str) -> bool:
+    """Whether it is a file of settings, and no unit."""
+    return name.endswith(SETTINGS)
+
+
+def reader_of(settings: str) -> str:
+    """The unit that every service with this file of settings has."""
+    return f"{settings.removesuffix(SETTINGS)}.service"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nanod.units import quoting
 from nanod.units.directives import Emitter, row_of
+from nanod.units.names import is_settings
 from nanod.units.quoting import UnrepresentableError
 
 if TYPE_CHECKING:
@@ -39,7 +40,10 @@ class Directive(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitFile:
-    """A unit file, complete; `service` is the service of the spec it belongs to, "" for target and slice."""
+    """A unit file, complete; `service` is the service of the spec it belongs to, "" for target and slice.
+
+    A file of settings is one too, without a head: its directives have neither section nor key, and each is a line.
+    """
 
     name: str
     service: str
@@ -52,6 +56,8 @@ class UnitFile:
 
     def lines(self) -> list[tuple[str, Directive | None]]:
         """Each line as written, with the directive that it holds: the way back from a line number of systemd's to the spec."""
+        if not self.head:
+            return [(item.text, item) for item in self.directives]
         lines: list[tuple[str, Directive | None]] = [(f"# {self.head}", None)]
         section = ""
         for directive in self.directives:
@@ -163,3 +169,10 @@ def parse(text: str) -> tuple[tuple[str, str, str], ...]:
             key, _, value = line.partition("=")
             found.append((section, key, value))
     return tuple(found)
+
+
+def contents(name: str, text: str) -> tuple[tuple[str, str, str], ...]:
+    """What `parse` yields of a unit; of a file of settings each line as it is."""
+    if is_settings(name):
+        return tuple(("", "", line) for line in text.removesuffix("\n").split("\n"))
+    return parse(text)

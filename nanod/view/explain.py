@@ -127,11 +127,16 @@ def traced_text(found: Traced, style: Style) -> str:
             section = item.line.section
             text.append(f"{'':{width}}  [{section}]")
         paint = style.faint if item.origin else style.warn
-        text.append(f"{paint(f'{place:{width}}')}  {item.line.key}={clean(item.line.text)}")
+        text.append(f"{paint(f'{place:{width}}')}  {clean(_written(item.line))}")
         if item.wanted is not None:
-            text.append(f"{'':{width}}  {style.warn('the spec makes')} {item.line.key}={clean(item.wanted)}")
-    text += [f"{style.warn('missing')} {clean(f'{item.key}={item.text}')} of {clean(str(item.origin))}" for item in found.missing]
+            text.append(f"{'':{width}}  {style.warn('the spec makes')} {clean(_written(item.line._replace(text=item.wanted)))}")
+    text += [f"{style.warn('missing')} {clean(_written(item))} of {clean(str(item.origin))}" for item in found.missing]
     return "\n".join(text)
+
+
+def _written(line: Directive) -> str:
+    """A line of settings has no key."""
+    return f"{line.key}={line.text}" if line.key else line.text
 
 
 def origins_data(units: Iterable[UnitFile]) -> dict[str, object]:
