@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nanod.errors import NanodError
 from nanod.plan import departures, plan_token, pulled_units, stop_order
-from nanod.steps import AnyStep, Cause, CauseKind, DaemonReload, Decide, Forget, ForgetApp, Note, Plan, Purge, RemoveUnit, Stop, Unlink
+from nanod.steps import AnyStep, Cause, CauseKind, DaemonReload, Decide, Forget, ForgetApp, Note, Plan, Purge, RemoveUnit, Stop, Unlink, Unstamp
 from nanod.units.names import ONCE
 from nanod.units.unitfile import parse
 
@@ -39,9 +39,10 @@ def plan_removal(manifest: Manifest, snapshot: Snapshot, *, purge: bool = False,
         )
     gone = departures(stop_order(manifest), snapshot, _CAUSE, pulled_units(manifest))
     stops = [step for step in gone if isinstance(step, Stop)]
+    stamps = [step for step in gone if isinstance(step, Unstamp)]
     removals = [step for step in gone if isinstance(step, RemoveUnit)]
     unlinks = [Unlink(path=path, causes=_CAUSE) for path in manifest.links if path in snapshot.links]
-    steps: list[AnyStep] = [*stops, *removals, *unlinks]
+    steps: list[AnyStep] = [*stops, *removals, *stamps, *unlinks]
     if removals or unlinks:
         steps.append(DaemonReload(causes=(Cause(kind=CauseKind.UNITS, text="unit files are gone"),)))
     steps += [step for step in gone if isinstance(step, Forget)]

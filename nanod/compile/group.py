@@ -19,7 +19,7 @@ def target_unit(app: App) -> UnitFile:
     unit = app.builder(app.names.target, Role.TARGET)
     unit.raw("Unit", "Description", f"App {app.names.app}", spec.at("project"))
     for name, service in sorted(spec.services.items()):
-        unit.words("Unit", "Wants", [app.names.service(name)], service.at())
+        unit.words("Unit", "Wants", [app.names.member(name).timer if service.schedule else app.names.service(name)], service.at())
     unit.words("Install", "WantedBy", ["multi-user.target"], spec.at())
     return unit.finish()
 

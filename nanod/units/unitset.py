@@ -25,6 +25,9 @@ class Role(StrEnum):
     READY = "ready"
     FAILURE = "failure"
     TIMER = "timer"
+    """Runs a scheduled script, and is what apply starts."""
+    JOB = "job"
+    """The scheduled script itself: only its timer starts it, or a person."""
     ALIVE = "alive"
     """The liveness probe of a service, and what starts it."""
     ALIVE_TIMER = "alive-timer"
@@ -85,12 +88,13 @@ class ServiceUnits:
     is_shared: bool = False
     """A prestart task that all instances wait for and none goes down with."""
     main: str
+    """Its own unit, which apply starts and which is up while all is well; of a scheduled script the timer."""
+    job: str | None = None
+    """Of a scheduled script: what the timer starts."""
     provision: str | None = None
     prestart: str | None = None
     ready: str | None = None
     failure: str | None = None
-    timer: str | None = None
-    """Runs a scheduled script; the script's own unit is never started by apply."""
     alive: str | None = None
     alive_timer: str | None = None
     settings: str | None = None
@@ -124,8 +128,8 @@ class ServiceUnits:
     def units(self) -> dict[str, Role]:
         """Every unit of it, the main one first."""
         named = (
-            *((self.main, self.role), (self.provision, Role.PROVISION), (self.prestart, Role.PRESTART), (self.ready, Role.READY)),
-            *((self.failure, Role.FAILURE), (self.timer, Role.TIMER), (self.alive, Role.ALIVE), (self.alive_timer, Role.ALIVE_TIMER)),
+            *((self.main, self.role), (self.job, Role.JOB), (self.provision, Role.PROVISION), (self.prestart, Role.PRESTART)),
+            *((self.ready, Role.READY), (self.failure, Role.FAILURE), (self.alive, Role.ALIVE), (self.alive_timer, Role.ALIVE_TIMER)),
             (self.settings, Role.SETTINGS),
         )
         return {unit: role for unit, role in named if unit}

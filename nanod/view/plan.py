@@ -20,11 +20,13 @@ from nanod.steps import (
     Restart,
     Roll,
     RunPrestart,
+    Stamp,
     Start,
     Stop,
     StopBefore,
     UnitStep,
     Unlink,
+    Unstamp,
     WriteUnit,
 )
 from nanod.view.tty import clean, columns
@@ -50,12 +52,14 @@ _WORDS: dict[type[object], str] = {
     Roll: "roll",
     Start: "start",
     Forget: "forget",
+    Stamp: "stamp",
+    Unstamp: "unstamp",
     Decide: "decide",
     ForgetApp: "forget-app",
     Purge: "purge",
 }
 """What each step is called in JSON; people read the same words."""
-_QUIET = (WriteUnit, Forget)
+_QUIET = (WriteUnit, Forget, Stamp)
 """Said only where nothing else happens to the unit."""
 
 
@@ -125,7 +129,7 @@ def _subject(step: AnyStep) -> str:
     match step:
         case MakeDirectory(directory=item):
             return item.path
-        case Link(path=path) | Unlink(path=path) | Purge(path=path):
+        case Link(path=path) | Unlink(path=path) | Purge(path=path) | Unstamp(path=path):
             return path
         case UnitStep(unit=unit):
             return unit
@@ -155,7 +159,7 @@ def _symbol(steps: Sequence[AnyStep]) -> str:
                 return "+"
             case WriteUnit():
                 return "~"
-            case RemoveUnit() | Unlink() | Purge():
+            case RemoveUnit() | Unlink() | Purge() | Unstamp():
                 return "-"
             case _:
                 pass
