@@ -94,6 +94,9 @@ def _service(making: Planning, service: ServiceUnits) -> None:
         making.prestarts.append(service)
     for name in (service.provision, service.prestart):
         if name and making.state(name).active in _MOVING and making.compared[name].writes:
+    if service.job and making.compared[service.job].cost is Cost.STOP_FIRST and making.state(service.job).active != "inactive":
+        # It ran on until now, as a service that is no script or has no schedule.
+        making.stop_before.add(service.job)
             making.stop_before.add(name)
     _process(making, service, main, cost)
 
@@ -173,8 +176,8 @@ def _pulled(making: Planning, service: ServiceUnits) -> None:
     if state.is_up:
         if item.cost is Cost.STOP_FIRST and service.companion not in making.anew:
             making.stop_before.add(service.main)
-        if item.cost >= Cost.RESTART:
-            making.process[service.main] = Restart if service.companion in making.anew else _JOB[item.cost]
+        if cost >= Cost.RESTART:
+            making.process[service.main] = Restart if service.companion in making.anew else _JOB[cost]
         return
     if not any(making.state(main.main).is_up or main.main in making.process for main in mains):
         return
@@ -191,6 +194,17 @@ def _pulled(making: Planning, service: ServiceUnits) -> None:
 def _from_watched(making: Planning, service: ServiceUnits) -> Cost:
     """Files of reload_on and restart_on, against when the app last took them in; one that was not watched before has nothing to compare with."""
     seen = making.manifest.watched if making.manifest else {}
+def _liveness(making: Planning, service: ServiceUnits) -> None:
+    """A start of the service brings its timer up. One that runs already has it from now on."""
+    timer = service.alive_timer
+    if timer is None or making.process.get(service.main) in (Restart, Start) or not making.state(service.main).is_up:
+        return
+    if not making.state(timer).is_up and not making.is_masked(timer):
+        making.process[timer] = Start
+        if not making.compared[timer].is_new:
+            making.because(timer, Cause(kind=CauseKind.NOT_RUNNING, text="not running"))
+
+
     found = Cost.NOTHING
     reload_cost = Cost.RELOAD if service.can_reload else Cost.RESTART
     for path, cost in (*((path, Cost.RESTART) for path in service.restart_on), *((path, reload_cost) for path in service.reload_on)):
@@ -201,8 +215,11 @@ def _from_watched(making: Planning, service: ServiceUnits) -> Cost:
 
 
 def _from_settings(making: Planning, service: ServiceUnits, own: Cost) -> Cost:
-    """Changed settings are taken in by a reload where the service has one. New ones, or none any more, change its own unit."""
-    item = making.compared[service.settings] if service.settings else None
+    """Changed settings are taken in by a reload where the service has one. New ones, or none any more, change its own unit.
+
+    A scheduled script reads them when it runs the next time.
+    """
+    item = making.compared[service.settings] if service.settings and service.role is not Role.TIMER else None
     if item is None or item.is_new or item.cost < Cost.RESTART or own >= Cost.RESTART:
         return Cost.NOTHING
     cost = Cost.RELOAD if service.can_reload else Cost.RESTART

@@ -47,7 +47,9 @@ def service_units(manifest: Manifest, name: str) -> ServiceUnits:
     about = manifest.about.get(name, ServiceRecord())
     names = AppNames(manifest.app).row(name)
     by_role = {role: unit for unit, role in (about.roles or _roles(names, manifest.services[name])).items()}
-    role = next((Role(role) for role, unit in by_role.items() if unit == names.main), Role.MAIN)
+    timer = by_role.get(Role.TIMER)
+    main = timer or names.main
+    role = next((Role(role) for role, unit in by_role.items() if unit == main), Role.MAIN)
 
     return ServiceUnits(
         name=name,
@@ -55,12 +57,12 @@ def service_units(manifest: Manifest, name: str) -> ServiceUnits:
         companion=about.companion,
         is_shared=about.is_shared,
         role=role,
-        main=names.main,
+        main=main,
+        job=names.main if timer else None,
         provision=by_role.get(Role.PROVISION),
         prestart=by_role.get(Role.PRESTART),
         ready=by_role.get(Role.READY),
         failure=by_role.get(Role.FAILURE),
-        timer=by_role.get(Role.TIMER),
         alive=by_role.get(Role.ALIVE),
         alive_timer=by_role.get(Role.ALIVE_TIMER),
         settings=by_role.get(Role.SETTINGS),

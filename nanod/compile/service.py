@@ -87,8 +87,10 @@ def relations(unit: UnitBuilder, app: App, member: Member) -> None:
         _dependencies(unit, app, member)
     if ready := hooks_of(service, "ready"):
         unit.words("Unit", "Wants", [names.ready], ready[0].at())
-    if service.on_failure and member.is_main:
-        unit.words("Unit", "OnFailure", [names.failure], service.at("on_failure"))
+    if service.health and service.health.liveness and member.runs_on:
+        unit.words("Unit", "Wants", [names.alive_timer], service.health.liveness.at())
+    if handler := member.on_failure:
+        unit.words("Unit", "OnFailure", [names.failure], handler.at())
 
 
 _PARTS = (Role.MAIN, Role.ALL, Role.GROUP)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from nanod.spec.model import Kind, ProbeKind, Spec
 from nanod.spec.tree import Place
 
 if TYPE_CHECKING:
-    from nanod.spec.model import Health, Service
+    from nanod.spec.model import Service, Spec
     from nanod.spec.tree import Findings
 
-KEYS: Final = ("sockets", "schedule", "source", "build", "settings", "features")
+KEYS: Final = ("sockets", "source", "build", "features")
 HOOKS: Final = ("build", "deploy", "post_deploy")
-KINDS: Final = (Kind.HTTP, Kind.GRPC)
 
 
 def refuse_pending(findings: Findings, spec: Spec) -> None:
@@ -32,22 +30,9 @@ def _service(findings: Findings, service: Service) -> None:
     for phase in HOOKS:
         if phase in service.hooks:
             _refuse(findings, at, f"a '{phase}' hook", "hooks", phase)
-    if service.kind in KINDS:
-        _refuse(findings, at, f"'kind: {service.kind}'", "kind")
-    if service.health:
-        _health(findings, at, service.health)
-    if service.stop.drain.usec:
-        _refuse(findings, at, "'stop.drain'", "stop", "drain")
     for credential in service.credentials:
         if credential.encrypted:
             _refuse(findings, at, "an encrypted credential", "credentials", credential.name, "encrypted")
-
-
-def _health(findings: Findings, at: Place, health: Health) -> None:
-    if health.kind is ProbeKind.GRPC:
-        _refuse(findings, at, "'health.grpc'", "health", "grpc")
-    if health.liveness:
-        _refuse(findings, at, "'health.liveness'", "health", "liveness")
 
 
 def _refuse(findings: Findings, at: Place, what: str, *keys: str) -> None:
