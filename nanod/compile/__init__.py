@@ -9,13 +9,16 @@ from nanod.compile.failure import failure_unit
 from nanod.compile.group import slice_unit, target_unit
 from nanod.compile.health import in_words
 from nanod.compile.hooks import check_secrets, hook_names, prestart_unit, ready_unit
+from nanod.compile.liveness import liveness_names, liveness_units
 from nanod.compile.members import AROUND, members
 from nanod.compile.part import App
 from nanod.compile.provision import provision_unit
 from nanod.compile.sandbox import check_paths
 from nanod.compile.service import dependency, dependency_gates, main_unit, ordered
+from nanod.compile.settings import settings_file
 from nanod.compile.target import Target
 from nanod.compile.task import all_unit, companion_unit, task_unit
+from nanod.compile.timer import timer_unit
 from nanod.diagnostics import Report
 from nanod.spec.defaults import DEFAULTS
 from nanod.spec.model import Condition, Kind
@@ -51,8 +54,9 @@ def compile_spec(spec: Spec, target: Target) -> tuple[UnitSet | None, Report]:
     services = []
     for service in ordered_services:
         check_service(app, service)
+        settings = settings_file(app, service)
         for member in members(app, service):
-            made = _member(app, member, stays=service.name in completed)
+            made = _member(app, member, stays=service.name in completed, settings=settings)
             units |= {unit.name: unit for unit in made if unit.name not in units}
             services.append(_facts(member, {unit.name for unit in made}, stays=service.name in completed))
         _warn(app, service)
@@ -102,28 +106,32 @@ def check_service(app: App, service: Service) -> None:
         app.report.error(service.at("reload_on"), "reload_on needs a reload hook: systemd would have nothing to run", service.at.path)
 
 
-def _member(app: App, member: Member, *, stays: bool) -> list[UnitFile]:
+def _member(app: App, member: Member, *, stays: bool, settings: UnitFile | None) -> list[UnitFile]:
+    """Its units, and the settings with all that stay and so go by them."""
     match member.role:
         case Role.GROUP:
-            return [companion_unit(app, member), *_shared(app, member, None)]
+            return [companion_unit(app, member), *_shared(app, member, None, settings)]
         case Role.ALL:
             return [unit for unit in (all_unit(app, member), ready_unit(app, member)) if unit]
         case Role.MAIN:
             main = main_unit(app, member, stays=stays)
-            made = (main, *_shared(app, member, main), ready_unit(app, member), failure_unit(app, member))
+            beside = (timer_unit(app, member), ready_unit(app, member), failure_unit(app, member), settings)
+            made = (main, *_shared(app, member, main, settings), *beside, *liveness_units(app, member))
             return [unit for unit in made if unit is not None]
         case Role.PRESTART_SIDECAR | Role.POSTSTART_SIDECAR:
-            return [main_unit(app, member, stays=False)]
+            made = (main_unit(app, member, stays=False), failure_unit(app, member), settings, *liveness_units(app, member))
+            return [unit for unit in made if unit is not None]
         case _:
             return [task_unit(app, member)]
 
 
-def _shared(app: App, member: Member, main: UnitFile | None) -> list[UnitFile]:
+def _shared(app: App, member: Member, main: UnitFile | None, settings: UnitFile | None) -> list[UnitFile]:
     """What is done once before all mains of a service."""
     whole = member.whole
     needs = [dependency(app, need) for need in whole.requires if ordered(app, need)]
     gates = [argv for _, argv in dependency_gates(app, whole)]
-    made = (provision_unit(app, member), prestart_unit(app, member, needs, gates, main) if main else None)
+    content = [unit for unit in (main, settings) if unit]
+    made = (provision_unit(app, member), prestart_unit(app, member, needs, gates, content) if main else None)
     return [unit for unit in made if unit is not None]
 
 
@@ -135,29 +143,37 @@ def _facts(member: Member, made: set[str], *, stays: bool) -> ServiceUnits:
         return name if name in made else None
 
     needs = tuple(need.target for need in whole.requires if need.required)
+    # With several processes what stands for all has the service's own reload hooks.
+    reloads = is_main or (member.role is Role.ALL and bool(whole.processes))
     ends = member.role not in _STAYING
+    is_scheduled = service.schedule is not None
     return ServiceUnits(
         name=member.row,
         group=whole.name if member.is_grouped else "",
-        role=member.role,
+        role=Role.TIMER if is_scheduled else member.role,
         companion=names.main if member.role is Role.GROUP else member.companion,
         is_shared=member.is_shared,
-        main=names.main,
+        main=names.timer if is_scheduled else names.main,
+        job=names.main if is_scheduled else None,
         provision=present(names.provision),
         prestart=present(names.prestart),
         ready=present(names.ready),
         failure=present(names.failure),
-        requires=(*member.needs, *(needs if member.role in (Role.MAIN, Role.PRESTART_TASK, Role.PRESTART_SIDECAR) else ())),
-        restarts_with=tuple(need.target for need in whole.requires if need.restart) if is_main else (),
-        is_script=ends or (is_main and service.kind is Kind.SCRIPT),
+        alive=present(names.alive),
+        alive_timer=present(names.alive_timer),
+        settings=present(names.settings),
+        # A timer waits for nothing: the script does, each time.
+        requires=(*member.needs, *(needs if not is_scheduled and member.role in (Role.MAIN, Role.PRESTART_TASK, Role.PRESTART_SIDECAR) else ())),
+        restarts_with=tuple(need.target for need in whole.requires if need.restart) if is_main and not is_scheduled else (),
+        is_script=ends or (is_main and service.kind is Kind.SCRIPT and not is_scheduled),
         stays=ends or (is_main and stays),
-        health=in_words(service.health) if not ends else "",
-        settle=whole.settle,
+        health=in_words(service.health) if not ends and not is_scheduled else "",
+        settle=whole.settle if not is_scheduled else TimeSpan(0),
         restart_limit=service.restart.limit,
-        reload_on=service.reload_on if is_main else (),
+        reload_on=service.reload_on if reloads else (),
         restart_on=service.restart_on if is_main else (),
-        can_reload=is_main and "reload" in service.hooks,
-        hooks=_hooks(member),
+        can_reload=reloads and "reload" in service.hooks,
+        hooks=(*_hooks(member), *liveness_names(member)),
         rolling=_rolling(whole) if is_main and (whole.replicas or 0) > 1 else None,
         origin=member.at,
     )
