@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from nanod.spec.read import Context
 
 _INHERITED: Final = "user dynamic_user group working_dir environment environment_files credentials sandbox volumes runtime_dir".split()
+_OF_A_MAIN: Final = "kind shell restart stop resources systemd restart_on on_failure".split()
+"""What a process inherits beside that: a task is none of the service's mains."""
 _TASK_FAILURE: Final = {"prestart": OnFailure.FAIL, "poststart": OnFailure.FAIL, "poststop": OnFailure.WARN}
 
 
@@ -147,7 +149,7 @@ def _main(context: Context, place: Place, shell: tuple[str, ...], working_dir: s
 def _inherits(place: Place, own: Map, key: str, name: str, kind: str) -> Place:
     """The place of a task or process, with what it inherits from its service below its own keys."""
     inherited = Map()
-    for shared in _INHERITED:
+    for shared in (*_INHERITED, *(_OF_A_MAIN if kind == "process" else ())):
         if shared in place.map:
             inherited[shared] = place.map[shared]
             if shared in place.map.places:

@@ -42,25 +42,25 @@ def _place(service: Service | Task | Spec) -> Place:
 def _ports(findings: Findings, services: Mapping[str, Service]) -> None:
     """Instance n of a service has ports[k] + n - 1."""
     taken: list[tuple[int, int, str, Place, int]] = []
-    for name, service in services.items():
-        for place, position, port in _all_ports(service):
-            last = port + (service.replicas or 1) - 1
-            if last > 65535:
-                findings.error(place, f"{service.replicas} instances from port {port} on need ports above 65535", "ports", position)
-            taken.append((port, last, name, place, position))
+    for service in services.values():
+        for name, main in _mains(service):
+            for position, port in enumerate(main.ports):
+                last = port + (service.replicas or 1) - 1
+                if last > 65535:
+                    findings.error(_place(main), f"{service.replicas} instances from port {port} on need ports above 65535", "ports", position)
+                taken.append((port, last, name, _place(main), position))
     until, owner = 0, ""
     for port, last, name, place, position in sorted(taken, key=lambda row: row[:2]):
-        is_said = name == owner and services[name].replicas is None
-        if port <= until and not is_said:
+        if port <= until:
             findings.error(place, f"port {port} belongs to '{owner}' already", "ports", position)
         if last > until:
             until, owner = last, name
 
 
-def _all_ports(service: Service) -> list[tuple[Place, int, int]]:
-    own = [(_place(service), position, port) for position, port in enumerate(service.ports)]
-    mains = [task.service for task in service.processes if task.service]
-    return own + [(_place(main), position, port) for main in mains for position, port in enumerate(main.ports)]
+def _mains(service: Service) -> list[tuple[str, Service]]:
+    """What runs of it, by name: itself, or its processes."""
+    processes = [(f"{service.name}/{task.name}", task.service) for task in service.processes if task.service]
+    return processes or [(service.name, service)]
 
 
 def _sockets(findings: Findings, service: Service) -> None:
@@ -98,8 +98,14 @@ def _replicas(findings: Findings, service: Service) -> None:
         return
     if service.kind is Kind.SCRIPT:
         findings.error(place, "a script has no 'replicas'", "replicas", on_key=True)
-    if "PORT" in service.environment and service.ports:
-        findings.error(place, "with 'replicas' every instance has a PORT of its own, the first of its 'ports'", "environment", "PORT", on_key=True)
+    for _, main in _mains(service):
+        if "PORT" in main.environment:
+            message = "with 'replicas' every instance has a PORT of its own, the first of its 'ports'"
+            findings.error(_place(main), message, "environment", "PORT", on_key=True)
+        health = main.health
+        if health and service.replicas > 1 and health.kind not in (ProbeKind.EXEC, ProbeKind.NOTIFY) and not health.own_port:
+            message = "every instance would be probed at this one place: probe the own port ('tcp: true', 'http: /path'), or use exec"
+            findings.error(_place(main), message, "health", str(health.kind))
 
 
 def _tasks(findings: Findings, service: Service) -> None:
@@ -109,10 +115,9 @@ def _tasks(findings: Findings, service: Service) -> None:
     for task in service.tasks:
         if task.sidecar and task.service and task.service.kind is Kind.SCRIPT:
             findings.error(_place(task), "a sidecar keeps running, a script ends", "kind")
-    for process in service.processes:
-        if process.service and process.service.health and service.health:
-            findings.error(place, "with 'processes', health stands under each of them", "health", on_key=True)
-            break
+    for key in ("health", "ports") if service.processes else ():
+        if place.get(key) is not None:
+            findings.error(place, f"with 'processes', {key} stand{'s' * (key == 'health')} under each of them", key, on_key=True)
 
 
 def _environment(findings: Findings, service: Service) -> None:

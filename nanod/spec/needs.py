@@ -28,8 +28,10 @@ class Group:
 
 
 def is_gated(merged: Map) -> bool:
-    """Whether a service's start waits for its health; the same rule that `Service.health` comes from."""
-    return isinstance(merged.get("health"), Map) or (merged.get("kind") in {"http", "grpc"} and bool(merged.get("ports")))
+    """Whether a service's start waits for its health, or that of one of its processes; the same rule that `Service.health` comes from."""
+    kind, processes = merged.get("kind"), merged.get("processes")
+    mains = [item for item in processes.values() if isinstance(item, Map)] if isinstance(processes, Map) else [merged]
+    return any(isinstance(main.get("health"), Map) or (kind in {"http", "grpc"} and bool(main.get("ports"))) for main in mains)
 
 
 def is_unit_name(name: str) -> bool:

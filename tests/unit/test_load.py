@@ -353,6 +353,33 @@ def test_processes_inherit() -> None:
     assert api.health.address == "127.0.0.1:6000"
 
 
+def test_processes_are_mains_and_inherit_what_a_main_has() -> None:
+    text = """
+services:
+  web:
+    restart: {limit: 2, delay: 3s}
+    stop: {timeout: 7s}
+    resources: {tasks_max: 9}
+    systemd: {Service: {Nice: "5"}}
+    restart_on: [/etc/web]
+    on_failure: [/bin/page]
+    kind: http
+    processes:
+      api: {command: [/bin/api], ports: [80], restart: {delay: 1s}}
+    tasks:
+      init: {command: [/bin/init], lifecycle: {hook: prestart}}
+"""
+    web = spec(text).services["web"]
+    api, init = web.processes[0].service, web.tasks[0].service
+    assert api is not None
+    assert init is not None
+    assert (api.restart.limit, str(api.restart.delay), str(api.stop.timeout), api.resources.tasks_max) == (2, "1s", "7s", 9)
+    assert (api.systemd["Service"]["Nice"], api.restart_on, api.on_failure and api.on_failure.argv) == (("5",), ("/etc/web",), ("/bin/page",))
+    assert api.health is not None
+    assert api.health.address == "127.0.0.1:80"
+    assert (init.restart.limit, init.resources.tasks_max, init.restart_on) == (5, None, ())
+
+
 def test_schedules() -> None:
     nightly, short = later()["nightly"].schedule, later()["short"].schedule
     assert nightly is not None
