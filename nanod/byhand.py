@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from nanod.phases import Scope, phase_of
 from nanod.units.names import STOPPING
 from nanod.units.unitfile import parse
+from nanod.units.unitset import Role
 from nanod.verdict import signal_name
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _NAMES = re.compile(r"LIFECYCLE_PHASE=([a-z_]+) NANOD_HOOK=([A-Za-z0-9_.-]+) ")
 _LINE = re.compile(rf"([-+!]*):((?:\S+/as \S+ \S+ )?/usr/bin/env {_NAMES.pattern}.*)")
 _STOPPING = re.compile(r"[-+]*:\S+/stopping \S+(?: \S+)*")
+_FINALLY = re.compile(r"(?<=:)\S+/finally \S+ ")
 _EACH = re.compile(r"-?([+!]*:\S+/each) (.*)")
 _WORD = re.compile(r'"(?:[^"\\]|\\.)*"|\S+')
 _EXITED = 1
@@ -80,6 +82,9 @@ class Around:
     result: str = "success"
     exit_code: int = _EXITED
     exit_status: int = 0
+    is_task: bool = False
+    """What runs is a task of a group, and the rest is said of a main of it."""
+    failed_unit: str = ""
 
     def environment(self, phase: str) -> dict[str, str]:
         """As systemd.exec(5) has it, "Environment Variables Set or Propagated by the Service Manager"."""
@@ -87,8 +92,22 @@ class Around:
             return {"MAINPID": str(self.main_pid)} if self.main_pid else {}
         if phase == "poststop":
             status = str(self.exit_status) if self.exit_code in (0, _EXITED) else signal_name(self.exit_status).removeprefix("SIG")
-            return {"SERVICE_RESULT": self.result, "EXIT_CODE": _CODES.get(self.exit_code, "exited"), "EXIT_STATUS": status}
+            own = {"SERVICE_RESULT": self.result, "EXIT_CODE": _CODES.get(self.exit_code, "exited"), "EXIT_STATUS": status}
+            # What `lib/finally` tells a poststop task.
+            return own | {"NANOD_FAILED_UNIT": self.failed_unit, "NANOD_RESULT": self.result, "NANOD_EXIT_STATUS": status} if self.is_task else own
         return {}
+
+
+def task_line(task: ServiceUnits, texts: Mapping[str, str]) -> HookLine | None:
+    """The line of a task that ends; None where its unit has no such line."""
+    key = "ExecStopPost" if task.role is Role.POSTSTOP_TASK else "ExecStart"
+    phase = task.role.value.partition("-")[0]
+    for section, name, whole in parse(texts.get(task.main, "")):
+        # How its group ended it is told by hand.
+        text = _FINALLY.sub("", whole)
+        if (section, name) == ("Service", key) and (found := _LINE.fullmatch(text)) and found[3] == phase:
+            return HookLine(phase=phase, name=found[4], unit=task.main, text=f"{found[1].replace('-', '')}:{found[2]}", stops=True)
+    return None
 
 
 def hook_lines(service: ServiceUnits, phase: str, texts: Mapping[str, str]) -> tuple[HookLine, ...]:

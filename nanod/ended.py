@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from nanod.errors import ExitCode
+from nanod.units.unitset import Role
 
 if TYPE_CHECKING:
     from nanod.verdict import Reason, ServiceVerdict, Verdict
@@ -37,6 +38,7 @@ class Started:
     verdict: Verdict
     seconds: float
     interrupted: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:
@@ -53,6 +55,13 @@ class StoppedService:
     text: str = ""
     seconds: float = 0.0
     warnings: tuple[Reason, ...] = ()
+    group: str = ""
+    role: Role = Role.MAIN
+
+    @property
+    def whose(self) -> str:
+        """The service of the spec."""
+        return self.group or self.service
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from nanod.byhand import Around, HookLine, hook_lines, unit_text
+from nanod.byhand import Around, HookLine, hook_lines, task_line, unit_text
 from nanod.errors import NanodError, UsageError
+from nanod.groups import TASKS, WORDS, around, part
 from nanod.host.atomic import refusing
 from nanod.phases import HOOK_PHASES
 from nanod.settle import FIRST_WAIT, LONGEST_WAIT, await_stopped
 from nanod.units.names import BY_HAND, STOPPING, by_hand
+from nanod.units.unitset import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -63,12 +65,56 @@ class Ran:
         return next((end.status for end in self.ends if end.status), 0)
 
 
-def chosen(service: ServiceUnits, phase: str, name: str | None, host: Host) -> tuple[HookLine, ...]:
-    """The hooks to run. Raises UsageError with the words there are, NanodError for a phase that cannot run now."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What is run by hand. `member`: whose hooks they are; of a task, the main that it stands beside."""
+
+    member: ServiceUnits
+    lines: tuple[HookLine, ...]
+    is_task: bool = False
+
+
+def choice(members: Sequence[ServiceUnits], phase: str, name: str | None, host: Host) -> Choice:
+    """The hooks of a phase, or the task of this name, of a service, an instance or a process; of several instances, of the first.
+
+    Raises UsageError with the words there are, NanodError for what cannot run now.
+    """
+    if phase not in HOOK_PHASES and (task := next((item for item in members if part(item.name) == phase and item.role.is_pulled), None)):
+        mains = [item for item in members if item.role is Role.MAIN and task in around([item], [task])]
+        return _task(task, (mains or [task])[0], name, host)
+    if len(members) == 1 or phase not in HOOK_PHASES:
+        return Choice(member=members[0], lines=chosen(members[0], phase, name, host, others=members))
+    texts = host.store.read_units([unit for item in members for unit in (item.main, item.prestart, item.ready) if unit])
+    # With several mains, the hooks of the service itself are those of what stands for them, and of their companion.
+    for item in sorted(members, key=lambda item: item.role not in (Role.ALL, Role.GROUP)):
+        if not item.role.is_pulled or item.role is Role.GROUP:
+            own = [line for line in hook_lines(item, phase, texts) if name in (None, line.name)]
+            if own and (item.role is Role.MAIN or any(line.unit != item.prestart for line in own)):
+                return Choice(member=item, lines=chosen(item, phase, name, host, others=members))
+    return Choice(member=members[0], lines=chosen(members[0], phase, name, host, others=members))
+
+
+def _task(task: ServiceUnits, main: ServiceUnits, name: str | None, host: Host) -> Choice:
+    word = WORDS[task.role]
+    if name is not None:
+        raise UsageError(f"cannot run {name} of {task.name}: a {word} has no hooks", hint="")
+    if task.role not in TASKS:
+        raise UsageError(f"cannot run {task.name}: it is a {word}, which runs as long as its group", hint="'nanod restart' starts it anew")
+    line = task_line(task, host.store.read_units([task.main]))
+    if line is None:
+        raise NanodError(f"cannot run {task.name}: {task.main} is not the file that nanod left", hint="'nanod status' says more")
+    return Choice(member=main, lines=(line,), is_task=True)
+
+
+def chosen(service: ServiceUnits, phase: str, name: str | None, host: Host, *, others: Sequence[ServiceUnits] = ()) -> tuple[HookLine, ...]:
+    """The hooks to run. Raises UsageError with the words there are, NanodError for a phase that cannot run now. `others`: of its group."""
     if phase == "install":
         raise UsageError("cannot run install: it is no hook, and runs once", hint="'nanod provision' runs it")
     if phase not in HOOK_PHASES:
-        raise UsageError(f"cannot run '{phase}': there is no such phase", hint=f"phases are: {', '.join(HOOK_PHASES)}")
+        tasks = dict.fromkeys(part(item.name) for item in others if item.role in TASKS)
+        more = f"; tasks are: {', '.join(tasks)}" if tasks else ""
+        what = "phase or task" if tasks else "phase"
+        raise UsageError(f"cannot run '{phase}': there is no such {what}", hint=f"phases are: {', '.join(HOOK_PHASES)}{more}")
     texts = host.store.read_units([unit for unit in (service.main, service.prestart, service.ready) if unit])
     if service.main not in texts:
         raise NanodError(f"cannot run hooks of {service.name}: {service.main} is not the file that nanod left", hint="'nanod status' says more")
@@ -86,13 +132,13 @@ def _hint(service: ServiceUnits, texts: Mapping[str, str]) -> str:
     return f"hooks are: {', '.join(hooks)}" if hooks else f"{service.name} has no hooks"
 
 
-def run_hooks(lines: Sequence[HookLine], service: ServiceUnits, host: Host, units: Store, pipes: Pipes) -> Ran:
+def run_hooks(lines: Sequence[HookLine], service: ServiceUnits, host: Host, units: Store, pipes: Pipes, *, is_task: bool = False) -> Ran:
     """One after the other, until one fails that stops its phase. `units` writes to a directory of systemd's that a reboot empties.
 
     Raises NanodError when systemd cannot run one. An interrupt (KeyboardInterrupt) stops the hook that runs.
     """
     _sweep(host, units)
-    around = _around(service.main, host)
+    state = replace(_around(service.main, host), is_task=is_task, failed_unit=service.main)
     note = by_hand(service.main, os.getpid(), 1).removesuffix(".service")
     ends: list[HookEnd] = []
     try:
@@ -100,7 +146,7 @@ def run_hooks(lines: Sequence[HookLine], service: ServiceUnits, host: Host, unit
             name = by_hand(line.unit, os.getpid(), number)
             text = unit_text(
                 line,
-                around,
+                state,
                 sources=[host.store.read_units([line.unit])[line.unit], *_drop_ins(host.systemd.detail(line.unit))],
                 out=pipes.out,
                 err=pipes.err,

@@ -9,22 +9,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from nanod.ended import Action, Down, Started, Stopped, StoppedService
+from nanod.ended import Action, Down, Started, Stopped
 from nanod.errors import NanodError
+from nanod.groups import TASKS, WORDS, around, led_by, replica, rows, together, turns
 from nanod.recorded import service_units
-from nanod.settle import FIRST_WAIT, LONGEST_WAIT, Progress, Settling, await_stopped
+from nanod.settle import Progress, Settling, await_stopped
 from nanod.state import UnitDetail
+from nanod.stopping import Stopping
 from nanod.units.names import AppNames
 from nanod.units.unitfile import parse
+from nanod.units.unitset import Role
+from nanod.values import TimeSpan
 from nanod.verdict import Status, Verdict, gone_warnings, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from nanod.host import Host, Store
     from nanod.state import Manifest, UnitState
     from nanod.units.unitset import ServiceUnits
-    from nanod.values import TimeSpan
     from nanod.verdict import Ending
 
 
@@ -62,54 +65,118 @@ class Running:
         settling = self._settling(meant, down, span)
         self._reset(down)
         if self.names:
-            for item in named:
+            for item in self._led(named):
                 self.host.systemd.start(item.main)
         else:
             self.host.systemd.start(self.target)
         return self._settle(Action.START, settling)
 
     def restart(self, span: TimeSpan | None) -> Started:
-        """What is meant runs anew, with its hooks, and so does what is part of it; what was down is started.
+        """What is meant runs anew, with its hooks and tasks, and so does what is part of it; what was down is started.
 
         Restarts of services that stand after one another are stops, dependents first, and then starts: jobs of their own would not keep the order.
+        Instances of a service restart a few at a time, as apply has it, each wave when the one before is healthy.
         """
-        meant = self._with_parts(self._meant(Action.RESTART))
+        named = self._meant(Action.RESTART)
+        meant = self._with_parts(named)
         again = [item for item in meant if not self._is_masked(item)]
-        settling = self._settling(meant, again, span)
-        self._reset(again)
-        systemd = self.host.systemd
+        if self.names and any(item.rolling and item.service in self.names for item in again):
+            return self._in_turns(turns(again), meant, span)
+        touched = [item for item in again if item.role is not Role.POSTSTOP_TASK and not (item.is_shared and self.names)]
+        settling = self._settling(meant, touched, span)
+        self._reset(touched)
         if not self.names:
-            systemd.restart(self.target)
-        elif len(again) == 1:
-            systemd.restart(again[0].main)
-        else:
-            return self._settle(Action.RESTART, settling, interrupted=self._one_after_the_other(again))
-        return self._settle(Action.RESTART, settling)
+            self.host.systemd.restart(self.target)
+            return self._settle(Action.RESTART, settling, notes=together(again))
+        if len({item.service for item in again}) == 1:
+            self._anew(again)
+            return self._settle(Action.RESTART, settling)
+        return self._settle(Action.RESTART, settling, interrupted=self._one_after_the_other(again))
+
+    def _anew(self, items: Sequence[ServiceUnits]) -> None:
+        """One restart of members of one group: of what stands for all its mains, of its companion, which takes all around it along, or their own."""
+        systemd = self.host.systemd
+        if top := [item for item in items if item.role is Role.ALL]:
+            systemd.restart(top[0].main)
+            return
+        mains = [item for item in items if item.role is Role.MAIN]
+        of_group = {item.main for item in items if item.role is Role.GROUP}
+        up = {main.companion for main in mains if self._state(main).is_up}
+        for unit in sorted(of_group & up):
+            systemd.restart(unit)
+        for item in mains:
+            if item.companion not in of_group:
+                systemd.restart(item.main)
+            elif not self._state(item).is_up:
+                systemd.start(item.main)
+        if not mains:
+            for item in items:
+                systemd.restart(item.main)
+
+    def _in_turns(self, waves: Sequence[Sequence[ServiceUnits]], meant: Sequence[ServiceUnits], span: TimeSpan | None) -> Started:
+        """One wave after the other; the first that is not healthy is the last. What was not reached is left as it is."""
+        done = self._settling([], [], span)
+        interrupted = failed = False
+        reached: set[str] = set()
+        for wave in waves:
+            touched = [item for item in wave if item.role is not Role.POSTSTOP_TASK]
+            healthy = max((item.rolling.min_healthy_usec for item in wave if item.rolling), default=0)
+            waiting = self._settling(wave, touched, TimeSpan(healthy) if healthy else span)
+            waiting.others = {name: item.main for name, item in self.services.items()}
+            reached |= {item.name for item in wave}
+            self._reset(touched)
+            for service in dict.fromkeys((item.service, replica(item.name)) for item in wave):
+                self._anew([item for item in wave if (item.service, replica(item.name)) == service])
+            try:
+                waiting.run()
+            except KeyboardInterrupt:
+                interrupted = True
+            done.adopt(waiting.watches)
+            failed = any(ending.status is not Status.HEALTHY for ending in waiting.endings())
+            if interrupted or failed:
+                break
+        if not failed and not interrupted:
+            reached |= self._tops_up(meant, done)
+        rest = [item for item in meant if item.name not in reached]
+        done.adopt(self._settling(rest, [], span).watches)
+        left = [item.name for item in rest if item.rolling]
+        notes = (f"left as they are: {', '.join(left)}",) if left and (failed or interrupted) else ()
+        return self._settle(Action.RESTART, done, interrupted=interrupted, notes=notes)
+
+    def _tops_up(self, items: Sequence[ServiceUnits], done: Settling) -> set[str]:
+        """Start what stands for several mains where it is down, now that these are up."""
+        tops = [item for item in items if item.role is Role.ALL and not self._state(item).is_up and not self._is_masked(item)]
+        done.adopt(self._settling(tops, tops, None).watches)
+        self._reset(tops)
+        for item in tops:
+            self.host.systemd.start(item.main)
+        return {item.name for item in tops}
 
     def _one_after_the_other(self, again: Sequence[ServiceUnits]) -> bool:
         """Stops, then starts. Whether that was interrupted; what has been stopped is started all the same."""
         interrupted = False
-        for item in reversed(again):
+        led = self._led(again)
+        for item in reversed(led):
             self.host.systemd.stop(item.main)
         try:
-            _Stopping(running=self, meant=again[::-1]).run()
+            Stopping(running=self, meant=again[::-1]).run()
         except KeyboardInterrupt:
             interrupted = True
-        for item in again:
+        for item in led:
             self.host.systemd.start(item.main)
         return interrupted
 
     def stop(self) -> Stopped:
         """All that runs of what is meant, and of what is part of it, is stopped, last started first, and waited for until its processes are gone."""
-        meant, systemd = self._with_parts(self._meant(Action.STOP))[::-1], self.host.systemd
+        meant, systemd = self._with_parts(self._meant(Action.STOP), ends=True)[::-1], self.host.systemd
         if not self.names:
             systemd.stop(self.target)
         beside = [name for item in meant for name in (item.ready, item.prestart, item.provision) if name]
         busy = [name for name, state in systemd.states(beside).items() if state.active == "activating"] if beside else []
         # The main units before their installs, which a stop of these would take along (Requires=).
-        for name in (*(item.main for item in meant), *busy):
+        for name in (*(item.main for item in self._led(meant)), *busy):
             systemd.stop(name)
-        stopping = _Stopping(running=self, meant=meant)
+        stopping = Stopping(running=self, meant=meant)
         try:
             stopping.run()
         except KeyboardInterrupt:
@@ -118,15 +185,37 @@ class Running:
         return self._stopped(stopping)
 
     def _meant(self, action: Action) -> list[ServiceUnits]:
-        found = [item for name, item in self.services.items() if not self.names or name in self.names]
-        if self.names and action is not Action.STOP and (masked := [item for item in found if self._is_masked(item)]):
-            raise NanodError(
-                f"cannot {action} {masked[0].name}: its unit is masked",
-                hint=f"'systemctl unmask {masked[0].main}' lifts that; an administrator masked it",
-            )
+        """In start order. Raises NanodError for a masked unit that was named, and for a member that comes and goes with its group."""
+        named = {row for name in self.names for row in rows(name, self.services)}
+        found = [item for name, item in self.services.items() if not self.names or name in named]
+        for name in self.names:
+            self._refuse(action, name, [item for item in found if item.name in rows(name, self.services)])
         return found
 
+    def _refuse(self, action: Action, name: str, items: Sequence[ServiceUnits]) -> None:
+        led = self._led(items)
+        if action is not Action.STOP and led and all(self._is_masked(item) for item in led):
+            raise NanodError(
+                f"cannot {action} {name}: its unit is masked",
+                hint=f"'systemctl unmask {led[0].main}' lifts that; an administrator masked it",
+            )
+        if len(items) != 1 or not items[0].role.is_pulled:
+            return
+        item, app = items[0], self.manifest.app
+        group = name.rpartition("/")[0]
+        if item.role in TASKS or item.role is Role.GROUP:
+            by_hand = f"'nanod run {app} {group} {name.rpartition('/')[2]}' runs it now" if item.role in TASKS else f"'nanod {action} {app} {group}'"
+            raise NanodError(f"cannot {action} {name}: it is a {WORDS[item.role]}, and comes and goes with {group}", hint=by_hand)
+        mains = [other for other in self.services.values() if other.role is Role.MAIN and other.companion == item.companion]
+        if action is not Action.STOP and not any(self._state(main).is_up for main in mains):
+            raise NanodError(f"cannot {action} {name}: {group} is not running, and it comes up with that", hint=f"nanod start {app} {group}")
+
+    def _led(self, items: Sequence[ServiceUnits]) -> list[ServiceUnits]:
+        """Those of which a job is asked: what stands around the mains of a group comes and goes with them. One that was named by itself is asked."""
+        return [item for item in items if not item.role.is_pulled or item.name in self.names]
+
     def _with_requirements(self, items: Iterable[ServiceUnits]) -> list[ServiceUnits]:
+        """And what comes up with these: what they require, and what belongs to a group of which a main comes up."""
         found: set[str] = set()
         todo = [item.name for item in items]
         while todo:
@@ -134,14 +223,23 @@ class Running:
             if name in self.services and name not in found:
                 found.add(name)
                 todo.extend(self.services[name].requires)
+                todo.extend(item.name for item in around([self.services[name]], self.services.values()))
         return [item for name, item in self.services.items() if name in found]
 
-    def _with_parts(self, items: Iterable[ServiceUnits]) -> list[ServiceUnits]:
-        """And those that run and restart with them, which systemd stops with them, too (PartOf=); in start order one look is enough."""
+    def _with_parts(self, items: Sequence[ServiceUnits], *, ends: bool = False) -> list[ServiceUnits]:
+        """And those that run and restart with them, which systemd stops with them, too (PartOf=); in start order one look is enough.
+
+        `ends`: the mains go, and what is around them goes with the last.
+        """
         found = {item.name for item in items}
         for name, item in self.services.items():
             if found.intersection(item.restarts_with) and self._state(item).is_up:
-                found.add(name)
+                found |= {name, *(other.name for other in around([item], self.services.values()))}
+        if ends:
+            whole = [item for item in self.services.values() if item.role is Role.MAIN]
+            for item in whole:
+                if item.name in found:
+                    found |= {other.name for other in around([item], self.services.values()) if led_by(other, whole) <= found}
         return [item for name, item in self.services.items() if name in found]
 
     def _state(self, item: ServiceUnits) -> UnitState:
@@ -169,7 +267,7 @@ class Running:
             )
         return settling
 
-    def _settle(self, action: Action, settling: Settling, *, interrupted: bool = False) -> Started:
+    def _settle(self, action: Action, settling: Settling, *, interrupted: bool = False, notes: tuple[str, ...] = ()) -> Started:
         try:
             if not interrupted:
                 settling.run()
@@ -178,7 +276,7 @@ class Running:
         if interrupted:
             settling.look_at_untouched()
         verdict = self._judge(settling.endings())
-        return Started(action=action, verdict=verdict, seconds=self.host.clock.now() - self.begin, interrupted=interrupted)
+        return Started(action=action, verdict=verdict, seconds=self.host.clock.now() - self.begin, interrupted=interrupted, notes=notes)
 
     def _judge(self, endings: Sequence[Ending]) -> Verdict:
         journal = self.host.journal
@@ -191,66 +289,20 @@ class Running:
         lines = {ending.unit: journal.last_lines(ending.unit, invocation=ending.detail.invocation if ending.detail else "") for ending in failed}
         return judge(self.manifest.app, endings, records, lines)
 
-    def _stopped(self, stopping: _Stopping, *, interrupted: bool = False) -> Stopped:
+    def _stopped(self, stopping: Stopping, *, interrupted: bool = False) -> Stopped:
         records = self.host.journal.hook_results([item.main for item in stopping.meant], since=self.wall)
         services = tuple(replace(stopping.end(item), warnings=gone_warnings(records, [item.main])) for item in reversed(stopping.meant))
         down = {item.service for item in services if item.word is Down.STOPPED}
+        gone = {other.service for other in stopping.meant}
         waiting = tuple(
             (name, need)
             for name, item in self.services.items()
-            if name not in {other.name for other in stopping.meant} and self._state(item).is_up
+            if item.role is Role.MAIN and item.service not in gone and self._state(item).is_up
             for need in item.requires
             if need in down
         )
         seconds = self.host.clock.now() - self.begin
         return Stopped(app=self.manifest.app, services=services, seconds=seconds, waiting=waiting, interrupted=interrupted)
-
-
-@dataclass(slots=True, kw_only=True)
-class _Stopping:
-    """The wait for units that were told to stop."""
-
-    running: Running
-    meant: Sequence[ServiceUnits]
-    ends: dict[str, StoppedService] = field(default_factory=dict)
-
-    def run(self) -> None:
-        """No limit in seconds: systemd bounds every stop, and kills what does not obey."""
-        systemd, clock, wait = self.running.host.systemd, self.running.host.clock, FIRST_WAIT
-        for item in self.meant:
-            if not self._was_down(item):
-                self._tell(item, "stopping", "stopping")
-        while left := [item for item in self.meant if item.name not in self.ends]:
-            states = systemd.states([item.main for item in left])
-            for item in left:
-                self._look(item, states)
-            if len(self.ends) < len(self.meant):
-                clock.sleep(wait)
-                wait = min(LONGEST_WAIT, wait * 1.5)
-
-    def end(self, item: ServiceUnits) -> StoppedService:
-        return self.ends.get(item.name) or StoppedService(service=item.name, unit=item.main, word=Down.STOPPING)
-
-    def _was_down(self, item: ServiceUnits) -> bool:
-        state = self.running.states[item.main]
-        return state.active in ("inactive", "failed") and not state.job
-
-    def _look(self, item: ServiceUnits, states: Mapping[str, UnitState]) -> None:
-        state, seconds = states[item.main], self.running.host.clock.now() - self.running.begin
-        if state.job_type == "stop" or state.active == "deactivating":
-            return
-        if state.job or state.active not in ("inactive", "failed"):
-            word, text = Down.AGAIN, "something started it again"
-        elif self._was_down(item):
-            word, text = Down.WAS_DOWN, ""
-        else:
-            word, text = Down.STOPPED, _how(self.running.host.systemd.detail(item.main)) if state.active == "failed" else ""
-            self._tell(item, "up", f"stopped after {seconds:.1f} s")
-        self.ends[item.name] = StoppedService(service=item.name, unit=item.main, word=word, text=text, seconds=seconds)
-
-    def _tell(self, item: ServiceUnits, word: str, text: str) -> None:
-        seconds = self.running.host.clock.now() - self.running.begin
-        self.running.tell(Progress(service=item.name, unit=item.main, word=word, text=text, seconds=seconds))
 
 
 def in_start_order(services: Sequence[ServiceUnits], store: Store) -> dict[str, ServiceUnits]:
@@ -274,10 +326,3 @@ def in_start_order(services: Sequence[ServiceUnits], store: Store) -> dict[str, 
     for item in services:
         visit(item)
     return found
-
-
-def _how(detail: UnitDetail) -> str:
-    """Of a unit that ended `failed`."""
-    if detail.result == "timeout":
-        return "did not stop within its time and was killed"
-    return f"did not end well (systemd says '{detail.result}')"

@@ -7,7 +7,7 @@ that waits for a failed dependency is blocked by it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from nanod.state import UnitDetail, UnitState
@@ -93,9 +93,17 @@ class Settling:
             self.watches[name] = watch
 
     def endings(self) -> list[Ending]:
-        return [
+        found = [
             watch.ending or Ending(service=watch.service, status=Status.PENDING, unit=watch.service.main, touched=watch.touched)
             for watch in self.watches.values()
+        ]
+        # A poststart task that must not fail ends its group.
+        failed = {item.service.service: item.service.name for item in found if _is(item, Role.POSTSTART_TASK, Status.FAILED)}
+        return [
+            replace(item, status=Status.BLOCKED, blocked_by=failed[item.service.service])
+            if item.service.service in failed and _is(item, Role.MAIN, Status.FAILED) and item.detail and item.detail.result == "success"
+            else item
+            for item in found
         ]
 
     def run(self) -> None:
@@ -308,7 +316,8 @@ class Settling:
             tries=tries,
         )
         if status is not Status.HEALTHY or watch.service.is_script:
-            words = {Status.HEALTHY: f"ended well after {now - self.begin:.1f} s", Status.BLOCKED: f"blocked by {blocked_by}"}
+            well = {Role.ALL: "all up", Role.POSTSTOP_TASK: "waits for the end of its group"}.get(watch.service.role, "ended well")
+            words = {Status.HEALTHY: f"{well} after {now - self.begin:.1f} s", Status.BLOCKED: f"blocked by {blocked_by}"}
             if watch.touched or status is not Status.HEALTHY:
                 self._tell(watch, str(status), words.get(status, str(status)))
 
@@ -335,6 +344,9 @@ class Settling:
         return _SUB_WORDS.get(state.sub)
 
     def _tell(self, watch: Watch, word: str, text: str) -> None:
+        if watch.service.role is Role.GROUP and word not in (Status.FAILED, Status.BLOCKED):
+            # Nobody has asked for a companion.
+            return
         if watch.said != word:
             watch.said = word
             self.tell(Progress(service=watch.service.name, unit=watch.service.main, word=word, text=text, seconds=self.clock.now() - self.begin))
@@ -356,6 +368,10 @@ _SUB_WORDS = {
     "final-sigterm": ("stopping", "stopping"),
     "reload": ("reloading", "reloading"),
 }
+
+
+def _is(ending: Ending, role: Role, status: Status) -> bool:
+    return ending.service.role is role and ending.status is status
 
 
 def _is_told(state: UnitState) -> bool:

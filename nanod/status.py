@@ -39,6 +39,7 @@ class Health(StrEnum):
     """A poststop task: runs when its group has ended."""
     MASKED = "masked"
     DEGRADED = "degraded"
+    """Runs, but not as the spec says: with the configuration of before its last reload, or with some of its mains."""
     STARTING = "starting"
     STOPPING = "stopping"
     STOPPED = "stopped"
@@ -256,7 +257,9 @@ def gathered(services: Sequence[ServiceStatus]) -> tuple[ServiceStatus, ...]:
         if item.role is Role.ALL and mains:
             up = sum(main.is_good for main in mains)
             worst = item if up == len(mains) and item.health not in (Health.FINISHED, Health.HEALTHY) else worst_of(mains)
-            return replace(item, health=worst.health, phase=worst.phase, up=up, of=len(mains))
+            is_partly = 0 < up < len(mains) and worst.health in (Health.FAILED, Health.BLOCKED, Health.STOPPED)
+            health, phase = (Health.DEGRADED, Phase.RUN) if is_partly else (worst.health, worst.phase)
+            return replace(item, health=health, phase=phase, up=up, of=len(mains))
         if item.role.is_pulled and item.health is Health.STOPPED and mains and all(main.health is Health.FINISHED for main in mains):
             return replace(item, health=Health.FINISHED)
         return item

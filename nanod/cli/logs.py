@@ -14,12 +14,11 @@ import click
 
 from nanod.cli import console, host
 from nanod.cli.options import APP, JSON, UNIT_DIR, verb
-from nanod.cli.service import SERVICES, known
+from nanod.cli.service import SERVICES, known, members
 from nanod.errors import ExitCode, NanodError
 from nanod.host import facts
 from nanod.host.journal import Access, Journalctl
 from nanod.logs import owners
-from nanod.recorded import service_units
 from nanod.values import TimeSpan
 from nanod.view.logs import LogView
 
@@ -72,10 +71,10 @@ def command(*, app: str, services: tuple[str, ...], follow: bool, lines: int | N
     facts.require_systemd("show logs")
     here = host.here(unit_dir)
     manifest = host.manifest_of(app, here.store, "show logs of")
-    names = known(services, manifest, "show logs of") or tuple(manifest.services)
+    meant = members(known(services, manifest, "show logs of"), manifest)
     journal = Journalctl()
     _require_access(journal.access(since or ""), app)
-    view = LogView(owners=owners(service_units(manifest, name) for name in names), style=console.style())
+    view = LogView(owners=owners(meant), style=console.style())
     count = lines if lines is not None else -1 if since else _LAST
     found = journal.log(list(view.owners), since=since or "", count=None if count < 0 else count, follow=follow)
     try:

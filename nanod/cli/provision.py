@@ -8,7 +8,7 @@ import click
 
 from nanod.cli import console, host, progress
 from nanod.cli.options import APP, JSON, LOCK_TIMEOUT, UNIT_DIR, verb
-from nanod.cli.service import SERVICES, known
+from nanod.cli.service import SERVICES, known, members
 from nanod.host import facts
 from nanod.host.volume import forget_install
 from nanod.provisioning import installs, provision
@@ -36,7 +36,8 @@ def command(*, app: str, services: tuple[str, ...], force: bool, lock_timeout: T
     with host.locked(lock_timeout):
         manifest = host.manifest_of(app, here.store, "provision")
         host.warn(here.store)
-        wanted = installs(manifest, known(services, manifest, "provision"), here)
+        names = tuple(dict.fromkeys(item.service for name in known(services, manifest, "provision") for item in members((name,), manifest)))
+        wanted = installs(manifest, names, here)
         seconds = 10.0**9 if lock_timeout.is_forever else lock_timeout.usec / 1_000_000
         forget = (lambda sentinel: forget_install(sentinel, timeout=seconds)) if force else None
         with host.interruptible(), progress.shown() as tell:

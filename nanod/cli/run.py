@@ -11,13 +11,14 @@ import click
 
 from nanod.cli import console, host
 from nanod.cli.options import APP, JSON, LOCK_TIMEOUT, UNIT_DIR, verb
-from nanod.cli.service import SERVICE, one_service
+from nanod.cli.service import SERVICE, one_service, words
 from nanod.errors import ExitCode, NanodError
+from nanod.groups import replica
 from nanod.host import facts
 from nanod.host.relay import Relay
 from nanod.host.store import LocalStore
 from nanod.phases import HOOK_PHASES
-from nanod.run import chosen, run_hooks
+from nanod.run import choice, run_hooks
 from nanod.view.tty import clean
 
 if TYPE_CHECKING:
@@ -33,16 +34,26 @@ _LEVEL = re.compile(rb"(?m)^<[0-7]>(?=nanod: )")
 """What journald would take for the priority of a line."""
 
 
-@verb("run", "nanod run shop web prestart", "nanod run shop web prestop deregister", "nanod run shop db poststart backup > dump.sql")
+@verb(
+    "run",
+    "nanod run shop web prestart",
+    "nanod run shop web prestop deregister",
+    "nanod run shop web@2 init",
+    "nanod run shop db poststart backup > dump.sql",
+)
 @APP
 @SERVICE
-@click.argument("phase", type=click.STRING, shell_complete=lambda _c, _p, begin: [name for name in HOOK_PHASES if name.startswith(begin)])
+@click.argument(
+    "phase", type=click.STRING, shell_complete=lambda ctx, _p, begin: [word for word in words(ctx, HOOK_PHASES) if word.startswith(begin)]
+)
 @click.argument("hook", required=False)
 @LOCK_TIMEOUT
 @UNIT_DIR
 @JSON
 def command(*, app: str, service: str, phase: str, hook: str | None, lock_timeout: TimeSpan, unit_dir: str | None, as_json: bool) -> int:
-    """Run the hooks of a phase by hand, or one of them.
+    """Run the hooks of a phase by hand, or one of them, or a task.
+
+    SERVICE is a service, an instance of it (web@2) or a process (web/api); PHASE a phase, or the name of a task.
 
     systemd runs them as it would itself: same user, sandbox, environment, credentials, directories, timeout and record; the service is not touched.
     Their output is this command's, and so is the exit status of the hook that failed first: 124 for its timeout, 128 + n for signal n. 125: nanod
@@ -53,10 +64,11 @@ def command(*, app: str, service: str, phase: str, hook: str | None, lock_timeou
         host.require_root("run hooks")
         here = host.here(unit_dir)
         with host.locked(lock_timeout):
-            units = one_service(app, service, here.store)
-            lines = chosen(units, phase, hook, here)
+            found = choice(one_service(app, service, here.store), phase, hook, here)
+            if (instance := replica(found.member.name)) and not replica(service):
+                console.err(f"nanod: in instance {instance}; {service}@{instance} names it")
             with host.interruptible(), Relay(_to(2 if as_json else 1), _to_stderr) as pipes:
-                ran = run_hooks(lines, units, here, LocalStore(unit_dir=RUNTIME_UNITS), pipes)
+                ran = run_hooks(found.lines, found.member, here, LocalStore(unit_dir=RUNTIME_UNITS), pipes, is_task=found.is_task)
     except NanodError as refused:
         console.fail(refused, as_json=as_json)
         return REFUSED

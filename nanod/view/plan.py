@@ -29,6 +29,7 @@ from nanod.steps import (
     Unstamp,
     WriteUnit,
 )
+from nanod.units.unitset import Role
 from nanod.view.tty import clean, columns
 
 if TYPE_CHECKING:
@@ -111,6 +112,10 @@ def _step_data(step: AnyStep) -> dict[str, object]:
         found["unit" if isinstance(step, UnitStep) else "path"] = subject
     if isinstance(step, WriteUnit | RemoveUnit):
         found["diff"] = step.diff()
+    if isinstance(step, Restart) and step.via:
+        found["via"] = step.via
+    if isinstance(step, Roll):
+        found |= {"wave": step.wave + 1, "healthy_usec": step.healthy_usec}
     return found
 
 
@@ -144,7 +149,11 @@ def _table(plan: Plan, style: Style, *, diffs: bool) -> Iterator[str]:
             by_subject.setdefault(subject, []).append(step)
     if not by_subject:
         return
-    rows = [(_symbol(steps), clean(subject), _action(steps), clean(causes_text(_causes(steps)))) for subject, steps in by_subject.items()]
+    beside = _beside(plan)
+    rows = [
+        (_symbol(steps), clean(subject), _action(steps, beside.get(subject, "")), clean(causes_text(_causes(steps))))
+        for subject, steps in by_subject.items()
+    ]
     paint = {"+": style.good, "-": style.bad, "~": style.warn}
     for row, line, steps in zip(rows, columns(rows), by_subject.values(), strict=True):
         yield "  " + paint.get(row[0], style.strong)(line[:1]) + line[1:]
@@ -166,12 +175,32 @@ def _symbol(steps: Sequence[AnyStep]) -> str:
     return "-" if isinstance(steps[0], Stop) else " "
 
 
-def _action(steps: Sequence[AnyStep]) -> str:
-    words = [_WORDS[type(step)].replace("-", " ") for step in steps if not isinstance(step, _QUIET)]
+def _beside(plan: Plan) -> dict[str, str]:
+    """What becomes of units whose group restarts as one, and that have no step of their own: they restart with it."""
+    anew = {step.via: "instance" if isinstance(step, Roll) else "group" for step in plan.steps if isinstance(step, Restart) and step.via}
+    return {
+        item.main: f"with its {anew[item.companion]}"
+        for item in plan.services
+        if item.companion in anew and item.role.is_pulled and item.role is not Role.POSTSTOP_TASK
+    }
+
+
+def _action(steps: Sequence[AnyStep], beside: str) -> str:
+    """`beside`: what happens to it without a step of its own."""
+    words = [_word(step) for step in steps if not isinstance(step, _QUIET)]
     if words:
         return ", ".join(words)
+    if beside and isinstance(steps[0], WriteUnit):
+        return beside
     # The file alone: what it changes, PID 1 reads at the daemon-reload, and nothing that runs is disturbed.
     return "write" if isinstance(steps[0], WriteUnit) and steps[0].old is None else "no restart"
+
+
+def _word(step: AnyStep) -> str:
+    word = _WORDS[type(step)].replace("-", " ")
+    if isinstance(step, Roll):
+        return f"{word} {step.wave + 1}"
+    return f"{word} with its group" if isinstance(step, Restart) and step.via else word
 
 
 def _causes(steps: Iterable[AnyStep]) -> list[Cause]:

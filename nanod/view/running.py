@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nanod.ended import Down
 from nanod.errors import ExitCode
+from nanod.groups import count
+from nanod.units.unitset import Role
+from nanod.view.members import member_data
 from nanod.view.tty import clean, columns
 from nanod.view.verdict import reason_data, verdict_data, verdict_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nanod.ended import Started, Stopped
+    from nanod.ended import Started, Stopped, StoppedService
     from nanod.view.tty import Style
 
 _WORDS = {
@@ -25,15 +29,17 @@ _WORDS = {
 
 def started_text(end: Started, style: Style) -> str:
     verdict = end.verdict
-    touched = sum(item.touched for item in verdict.services)
-    done = f"{touched} service{'s' if touched != 1 else ''} {end.action}ed" if touched else f"nothing to {end.action}"
+    touched = [item.whose for item in verdict.services if item.touched]
+    done = f"{count(touched)} {end.action}ed" if touched else f"nothing to {end.action}"
     paint = style.good if end.exit_code is ExitCode.OK else style.bad
     head = f"{style.strong(verdict.app)}: {paint(verdict.status)}" + style.faint(f" ({done}, {end.seconds:.1f} s)")
-    return "\n".join([head, *verdict_lines(verdict, style), *_interrupted(verdict.app, style, interrupted=end.interrupted)])
+    notes = [style.faint(f"note: {note}") for note in end.notes]
+    return "\n".join([head, *verdict_lines(verdict, style), *notes, *_interrupted(verdict.app, style, interrupted=end.interrupted)])
 
 
 def started_data(end: Started) -> dict[str, object]:
-    return {"action": str(end.action), **verdict_data(end.verdict), "seconds": round(end.seconds, 3), "interrupted": end.interrupted}
+    seconds = round(end.seconds, 3)
+    return {"action": str(end.action), **verdict_data(end.verdict), "seconds": seconds, "interrupted": end.interrupted, "notes": list(end.notes)}
 
 
 def stopped_text(end: Stopped, style: Style) -> str:
@@ -49,6 +55,7 @@ def stopped_data(end: Stopped) -> dict[str, object]:
             {
                 "service": item.service,
                 "unit": item.unit,
+                **member_data(item.service, item),
                 "status": str(item.word),
                 "seconds": round(item.seconds, 3),
                 "message": item.text,
@@ -67,10 +74,10 @@ def _word(end: Stopped) -> str:
 
 def _stopped(end: Stopped, style: Style) -> Iterator[str]:
     paint = style.good if end.exit_code is ExitCode.OK else style.bad
-    stopped = sum(item.word is Down.STOPPED for item in end.services)
-    done = f"{stopped} service{'s' if stopped != 1 else ''} stopped" if stopped else "nothing to stop"
+    stopped = [item.whose for item in end.services if item.word is Down.STOPPED]
+    done = f"{count(stopped)} stopped" if stopped else "nothing to stop"
     yield f"{style.strong(end.app)}: {paint(_word(end))}" + style.faint(f" ({done}, {end.seconds:.1f} s)")
-    shown = [item for item in end.services if item.word is not Down.WAS_DOWN]
+    shown = _shown(end)
     rows = [(item.service, _WORDS[item.word], f"{item.seconds:.1f} s" if item.word is Down.STOPPED else "") for item in shown]
     for item, line in zip(shown, columns(rows) if rows else [], strict=True):
         yield "  " + (line if item.word is Down.STOPPED else style.warn(line))
@@ -82,6 +89,21 @@ def _stopped(end: Stopped, style: Style) -> Iterator[str]:
     for name, need in end.waiting:
         yield style.faint(f"note: {name} runs on and requires {need}; when {name} starts again, so does {need}")
     yield from _interrupted(end.app, style, interrupted=end.interrupted)
+
+
+def _shown(end: Stopped) -> list[StoppedService]:
+    """A service that has stopped as a whole is one row; else those of its members that were to stop."""
+    found: list[StoppedService] = []
+    for whose in dict.fromkeys(item.whose for item in end.services):
+        members = [item for item in end.services if item.whose == whose and item.word is not Down.WAS_DOWN]
+        mains = [item for item in members if item.role is Role.MAIN]
+        if len(members) > 1 and mains and all(item.word is Down.STOPPED for item in members):
+            whole = any(item.service == whose for item in members)
+            name = whose if whole else ", ".join(item.service for item in mains)
+            found.append(replace(mains[0], service=name, seconds=max(item.seconds for item in members)))
+        else:
+            found += [item for item in members if item.role is not Role.GROUP or item.word is not Down.STOPPED]
+    return found
 
 
 def _interrupted(app: str, style: Style, *, interrupted: bool) -> Iterator[str]:

@@ -63,7 +63,8 @@ def _nodes(found: Sequence[Node], again: str, style: Style, now: int) -> list[Br
 
 
 def _since(node: Node, now: int) -> str:
-    return age(now - node.item.since) if node.item and node.item.since else "-"
+    """Of what stands for several mains, since when all are up."""
+    return age(now - node.item.since) if node.item and node.item.since and node.up == node.of else "-"
 
 
 def _node(node: Node, head: str, again: str, style: Style, now: int) -> Branch:

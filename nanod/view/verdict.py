@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nanod.errors import ExitCode
-from nanod.groups import count
+from nanod.groups import count, replica
 from nanod.told import told
 from nanod.units.unitset import Role
 from nanod.verdict import Status, sentence
@@ -109,23 +109,32 @@ def _by_service(verdict: Verdict) -> dict[str, list[ServiceVerdict]]:
 
 
 def _rows(members: Sequence[ServiceVerdict]) -> Iterator[_Row]:
-    """A service that is well as a whole is one row, whatever belongs to it; else whoever is not well, and who was touched beside that."""
+    """A service, or an instance, that is well as a whole is one row, whatever belongs to it; else whoever is not, and who was touched beside that."""
     shown = [item for item in members if item.touched or item.status is not Status.HEALTHY]
     mains = [item for item in members if item.role is Role.MAIN]
     well = [item for item in shown if item.status is Status.HEALTHY]
     if len(members) > 1 and well == shown and mains and all(item in well for item in mains):
+        whose = members[0].whose
+        # Of an instance alone there is nothing that stands for the whole service.
+        name = whose if any(item.service == whose for item in members) else mains[0].service.partition("/")[0]
         note = f"{len(mains)} of {len(mains)} up" if len(mains) > 1 else ""
-        yield _Row(name=members[0].whose, status=Status.HEALTHY, seconds=max(item.seconds for item in shown), note=note)
+        yield _Row(name=name, status=Status.HEALTHY, seconds=max(item.seconds for item in shown), note=note)
         return
     waiting = [item for item in shown if item.group and item.status in (Status.BLOCKED, Status.PENDING)]
-    heads = {item.status: item for item in sorted(waiting, key=_rank, reverse=True)}
     for item in shown:
-        if item in waiting and heads[item.status] is not item:
+        same = [other for other in waiting if other.status is item.status]
+        if (item in same and item is not min(same, key=_rank)) or (item in well and _is_beside(item, mains, well)):
             continue
-        if item in well and item.group and item.role in (Role.GROUP, Role.ALL):
-            continue
-        more = sum(other.status is item.status for other in waiting) - 1 if item in waiting else 0
+        more = len(same) - 1 if item in same else 0
         yield _Row(name=item.service, status=item.status, seconds=item.seconds, note=f"and {more} more of {item.whose}" if more else "")
+
+
+def _is_beside(item: ServiceVerdict, mains: Sequence[ServiceVerdict], well: Sequence[ServiceVerdict]) -> bool:
+    """Of a member that is well: whether it goes without saying, because the mains that it stands beside are well, too."""
+    if item.role in (Role.GROUP, Role.ALL):
+        return bool(item.group)
+    beside = [main for main in mains if replica(item.service) in (0, replica(main.service))]
+    return item.role.is_pulled and bool(beside) and all(main in well for main in beside)
 
 
 def _rank(item: ServiceVerdict) -> tuple[bool, bool]:

@@ -34,7 +34,7 @@ ROWS = (
     ("faults",),
     ("host",),
     ("transaction",),
-    ("settle", "execute", "undo", "recover", "apply", "running", "run", "provisioning"),
+    ("settle", "execute", "undo", "recover", "apply", "stopping", "running", "run", "provisioning"),
     ("release", "deploy"),
     ("rehearse",),
     ("probe",),
