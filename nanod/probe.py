@@ -3,7 +3,7 @@
     probe KIND INTERVAL TIMEOUT START_TIMEOUT [ADDRESS | PROGRAM ARG…]
     probe alive FAILURES KIND INTERVAL TIMEOUT [ADDRESS | PROGRAM ARG…]
 
-KIND is tcp, http, unix, file or exec; times are seconds. Exit 0: healthy. Exit 1: the main process ($MAINPID) is gone, or START_TIMEOUT passed;
+KIND is tcp, http, grpc, unix, file or exec; times are seconds. Exit 0: healthy. Exit 1: the main process ($MAINPID) is gone, or START_TIMEOUT passed;
 the reason stands on stderr. systemd does not cut an ExecStartPost= line when the main process dies (tried on 252 and 257), so the prober watches it.
 alive: exit 3 when FAILURES tries in a row have failed; the reason is sent to systemd as a status.
 """
@@ -147,6 +147,81 @@ def encrypted(connection: socket.socket) -> socket.socket:
     return context.wrap_socket(connection)
 
 
+def probe_grpc(words: list[str], timeout: float) -> str | None:
+    """Healthy is SERVING, of the standard health service (grpc.health.v1.Health/Check) for the server as a whole. In clear text: without TLS.
+
+    One call in HTTP/2 (RFC 9113) is a few bytes, and the answer that counts is in a DATA frame: no header has to be decoded (HPACK, RFC 7541).
+    """
+    host = words[0].encode()[:126]  # a longer text has another form of length
+    fields = b"\x83\x86" + b"".join(_literal(name, value) for name, value in ((b"\x04", b"/grpc.health.v1.Health/Check"), (b"\x01", host)))
+    fields += _literal(b"\x0f\x10", b"application/grpc") + _literal(b"\x00\x02te", b"trailers")
+    call = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS) + frame(HEADERS, fields, END_HEADERS, 1) + frame(DATA, bytes(5), END_STREAM, 1)
+    deadline = time.monotonic() + timeout
+    try:
+        with socket.create_connection(endpoint(words[0]), timeout) as connection:
+            connection.sendall(call)
+            return judged(connection, deadline)
+    except TimeoutError:
+        return f"no answer within {timeout:g} s"
+    except OSError as refused:
+        return refused.strerror or str(refused)
+
+
+def _literal(name: bytes, value: bytes) -> bytes:
+    """A field that is not indexed; `name` is its place in HPACK's static table, or written out."""
+    return name + bytes([len(value)]) + value
+
+
+def frame(kind: int, payload: bytes = b"", flags: int = 0, stream: int = 0) -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def judged(connection: socket.socket, deadline: float) -> str | None:
+    """Read frames until the answer is there, or until there can be none."""
+    message, first = b"", True
+    while True:
+        head = received(connection, 9, deadline)
+        if len(head) < 9:
+            return "the connection was closed"
+        size, kind, flags = int.from_bytes(head[:3], "big"), head[3], head[4]
+        if (first and kind != SETTINGS) or size > LONGEST_FRAME:
+            return "the answer is not HTTP/2"
+        first = False
+        payload = received(connection, size, deadline)
+        if len(payload) < size or kind in (RST_STREAM, GOAWAY):
+            return "the connection was closed"
+        if kind in (SETTINGS, PING) and not flags & ACK:
+            connection.sendall(frame(kind, payload if kind == PING else b"", ACK))
+        elif kind == DATA:
+            message += payload[1 : len(payload) - payload[0]] if flags & PADDED else payload
+            if len(message) >= max(5, 5 + int.from_bytes(message[1:5], "big")):
+                return None if message[5:7] == SERVING else f"it says {SAYINGS.get(message[6:7], 'UNKNOWN')}"
+        if kind in (DATA, HEADERS) and flags & END_STREAM:
+            return "it has no health service (grpc.health.v1.Health)"
+
+
+def received(connection: socket.socket, size: int, deadline: float) -> bytes:
+    """So many bytes, fewer where the other side ends. Raises TimeoutError when they do not come in time."""
+    found = b""
+    while len(found) < size:
+        connection.settimeout(max(0.01, deadline - time.monotonic()))
+        piece = connection.recv(size - len(found))
+        if not piece:
+            break
+        found += piece
+    return found
+
+
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
+END_STREAM = ACK = 0x1
+END_HEADERS, PADDED = 0x4, 0x8
+LONGEST_FRAME = 16384
+"""Nobody may send more before it is allowed (SETTINGS_MAX_FRAME_SIZE)."""
+SERVING = b"\x08\x01"
+"""HealthCheckResponse with `status` 1, in protobuf."""
+SAYINGS = {b"\x02": "NOT_SERVING", b"\x03": "SERVICE_UNKNOWN"}
+
+
 def probe_exec(words: list[str], timeout: float) -> str | None:
     import signal  # noqa: PLC0415 only this kind of probe pays for it
     import subprocess  # noqa: PLC0415
@@ -165,7 +240,7 @@ def probe_exec(words: list[str], timeout: float) -> str | None:
     return None if status == 0 else f"exit status {status}"
 
 
-PROBES = {"tcp": probe_tcp, "http": probe_http, "unix": probe_unix, "file": probe_file, "exec": probe_exec}
+PROBES = {"tcp": probe_tcp, "http": probe_http, "unix": probe_unix, "grpc": probe_grpc, "file": probe_file, "exec": probe_exec}
 SICK = 3
 OTHERWISE = {"file": "the file is there", "exec": "the probe succeeds"}
 """What a good probe of a process that is gone means; elsewhere somebody else answers at its address."""
