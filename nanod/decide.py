@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nanod.state import UnitState
 from nanod.steps import Cause, CauseKind, Note, Reload, Restart, Start
 from nanod.units.directives import Cost
+from nanod.units.names import GROUP
 from nanod.units.unitset import Role
 
 if TYPE_CHECKING:
@@ -72,7 +73,12 @@ def decide(making: Planning) -> None:
     for service in making.wanted.services:
         if service.role.is_pulled:
             _pulled(making, service)
+    for service in making.wanted.services:
+        if service.role is Role.ALL:
+            _all(making, service)
     _dependents_stop_first(making)
+    for service in making.wanted.services:
+        _liveness(making, service)
     _target(making)
 
 
@@ -92,11 +98,11 @@ def _service(making: Planning, service: ServiceUnits) -> None:
         cost = min(cost, Cost.RESTART)
     if service.prestart and making.compared[service.prestart].causes and service.prestart not in [item.prestart for item in making.prestarts]:
         making.prestarts.append(service)
-    for name in (service.provision, service.prestart):
-        if name and making.state(name).active in _MOVING and making.compared[name].writes:
     if service.job and making.compared[service.job].cost is Cost.STOP_FIRST and making.state(service.job).active != "inactive":
         # It ran on until now, as a service that is no script or has no schedule.
         making.stop_before.add(service.job)
+    for name in (service.provision, service.prestart):
+        if name and making.state(name).active in _MOVING and making.compared[name].writes:
             making.stop_before.add(name)
     _process(making, service, main, cost)
 
@@ -174,7 +180,8 @@ def _pulled(making: Planning, service: ServiceUnits) -> None:
         making.prestarts.append(service)
         return
     if state.is_up:
-        if item.cost is Cost.STOP_FIRST and service.companion not in making.anew:
+        cost = max(item.cost, _from_settings(making, service, item.cost))
+        if cost is Cost.STOP_FIRST and service.companion not in making.anew:
             making.stop_before.add(service.main)
         if cost >= Cost.RESTART:
             making.process[service.main] = Restart if service.companion in making.anew else _JOB[cost]
@@ -191,9 +198,6 @@ def _pulled(making: Planning, service: ServiceUnits) -> None:
             making.because(service.main, Cause(kind=CauseKind.NOT_RUNNING, text="not running"))
 
 
-def _from_watched(making: Planning, service: ServiceUnits) -> Cost:
-    """Files of reload_on and restart_on, against when the app last took them in; one that was not watched before has nothing to compare with."""
-    seen = making.manifest.watched if making.manifest else {}
 def _liveness(making: Planning, service: ServiceUnits) -> None:
     """A start of the service brings its timer up. One that runs already has it from now on."""
     timer = service.alive_timer
@@ -205,6 +209,20 @@ def _liveness(making: Planning, service: ServiceUnits) -> None:
             making.because(timer, Cause(kind=CauseKind.NOT_RUNNING, text="not running"))
 
 
+def _all(making: Planning, service: ServiceUnits) -> None:
+    """Where all mains restart with what is done before them, what stands for them does too: the hooks around all of them are its own."""
+    companion = making.member(f"{service.group}/{GROUP}")
+    is_replicated = any(other.rolling for other in making.wanted.services if other.group == service.group)
+    if companion is None or companion.main not in making.anew or is_replicated:
+        return
+    if making.state(service.main).is_up and making.process.get(service.main) in (None, Reload):
+        making.process[service.main] = Restart
+        making.because(service.main, Cause(kind=CauseKind.TASK, text="all of its processes restart", subject=companion.main, cost=Cost.RESTART))
+
+
+def _from_watched(making: Planning, service: ServiceUnits) -> Cost:
+    """Files of reload_on and restart_on, against when the app last took them in; one that was not watched before has nothing to compare with."""
+    seen = making.manifest.watched if making.manifest else {}
     found = Cost.NOTHING
     reload_cost = Cost.RELOAD if service.can_reload else Cost.RESTART
     for path, cost in (*((path, Cost.RESTART) for path in service.restart_on), *((path, reload_cost) for path in service.reload_on)):

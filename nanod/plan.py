@@ -32,7 +32,7 @@ from nanod.steps import (
     Unstamp,
     WriteUnit,
 )
-from nanod.units.names import is_settings, timer_stamp
+from nanod.units.names import GROUP, is_settings, timer_stamp
 from nanod.units.unitfile import parse
 from nanod.units.unitset import Role
 from nanod.values import content_hash, digest
@@ -222,7 +222,9 @@ def stop_order(manifest: Manifest) -> list[str]:
 
 def _jobs(making: Planning) -> Iterator[AnyStep]:
     by_unit = {service.main: service for service in making.wanted.services}
-    via = {name: by_unit[name].companion for name in making.process if name in by_unit and by_unit[name].companion in making.anew}
+    tops = _tops(making)
+    anew = {name: by_unit[name].companion for name in making.process if name in by_unit and by_unit[name].companion in making.anew}
+    via = {name: tops.get(companion, companion) for name, companion in anew.items()} | {top: top for top in tops.values()}
     waves = _waves(making)
     restarted = {name for name, step in making.process.items() if step is Restart and name not in via and name not in waves}
     together: set[str] = set()
@@ -246,6 +248,16 @@ def _jobs(making: Planning) -> Iterator[AnyStep]:
             yield step(unit=name, causes=causes)
         elif name not in via or via[name] not in rolled:
             yield Restart(unit=name, causes=causes, together=name in together, via=via.get(name, ""))
+
+
+def _tops(making: Planning) -> dict[str, str]:
+    """Companions of groups that restart by what stands for all of their mains, and that."""
+    found = {}
+    for service in making.wanted.services:
+        companion = making.member(f"{service.group}/{GROUP}")
+        if service.role is Role.ALL and making.process.get(service.main) is Restart and companion and companion.main in making.anew:
+            found[companion.main] = service.main
+    return found
 
 
 def _waves(making: Planning) -> dict[str, tuple[ServiceUnits, int]]:

@@ -226,13 +226,13 @@ def _stops(intent: Intent, now: Now) -> Iterator[StopBefore]:
                 yield StopBefore(unit=name, causes=_CAUSE, alone=_is_beside(now, name))
         elif _is_other_run(intent, now, name) and not name.endswith((".target", ".slice")):
             before = intent.units[name]
-            if name in intent.files or not (before.was_up or before.active == "activating"):
+            if name in intent.files or _role(now, name) is Role.ALL or not (before.was_up or before.active == "activating"):
                 yield StopBefore(unit=name, causes=_CAUSE, alone=_is_beside(now, name))
 
 
 def _is_beside(now: Now, name: str) -> bool:
     """An install, deploy-scoped hooks, a task: a stop that goes by dependencies would take along the old service, which serves on (Requires=)."""
-    return _role(now, name) in (Role.PROVISION, Role.PRESTART) or _is_pulled(now, name)
+    return _role(now, name) in (Role.PROVISION, Role.PRESTART, Role.ALL) or _is_pulled(now, name)
 
 
 def _is_pulled(now: Now, name: str) -> bool:

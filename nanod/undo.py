@@ -186,7 +186,7 @@ def look(intent: Intent, host: Host) -> Now:
     """Raises NanodError when systemd or the disk cannot be read."""
     states = host.systemd.states(intent.units)
     return Now(
-        files=host.store.read_units(intent.files),
+        files=host.store.read_units([*{**intent.files, **intent.units}]),
         links=host.store.read_links(intent.links),
         there=frozenset(host.store.existing([*intent.stamps, *intent.new_stamps, *intent.directories])),
         states=states,
