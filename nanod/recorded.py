@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from nanod.diagnostics import Mark
 from nanod.state import ServiceRecord
-from nanod.units.names import AppNames
-from nanod.units.unitfile import Directive, UnitFile, parse
+from nanod.units.names import AppNames, is_settings
+from nanod.units.unitfile import Directive, UnitFile, contents
 from nanod.units.unitset import Directory, Role, Rolling, ServiceUnits, UnitSet
 from nanod.values import TimeSpan
 
@@ -98,8 +98,9 @@ def _roles(names: MemberNames, there: Iterable[str]) -> dict[str, str]:
 
 
 def _unit(name: str, service: str, text: str, origin: Mark) -> UnitFile:
-    directives = tuple(Directive(section=section, key=key, text=value, origin=origin) for section, key, value in parse(text))
-    return UnitFile(name=name, service=service, head=text.partition("\n")[0].removeprefix(_COMMENT), directives=directives)
+    directives = tuple(Directive(section=section, key=key, text=value, origin=origin) for section, key, value in contents(name, text))
+    head = "" if is_settings(name) else text.partition("\n")[0].removeprefix(_COMMENT)
+    return UnitFile(name=name, service=service, head=head, directives=directives)
 
 
 def _users(units: tuple[UnitFile, ...]) -> Iterator[str]:

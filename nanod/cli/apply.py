@@ -13,6 +13,7 @@ from nanod.cli.options import ENV, EXPECT, JSON, LOCK_TIMEOUT, NO_ROLLBACK, SETT
 from nanod.errors import ExitCode, NanodError, UsageError
 from nanod.host import facts
 from nanod.host.store import LocalStore
+from nanod.units.names import UNIT_DIRECTORY
 from nanod.view.plan import plan_data, plan_text
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def command(
 def _install_files(root: str, spec: str, env: str | None, lock_timeout: TimeSpan, unit_dir: str | None, *, take_over: bool, as_json: bool) -> int:
     if Path(root).resolve() == Path("/"):
         raise UsageError("cannot use / as --root: that is this host", hint="leave --root out")
-    store = LocalStore(root=root, unit_dir=unit_dir or host.UNIT_DIRECTORY)
+    store = LocalStore(root=root, unit_dir=unit_dir or UNIT_DIRECTORY)
     with host.locked(lock_timeout, root=root):
         if store.intents():
             raise NanodError(f"cannot apply to {root}: a transaction was cut off there", hint="boot it once, nanod-recover.service finishes that")

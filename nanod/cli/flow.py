@@ -6,12 +6,15 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nanod.cli import plugins
 from nanod.compile import Target, compile_spec
+from nanod.compile.features import expanded
 from nanod.diagnostics import Report
 from nanod.errors import NanodError, SpecError
 from nanod.host import facts
 from nanod.spec.load import read_spec
 from nanod.units.directives import OLDEST
+from nanod.units.names import UNIT_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,7 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """A spec loaded and compiled for `target`; one with errors has no `units`. `sources` has the texts that `report` speaks of."""
+    """A spec loaded, with what its features add, and compiled for `target`; one with errors has no `units`.
+
+    `sources` has the texts that `report` speaks of.
+    """
 
     spec: Spec | None
     units: UnitSet | None
@@ -36,12 +42,14 @@ def check(path: str, *, env: str | None) -> Checked:
     return _compile(path, env, lambda _: Target())
 
 
-def compiled(path: str, *, env: str | None, version: int | Callable[[], int] | None = None) -> tuple[UnitSet, Checked]:
+def compiled(
+    path: str, *, env: str | None, version: int | Callable[[], int] | None = None, unit_dir: str = UNIT_DIRECTORY
+) -> tuple[UnitSet, Checked]:
     """The units for this machine, or for systemd `version`; where that must be asked for, it is once the spec is found good.
 
-    Raises SpecError with all that is wrong, NanodError when the file cannot be read.
+    Raises SpecError with all that is wrong, NanodError when the file cannot be read, or a plug-in fails.
     """
-    made = _compile(path, env, lambda spec: target(spec, version))
+    made = _compile(path, env, lambda spec: target(spec, version, unit_dir))
     if made.units is None:
         raise SpecError(made.report, made.sources)
     return made.units, made
@@ -49,16 +57,20 @@ def compiled(path: str, *, env: str | None, version: int | Callable[[], int] | N
 
 def _compile(path: str, env: str | None, target_of: Callable[[Spec], Target]) -> Checked:
     loaded = read_spec(path, env=env)
-    report, units, made_for = Report(), None, None
+    report, spec, units, made_for = Report(), loaded.spec, None, None
     report.merge(loaded.report)
-    if loaded.spec is not None and not report.has_errors:
-        made_for = target_of(loaded.spec)
-        units, found = compile_spec(loaded.spec, made_for)
+    if spec is not None and not report.has_errors:
+        available = plugins.load()
+        spec, found = expanded(spec, available)
         report.merge(found)
-    return Checked(spec=loaded.spec, units=units, target=made_for, report=report, sources=loaded.sources)
+        if not report.has_errors:
+            made_for = target_of(spec)
+            units, found = compile_spec(spec, made_for, available)
+            report.merge(found)
+    return Checked(spec=spec, units=units, target=made_for, report=report, sources=loaded.sources)
 
 
-def target(spec: Spec, version: int | Callable[[], int] | None) -> Target:
+def target(spec: Spec, version: int | Callable[[], int] | None, unit_dir: str = UNIT_DIRECTORY) -> Target:
     """What to compile for; where no systemd is installed, the oldest. Raises NanodError for a systemd that is too old."""
     if version is None:
         version = facts.systemd_version() if shutil.which("systemctl") else OLDEST
@@ -67,4 +79,4 @@ def target(spec: Spec, version: int | Callable[[], int] | None) -> Target:
     if version < OLDEST:
         raise NanodError(f"cannot compile for systemd {version}: nanod needs {OLDEST} or newer")
     inputs = [path for service in spec.services.values() if service.provisioning for path in service.provisioning.inputs]
-    return Target(version=version, inputs=facts.digests(inputs))
+    return Target(version=version, inputs=facts.digests(inputs), unit_dir=unit_dir)

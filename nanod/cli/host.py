@@ -27,6 +27,7 @@ from nanod.plan import plan as make_plan
 from nanod.recorded import unit_set
 from nanod.steps import WriteUnit
 from nanod.units.directives import OLDEST
+from nanod.units.names import UNIT_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from nanod.state import Manifest
     from nanod.steps import Plan
     from nanod.values import TimeSpan
-
-UNIT_DIRECTORY = "/etc/systemd/system"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +153,7 @@ def planned(path: str, *, env: str | None, host: Here, take_over: bool = False, 
     from nanod.cli import flow  # noqa: PLC0415
 
     # PID 1 is asked anyway, and `systemctl --version` would be one more process.
-    units, checked = flow.compiled(path, env=env, version=host.systemd.version)
+    units, checked = flow.compiled(path, env=env, version=host.systemd.version, unit_dir=host.store.unit_dir)
     assert checked.spec is not None
     manifest = host.store.manifest(units.app)
     warn(host.store)
@@ -214,7 +213,7 @@ def planned_below(root: str, path: str, *, env: str | None, store: LocalStore, t
     """The same for a tree in which nothing runs; for the oldest systemd, because every newer one reads that too."""
     from nanod.cli import flow  # noqa: PLC0415  (as in `planned`)
 
-    units, checked = flow.compiled(path, env=env, version=OLDEST)
+    units, checked = flow.compiled(path, env=env, version=OLDEST, unit_dir=store.unit_dir)
     manifest = store.manifest(units.app)
     warn(store)
     seen = snapshot(None, store, units, manifest, root=root)

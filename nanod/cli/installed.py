@@ -6,8 +6,9 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nanod.cli import flow, host
+from nanod.cli import flow, host, plugins
 from nanod.compile import compile_spec
+from nanod.compile.features import expanded
 from nanod.errors import NanodError, SpecError
 from nanod.host.records import stamps
 from nanod.spec.load import load, read_spec
@@ -71,13 +72,16 @@ def installed(app: str, store: LocalStore) -> Installed:
     loaded, file, note = _recorded(manifest, store)
     if loaded.spec is None:
         raise SpecError(loaded.report, loaded.sources)
-    units, report = compile_spec(loaded.spec, flow.target(loaded.spec, None))
+    spec, report = expanded(loaded.spec, plugins.load())
+    if report.has_errors:
+        raise SpecError(report, loaded.sources)
+    units, report = compile_spec(spec, flow.target(spec, None, manifest.unit_dir or store.unit_dir), plugins.load())
     if units is None:
         raise SpecError(report, loaded.sources)
     if units.app != app:
         raise NanodError(f"cannot explain {app}: {file} makes the app {units.app}", hint=f"nanod explain {file}")
     texts = store.read_units(sorted(manifest.units))
-    return Installed(manifest=manifest, spec=loaded.spec, units=units, texts=texts, file=file, note=note)
+    return Installed(manifest=manifest, spec=spec, units=units, texts=texts, file=file, note=note)
 
 
 def _recorded(manifest: Manifest, store: LocalStore) -> tuple[Loaded, str, str]:

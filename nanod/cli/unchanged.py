@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from nanod.cli import entrypoints
 from nanod.diagnostics import Diagnostic, Mark, Report, Severity
 from nanod.errors import NanodError
 from nanod.host import facts
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from nanod.units.unitset import UnitSet
 
 PACKAGE = Path(__file__).parent.parent
-CODE = ("", "spec", "compile", "units")
+CODE = ("", "spec", "compile", "units", "policies")
 """Directories with the code that units follow from."""
 STDIN = "-"
 """As `nanod.spec.load` has it, which takes as long to import as all that is done here."""
@@ -46,7 +47,7 @@ class Made(NamedTuple):
     """What the units of an app were made from, and what was known of them that neither unit files nor the record tell."""
 
     source: str
-    """Digest of the spec's text and place, the environment, and nanod's own code."""
+    """Digest of the spec's text and place, the environment, nanod's own code, and its plug-ins."""
     target: str
     """Digest of systemd's version and of the files in `inputs`."""
     installed: str
@@ -162,7 +163,7 @@ def _text(path: str) -> str | None:
 
 
 def _source(text: str, path: str, env: str | None) -> str:
-    return digest(text, os.fsencode(os.path.abspath(path)), repr(env), _code())  # noqa: PTH100  (as the loader does: "..", unlike links, goes)
+    return digest(text, os.fsencode(os.path.abspath(path)), repr(env), _code(), entrypoints.identity())  # noqa: PTH100  ("..", unlike links, goes)
 
 
 def _code() -> str:

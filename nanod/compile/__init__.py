@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from nanod.compile.failure import failure_unit
+from nanod.compile.features import expanded
 from nanod.compile.group import slice_unit, target_unit
 from nanod.compile.health import in_words
 from nanod.compile.hooks import check_secrets, hook_names, prestart_unit, ready_unit
 from nanod.compile.liveness import liveness_names, liveness_units
 from nanod.compile.members import AROUND, members
+from nanod.compile.opinions import judge, levels
 from nanod.compile.part import App
 from nanod.compile.provision import provision_unit
 from nanod.compile.sandbox import check_paths
@@ -20,6 +21,7 @@ from nanod.compile.target import Target
 from nanod.compile.task import all_unit, companion_unit, task_unit
 from nanod.compile.timer import timer_unit
 from nanod.diagnostics import Report
+from nanod.extend import Plugins
 from nanod.spec.defaults import DEFAULTS
 from nanod.spec.model import Condition, Kind
 from nanod.state import HookName
@@ -37,13 +39,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Target", "compile_spec"]
 
-_SECRET = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|PRIVATE_KEY|API_KEY)S?$")
-"""Names of variables that hold a secret itself, and not the path of one (`…_FILE`)."""
+NONE = Plugins()
 
 
-def compile_spec(spec: Spec, target: Target) -> tuple[UnitSet | None, Report]:
-    """Compile, or say at which places of the spec it cannot be done. The Report may hold warnings and notes beside a UnitSet."""
-    report = Report()
+def compile_spec(spec: Spec, target: Target, plugins: Plugins = NONE) -> tuple[UnitSet | None, Report]:
+    """Compile, or say at which places of the spec it cannot be done. The Report may hold warnings and notes beside a UnitSet.
+
+    Raises NanodError for a plug-in that fails itself.
+    """
+    spec, added = expanded(spec, plugins)
+    if added.has_errors:
+        return None, added
+    report = Report(list(added))
     app = App(spec=spec, target=target, names=AppNames(spec.app), report=report)
     parts = {name: tuple(item.name for item in (*service.processes, *service.tasks)) for name, service in spec.services.items()}
     for name, message in check_names(app.names, parts):
@@ -55,11 +62,13 @@ def compile_spec(spec: Spec, target: Target) -> tuple[UnitSet | None, Report]:
     for service in ordered_services:
         check_service(app, service)
         settings = settings_file(app, service)
+        said = levels(report, service, plugins)
         for member in members(app, service):
             made = _member(app, member, stays=service.name in completed, settings=settings)
+            facts = _facts(member, {unit.name for unit in made}, stays=service.name in completed)
+            judge(app, member, [(unit, facts.units[unit.name]) for unit in made if unit.name not in units], plugins, said)
             units |= {unit.name: unit for unit in made if unit.name not in units}
-            services.append(_facts(member, {unit.name for unit in made}, stays=service.name in completed))
-        _warn(app, service)
+            services.append(facts)
     if report.has_errors:
         return None, report
     return (
@@ -199,18 +208,6 @@ def _rolling(service: Service) -> Rolling:
         span = TimeSpan.parse(str(DEFAULTS["rolling.min_healthy_time"]))
         return Rolling(max_parallel=int(DEFAULTS["rolling.max_parallel"]), min_healthy_usec=span.usec)
     return Rolling(max_parallel=said.max_parallel, min_healthy_usec=said.min_healthy_time.usec)
-
-
-def _warn(app: App, service: Service) -> None:
-    if service.user == "root" and not service.dynamic_user and not service.at.written("user"):
-        app.report.warning(service.at(), f"'{service.name}' runs as root: say user: or dynamic_user: true (user: root keeps root and silences this)")
-    for name, value in service.environment.items():
-        if value and _SECRET.search(name):
-            app.report.warning(
-                service.at("environment", name),
-                f"every user of the host can read {name} (`systemctl show`): credentials: with env: {name} gives it to the service alone",
-                service.at.path,
-            )
 
 
 def _directories(spec: Spec) -> tuple[Directory, ...]:

@@ -182,7 +182,7 @@ class _Group:
 
         def made(role: Role) -> list[Member]:
             found = [self._member(role, self._keys(task, number), number, task) for task in tasks if _role(task) is role]
-            return [replace(item, companion=companion, mains=main_units) for item in found]
+            return [replace(item, companion=companion, mains=main_units, wants=self._earlier(item.task, item.names.suffix)) for item in found]
 
         ends = [replace(item, after=(companion,), condition=flag, first=_units(made(Role.PRESTART_TASK))) for item in made(Role.POSTSTOP_TASK)]
         sides = [replace(item, after=(companion, *_units(ends)), condition=flag) for item in made(Role.PRESTART_SIDECAR)]
@@ -196,6 +196,10 @@ class _Group:
             for item in made(role)
         ]
         return [replace(top, mains=main_units, restarts=_units([*sides, *last])), *ends, *sides, *first, *last]
+
+    def _earlier(self, task: Task | None, suffix: str) -> tuple[str, ...]:
+        """Sidecars that it starts after; they stop after it because it wants them."""
+        return tuple(self.app.names.member(self.whole.name, name, suffix).main for name in (task.after if task else ()))
 
     def _among(self, main: Member, around: Sequence[Member]) -> Member:
         """A main, and how it stands to those around it."""

@@ -216,6 +216,8 @@ class Task(Item):
     per_group: bool
     service: Service | None
     """The task's own keys over what it inherits; None for `wait_for`."""
+    after: tuple[str, ...] = ()
+    """Of a sidecar that a feature adds: those of the features before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

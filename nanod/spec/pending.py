@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from nanod.spec.model import Service, Spec
     from nanod.spec.tree import Findings
 
-KEYS: Final = ("sockets", "source", "build", "features")
+KEYS: Final = ("sockets", "source", "build")
 HOOKS: Final = ("build", "deploy", "post_deploy")
 
 

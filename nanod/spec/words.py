@@ -70,6 +70,17 @@ def explain(root: Place, schema: Shape, findings: Findings) -> bool:
     return True
 
 
+def explain_block(place: Place, schema: Shape, findings: Findings) -> bool:
+    """The same once, for a block with a schema of its own, which need have no titles; True when nothing is wrong."""
+    errors = list(islice(jsonschema.Draft202012Validator(schema).iter_errors(place.node), Findings.MAX + 1))
+    for error in (leaf for outer in errors for leaf in _leaves(outer)):
+        if error.validator in ("additionalProperties", "required") or {"title", "$ref"} & error.schema.keys():
+            _report(_place(place, error), error, schema, findings)
+        else:
+            findings.error(_place(place, error), f"{_name(_place(place, error))}: {error.message}")
+    return not errors
+
+
 def _report(place: Place, error: Error, schema: Shape, findings: Findings) -> None:
     if error.validator == "additionalProperties":
         _unknown_keys(place, error, findings)
