@@ -38,6 +38,7 @@ class Listing(StrEnum):
     ALL = "in order, all"
     ALL_REVERSED = "reversed, all"
     ONE = "one script"
+    PARALLEL = "in parallel"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,13 +116,38 @@ PHASES: tuple[Phase, ...] = (
         listing=Listing.ALL, rerun=("yes", "yes", "yes", "if restarted"), directive="ExecStopPost=",
     ),
 )
+TASKS: tuple[Phase, ...] = (
+    Phase(
+        name="prestart sidecar", when="before tasks and mains, beside them", default=FAIL, allowed=(FAIL,), context=Context.SERVICE,
+        timeout=TimeSpan.FOREVER, listing=Listing.PARALLEL, rerun=("runs on", "yes", "yes", "if changed"),
+        directive="<app>-<service>-<task>.service",
+    ),
+    Phase(
+        name="prestart task", when="before the mains", default=FAIL, allowed=(FAIL, WARN), context=Context.SERVICE, timeout=_span("1h"),
+        listing=Listing.PARALLEL, rerun=("no", "yes", "yes", "if changed"), directive="<app>-<service>-<task>.service",
+    ),
+    Phase(
+        name="poststart task", when="once all mains are up", default=FAIL, allowed=(FAIL, WARN), context=Context.SERVICE, timeout=_span("1h"),
+        listing=Listing.PARALLEL, rerun=("no", "yes", "yes", "if changed"), directive="<app>-<service>-<task>.service",
+    ),
+    Phase(
+        name="poststart sidecar", when="once all mains are up, beside them", default=WARN, allowed=(WARN,), context=Context.SERVICE,
+        timeout=TimeSpan.FOREVER, listing=Listing.PARALLEL, rerun=("runs on", "yes", "yes", "if changed"),
+        directive="<app>-<service>-<task>.service",
+    ),
+    Phase(
+        name="poststop task", when="the whole group has ended", default=WARN, allowed=(WARN, FAIL), context=Context.SERVICE, timeout=_span("1h"),
+        listing=Listing.PARALLEL, rerun=("no", "yes", "yes", "no"), directive="<app>-<service>-<task>.service",
+    ),
+)
+"""Of a service with `tasks`. The crash is that of a main, and stop and start are those of the group."""
 # fmt: on
 HOOK_PHASES: tuple[str, ...] = tuple(dict.fromkeys(phase.name for phase in PHASES if phase.name != "install"))
 
 
 def phase_of(name: str, scope: Scope = Scope.START) -> Phase:
     """The row of a phase; `scope` matters to prestart alone. Raises KeyError for a word that is no phase."""
-    for phase in PHASES:
+    for phase in (*PHASES, *TASKS):
         if phase.name == name and phase.scope in (None, scope):
             return phase
     raise KeyError(name)

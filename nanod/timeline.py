@@ -12,7 +12,7 @@ from nanod.spec.model import Kind, ProbeKind, RestartPolicy
 from nanod.values import TimeSpan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from nanod.diagnostics import Mark
     from nanod.phases import Phase
@@ -47,6 +47,12 @@ class Step:
     """What a failure does; for what cannot fail, what else is to know."""
     row: Phase | None = None
     """Its row of the lifecycle table."""
+    member: str = ""
+    """The row in status of what it is a step of."""
+    rank: int = 0
+    """Steps of one rank run at the same time, and each rank after the one before it."""
+    waits: tuple[str, ...] = ()
+    """Members that are waited for, where that is not plain from the order."""
 
 
 _FAIL = {
@@ -76,17 +82,19 @@ def timeline(spec: Spec, units: UnitSet, name: str, *, called: Mapping[str, str]
     `called`: other names for the files that places are in.
     """
     found = next((item for item in units.services if item.name == name), None)
-    if found is None:
+    if found is None or found.group:
         raise KeyError(name)
-    making = _Service(spec=spec, units=units, service=spec.services[name], names=found)
-    steps = tuple(making.steps())
+    making = Life(spec=spec, units=units, service=spec.services[name], names=found)
+    steps = ranked(making.steps(), name)
     for old, new in (called or {}).items():
-        steps = tuple(_moved(step, old, new) for step in steps)
+        steps = tuple(moved(step, old, new) for step in steps)
     return steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Service:
+class Life:
+    """Of one main: `service` has its keys, `names` its units."""
+
     spec: Spec
     units: UnitSet
     service: Service
@@ -98,30 +106,43 @@ class _Service:
 
     def steps(self) -> Iterator[Step]:
         """The order of the lifecycle; lines of the `systemd:` block stand after those of hooks, as in the unit."""
+        yield from self.before()
+        yield from self.up()
+        yield from self.hooks("ready", Stage.UP)
+        yield from self.reload()
+        yield from self.down()
+        yield from self.given_up()
+
+    def before(self) -> Iterator[Step]:
+        """What is done once before the mains of a service."""
         yield from (self._requirement(need) for need in self.service.requires)
         yield from self._install()
-        yield from self._hooks("prestart", Stage.UP, Scope.DEPLOY)
-        yield from self._hooks("prestart", Stage.UP)
+        yield from self.hooks("prestart", Stage.UP, Scope.DEPLOY)
+
+    def up(self) -> Iterator[Step]:
+        yield from self.hooks("prestart", Stage.UP)
         yield from self._own("ExecStartPre")
         yield self._process()
         yield from self._health()
-        yield from self._hooks("poststart", Stage.UP)
+        yield from self.hooks("poststart", Stage.UP)
         yield from self._own("ExecStartPost")
-        yield from self._hooks("ready", Stage.UP)
-        yield from self._hooks("reload", Stage.RELOAD)
+
+    def reload(self) -> Iterator[Step]:
+        yield from self.hooks("reload", Stage.RELOAD)
         yield from self._own("ExecReload")
-        yield from self._hooks("prestop", Stage.DOWN)
+
+    def down(self) -> Iterator[Step]:
+        yield from self.hooks("prestop", Stage.DOWN)
         yield from self._own("ExecStop")
         yield from self._end()
-        yield from self._hooks("poststop", Stage.DOWN)
+        yield from self.hooks("poststop", Stage.DOWN)
         yield from self._own("ExecStopPost")
-        yield from self._given_up()
 
     def _requirement(self, need: Requirement) -> Step:
         gate = _of(self.main, "ExecStartPre", need.at(), "await")
         relations = tuple(item for item in self.main.directives if item.section == "Unit" and item.origin == need.at() and item.key == "After")
         wait = re.search(r"/await (\d+) ", gate[0].text) if gate else None
-        after = self._failed_start() if need.required else "the service starts without it"
+        after = self.failed_start() if need.required else "the service starts without it"
         return Step(
             stage=Stage.UP,
             phase="requires",
@@ -147,7 +168,7 @@ class _Service:
         yield Step(
             stage=Stage.UP,
             phase="install",
-            what=_words(step.install.text, step.install.argv),
+            what=in_words(step.install.text, step.install.argv),
             unit=unit.name,
             lines=tuple(item for item in unit.directives if item.key in keys),
             origin=step.at(),
@@ -157,7 +178,7 @@ class _Service:
             row=phase_of("install"),
         )
 
-    def _hooks(self, phase: str, stage: Stage, scope: Scope = Scope.START) -> Iterator[Step]:
+    def hooks(self, phase: str, stage: Stage, scope: Scope = Scope.START) -> Iterator[Step]:
         row = phase_of(phase, scope)
         hooks = [hook for hook in self.service.hooks.get(phase, ()) if hook.scope is scope]
         if row.listing is Listing.ALL_REVERSED:
@@ -168,7 +189,7 @@ class _Service:
                 stage=stage,
                 phase=phase,
                 name=hook.name,
-                what=_words(hook.run.text, hook.run.argv),
+                what=in_words(hook.run.text, hook.run.argv),
                 unit=unit,
                 lines=lines,
                 origin=hook.at(),
@@ -183,7 +204,7 @@ class _Service:
             return _WARN[hook.on_failure].format("the stop" if hook.phase in ("prestop", "poststop") else "the service")
         if hook.scope is Scope.DEPLOY:
             return _FAIL["deploy"]
-        return f"{_FAIL[hook.phase]}; {self._failed_start()}" if hook.phase in ("prestart", "poststart") else _FAIL[hook.phase]
+        return f"{_FAIL[hook.phase]}; {self.failed_start()}" if hook.phase in ("prestart", "poststart") else _FAIL[hook.phase]
 
     def _hook_lines(self, hook: Hook) -> tuple[str, tuple[Directive, ...]]:
         """The unit and the lines that run the hook; those of all ready hooks are one."""
@@ -204,16 +225,16 @@ class _Service:
         return Step(
             stage=Stage.UP,
             phase="main",
-            what=_words(command.text, command.argv),
+            what=in_words(command.text, command.argv),
             unit=self.main.name,
-            lines=_keys(self.main, "ExecStart"),
+            lines=keys_of(self.main, "ExecStart"),
             origin=self.service.at("command"),
             timeout=TimeSpan.parse(limit[-1]) if limit else None,
             on_failure=OnFailure.FAIL,
-            effect=f"when it ends badly: {self._failed_start()}",
+            effect=f"when it ends badly: {self.failed_start()}",
         )
 
-    def _failed_start(self) -> str:
+    def failed_start(self) -> str:
         restart = self.service.restart
         if self.service.kind is Kind.SCRIPT or restart.policy is RestartPolicy.NO:
             return "the service has failed"
@@ -229,11 +250,11 @@ class _Service:
             phase="health",
             what="waits until the service says READY=1" if notifies else f"waits until {self.names.health} answers",
             unit=self.main.name,
-            lines=_keys(self.main, "Type") if notifies else _of(self.main, "ExecStartPost", health.at(), "gate"),
+            lines=keys_of(self.main, "Type") if notifies else _of(self.main, "ExecStartPost", health.at(), "gate"),
             origin=health.at(),
             timeout=health.start_timeout,
             on_failure=OnFailure.FAIL,
-            effect=f"the process is stopped; {self._failed_start()}",
+            effect=f"the process is stopped; {self.failed_start()}",
         )
 
     def _end(self) -> Iterator[Step]:
@@ -246,7 +267,7 @@ class _Service:
             phase="signal",
             what=f"sends {stop.signal}",
             unit=self.main.name,
-            lines=(*lines, *_keys(self.main, "KillSignal", "TimeoutStopSec")),
+            lines=(*lines, *keys_of(self.main, "KillSignal", "TimeoutStopSec")),
             origin=self.service.at("stop", "signal"),
             timeout=timeout,
             effect="what has not ended by then is killed",
@@ -254,16 +275,16 @@ class _Service:
         effect = "after a crash it is here at once: prestop does not run"
         yield Step(stage=Stage.DOWN, phase="gone", what="the last process has ended", unit=self.main.name, origin=self.service.at(), effect=effect)
 
-    def _given_up(self) -> Iterator[Step]:
+    def given_up(self) -> Iterator[Step]:
         if self.service.on_failure is None or self.names.failure is None:
             return
         unit = self.units.unit(self.names.failure)
         yield Step(
             stage=Stage.GIVEN_UP,
             phase="on_failure",
-            what=_words(self.service.on_failure.text, self.service.on_failure.argv),
+            what=in_words(self.service.on_failure.text, self.service.on_failure.argv),
             unit=unit.name,
-            lines=_keys(unit, "ExecStart"),
+            lines=keys_of(unit, "ExecStart"),
             origin=self.service.on_failure.at(),
             timeout=TimeSpan.parse("5min"),
             on_failure=OnFailure.IGNORE,
@@ -278,7 +299,12 @@ class _Service:
                 yield Step(stage=_STAGE_OF[key], phase="systemd", what=key, unit=self.main.name, lines=(item,), origin=item.origin, effect=effect)
 
 
-def _moved(step: Step, old: str, new: str) -> Step:
+def ranked(steps: Iterable[Step], member: str, *, start: int = 0) -> tuple[Step, ...]:
+    """Steps of one member, one after the other."""
+    return tuple(replace(step, member=member, rank=number) for number, step in enumerate(steps, start))
+
+
+def moved(step: Step, old: str, new: str) -> Step:
     lines = tuple(line._replace(origin=relabelled(line.origin, old, new)) for line in step.lines)
     return replace(step, origin=relabelled(step.origin, old, new), lines=lines)
 
@@ -293,10 +319,10 @@ def _of(unit: UnitFile, key: str, origin: Mark, program: str) -> tuple[Directive
     return tuple(item for item in unit.directives if item.key == key and item.origin == origin and program in _LIB.findall(item.text))
 
 
-def _keys(unit: UnitFile, *keys: str) -> tuple[Directive, ...]:
+def keys_of(unit: UnitFile, *keys: str) -> tuple[Directive, ...]:
     return tuple(item for item in unit.directives if item.section == "Service" and item.key in keys)
 
 
-def _words(text: str | None, argv: tuple[str, ...]) -> str:
+def in_words(text: str | None, argv: tuple[str, ...]) -> str:
     """A command as its user wrote it, in one line."""
     return " ".join((text or " ".join(argv)).split())

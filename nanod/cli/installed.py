@@ -11,8 +11,9 @@ from nanod.compile import compile_spec
 from nanod.compile.features import expanded
 from nanod.errors import NanodError, SpecError
 from nanod.host.records import stamps
+from nanod.lifelines import life_of
 from nanod.spec.load import load, read_spec
-from nanod.timeline import relabelled, timeline
+from nanod.timeline import relabelled
 from nanod.trace import trace
 from nanod.units.names import APPS
 
@@ -49,7 +50,7 @@ class Installed:
         return trace(name, self.texts[name], made)
 
     def timeline(self, service: str) -> tuple[Step, ...]:
-        return timeline(self.spec, self.units, service, called={self.manifest.spec: self.file})
+        return life_of(self.spec, self.units, service, called={self.manifest.spec: self.file})
 
 
 def app_of(unit: str, store: LocalStore) -> str:

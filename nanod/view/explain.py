@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nanod.phases import PHASES, Scope
+from nanod.phases import PHASES, TASKS, Scope
 from nanod.trace import trace
 from nanod.view.tty import clean, columns
 
@@ -21,6 +21,7 @@ AGAIN = ("crash restart", "stop, start", "reboot", "redeploy")
 """What `Phase.rerun` answers, in its order."""
 AGAIN_KEYS = ("crash_restart", "stop_start", "reboot", "redeploy")
 """The same as keys of JSON."""
+_ROWS = (*PHASES, *TASKS)
 _NOT_OF_THE_SPEC = "not of the spec"
 
 
@@ -30,10 +31,10 @@ def phase_title(phase: Phase) -> str:
 
 def lifecycle_text(style: Style) -> str:
     """Three tables, one question each, so that every line fits a terminal of 80 columns."""
-    when = [(_title(phase), phase.when, phase.context, str(phase.timeout)) for phase in PHASES]
-    failure = [(_title(phase), _on_failure(phase), _listing(phase)) for phase in PHASES]
-    again = [(_title(phase), *phase.rerun) for phase in PHASES]
-    realised = [(_title(phase), phase.directive) for phase in PHASES]
+    when = [(_title(phase), phase.when, phase.context, str(phase.timeout)) for phase in _ROWS]
+    failure = [(_title(phase), _on_failure(phase), _listing(phase)) for phase in _ROWS]
+    again = [(_title(phase), *phase.rerun) for phase in _ROWS]
+    realised = [(_title(phase), phase.directive) for phase in _ROWS]
     parts = (
         _table(style, "When does it run, where, and how long may it take?", ("phase", "when", "runs in", "timeout"), when),
         _table(style, "What does a failure do (what may be written instead)?", ("phase", "on failure", "several hooks run"), failure),
@@ -59,13 +60,13 @@ def lifecycle_markdown() -> str:
             *phase.rerun,
             f"`{phase.directive}`",
         )
-        for phase in PHASES
+        for phase in _ROWS
     )
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def lifecycle_data() -> dict[str, object]:
-    return {"phases": [_phase_data(phase) for phase in PHASES]}
+    return {"phases": [_phase_data(phase) for phase in _ROWS]}
 
 
 def _phase_data(phase: Phase) -> dict[str, object]:

@@ -11,7 +11,7 @@ from nanod.view.tree import wrapped
 from nanod.view.tty import clean, columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from nanod.timeline import Step
     from nanod.view.tty import Style
@@ -31,12 +31,18 @@ def timeline_text(title: str, steps: Sequence[Step], style: Style) -> str:
     heads = iter(columns([("", f"{step.phase}{'/' if step.name else ''}{step.name}", _timeout(step), _on_failure(step)) for step in steps]))
     for stage, group in groupby(steps, key=lambda step: step.stage):
         lines += ["", style.strong(_STAGES[stage])]
-        for step in group:
-            lines += _step(step, clean(next(heads)), style)
+        of_stage = list(group)
+        for step in of_stage:
+            lines += _step(step, clean(next(heads)), _beside(step, of_stage), style)
     return "\n".join(lines)
 
 
-def _step(step: Step, head: str, style: Style) -> Iterator[str]:
+def _beside(step: Step, others: Iterable[Step]) -> list[str]:
+    """Members that are at work at the same time."""
+    return list(dict.fromkeys(other.member for other in others if other.rank == step.rank and other.member != step.member))
+
+
+def _step(step: Step, head: str, beside: Sequence[str], style: Style) -> Iterator[str]:
     yield head
 
     def shown(text: str) -> Iterator[str]:
@@ -45,6 +51,10 @@ def _step(step: Step, head: str, style: Style) -> Iterator[str]:
         yield from (f"{'':{_INDENT + 2}}{line}" for line in more)
 
     yield from shown(step.what)
+    if step.waits:
+        yield from shown(f"waits for {', '.join(step.waits)}")
+    if beside:
+        yield from shown(f"beside {', '.join(beside)}")
     if step.row and step.row.rerun[1] == "no":
         yield from shown(f"runs {step.row.when}")
     yield from shown(f"fails: {step.effect}" if step.on_failure else step.effect)
@@ -73,6 +83,9 @@ def _step_data(step: Step) -> dict[str, object]:
         "phase": step.phase,
         "scope": step.row.scope if step.row else None,
         "name": step.name or None,
+        "member": step.member,
+        "rank": step.rank,
+        "waits": list(step.waits),
         "what": step.what,
         "unit": step.unit,
         "lines": [{"section": line.section, "key": line.key, "text": line.text, "origin": place_data(line.origin)} for line in step.lines],

@@ -29,7 +29,7 @@ ROWS = (
     ("compile",),
     ("policies", "features"),
     ("steps", "changes", "decide", "plan", "remove", "recorded", "restore"),
-    ("groups", "results", "verdict", "told", "status", "doctor", "timeline", "trace", "draft", "byhand", "logs", "ended"),
+    ("groups", "results", "verdict", "told", "status", "doctor", "timeline", "lifelines", "trace", "draft", "byhand", "logs", "ended"),
     ("view",),
     ("faults",),
     ("host",),

@@ -16,7 +16,7 @@ import pytest
 from nanod.cli import console, flow, options
 from nanod.cli.app import VERBS, main
 from nanod.host import facts
-from nanod.phases import PHASES
+from nanod.phases import PHASES, TASKS
 from nanod.spec.schema import SCHEMA
 
 _GOOD = """\
@@ -177,7 +177,7 @@ def test_explain_shows_the_lifecycle(capsys: pytest.CaptureFixture[str]) -> None
     assert main(["explain", "--markdown"]) == 0
     assert capsys.readouterr().out.startswith("| phase | when |")
     assert main(["explain", "--json"]) == 0
-    assert len(_json(capsys)["phases"]) == len(PHASES)
+    assert len(_json(capsys)["phases"]) == len(PHASES) + len(TASKS)
 
 
 def test_explain_of_a_spec_names_the_line_behind_every_line(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
