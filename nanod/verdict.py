@@ -160,10 +160,11 @@ _GATE, _HEALTH, _INSTALL = "requires", "health", "install"
 
 def judge(app: str, endings: Sequence[Ending], records: Sequence[HookResult], lines: Mapping[str, Sequence[str]]) -> Verdict:
     """`records`: since apply began. `lines`: by unit, the last it printed in the run that failed."""
-    judged: dict[str, ServiceVerdict] = {}
+    judged = {ending.service.name: _service(ending, records, tuple(lines.get(ending.unit, ()))) for ending in endings}
     for ending in endings:  # in start order: what a service waits for is judged before it
-        item = _service(ending, records, tuple(lines.get(ending.unit, ())))
-        judged[ending.service.name] = replace(item, reasons=_blocked(ending, judged)) if ending.status is Status.BLOCKED else item
+        if ending.status is Status.BLOCKED:
+            name = ending.service.name
+            judged[name] = replace(judged[name], reasons=_blocked(ending, judged))
     return Verdict(app=app, services=tuple(judged.values()))
 
 
@@ -186,7 +187,8 @@ def _service(ending: Ending, records: Sequence[HookResult], lines: tuple[str, ..
         case Status.FAILED:
             return replace(found, headline=_headline(ending), reasons=_reasons(ending, records, lines))
         case Status.BLOCKED:
-            return replace(found, headline=f"cannot start {stem(service.main)}")
+            name = stem(service.main)
+            return replace(found, headline=f"cannot start {name}" if ending.crashed_after is None else f"{name} was stopped")
         case Status.MASKED:
             return replace(found, reasons=(Reason(kind=Why.MASKED, text="its unit is masked", unit=service.main),))
         case Status.PENDING | Status.DEGRADED:
@@ -326,6 +328,8 @@ def _blocked(ending: Ending, judged: Mapping[str, ServiceVerdict]) -> tuple[Reas
     if other is None:
         return (Reason(kind=Why.DEPENDENCY, text=f"it waits for {ending.blocked_by}, which {_state_words(ending.blocker)}", unit=ending.blocked_by),)
     words = "failed" if other.status is Status.FAILED else f"is {other.status}"
+    if other.role is Role.POSTSTART_TASK:
+        return (Reason(kind=Why.DEPENDENCY, text=f"its group ended, for {other.service} failed", unit=other.unit),)
     reason = Reason(kind=Why.DEPENDENCY, text=f"it waits for {other.service}, which {words}", unit=other.unit)
     if other.status is Status.MASKED:
         return (reason,)

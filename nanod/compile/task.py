@@ -81,8 +81,10 @@ def task_unit(app: App, member: Member) -> UnitFile:
     limit = task.timeout or (_WAIT_LIMIT if task.wait_for else _LIMIT)
     tries = 1 if task.wait_for or service.restart.policy is RestartPolicy.NO else service.restart.limit
     words = [ENV, f"LIFECYCLE_PHASE={task.hook}", f"NANOD_HOOK={task.name}", lib("task"), str(tries), service.restart.delay.in_seconds]
-    words += [task.on_failure.value, limit.in_seconds, *(_wait(task.wait_for, limit) if task.wait_for else _command(member))]
-    total = (limit + SLACK + service.restart.delay) * tries
+    # A wait says itself what it waited for in vain, and is cut later.
+    bound = limit + SLACK if task.wait_for else limit
+    words += [task.on_failure.value, bound.in_seconds, *(_wait(task.wait_for, limit) if task.wait_for else _command(member))]
+    total = (bound + SLACK + service.restart.delay) * tries
     if member.role is Role.POSTSTOP_TASK:
         note = f"{ENDED}/{member.names.main}"
         unit.exec("ExecStart", [_TRUE], member.at)
@@ -138,6 +140,6 @@ def _command(member: Member) -> list[str]:
 def _wait(address: str, limit: TimeSpan) -> list[str]:
     """`tcp://host:port`, `unix:/path`, `file:/path`, `http://…`: the prober of health gates, until it has an answer."""
     scheme, _, rest = address.partition(":")
-    subject = address if scheme in ("http", "https") else rest.removeprefix("//") if scheme == "tcp" else "/" + rest.lstrip("/")
-    kind = "http" if scheme == "https" else scheme
+    is_url = scheme in ("http", "https")
+    subject, kind = (address, "http") if is_url else (rest.removeprefix("//"), scheme)
     return [lib("wait"), kind, "0.5", "2", limit.in_seconds, subject]

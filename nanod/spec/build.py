@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _INHERITED: Final = "user dynamic_user group working_dir environment environment_files credentials sandbox volumes runtime_dir".split()
 _OF_A_MAIN: Final = "kind shell restart stop resources systemd restart_on on_failure".split()
 """What a process inherits beside that: a task is none of the service's mains."""
-_TASK_FAILURE: Final = {"prestart": OnFailure.FAIL, "poststart": OnFailure.FAIL, "poststop": OnFailure.WARN}
+_TASK_FAILURE: Final = {"prestart": OnFailure.FAIL, "poststart": OnFailure.WARN, "poststop": OnFailure.WARN}
 
 
 def service(context: Context, group: Group, place: Place, name: str, *, is_task: bool = False) -> Service:
@@ -130,6 +130,8 @@ def _main(context: Context, place: Place, shell: tuple[str, ...], working_dir: s
     if command is None:
         if not any(place.get(key) is not None or key in place.map.broken for key in ("command", "processes")):
             context.findings.error(place, f"'{place.key}' needs a 'command', its own or its runtime's")
+        elif place.get("processes") is not None and not _has_process(place.child("processes").map):
+            context.findings.error(place, "'processes' has no process, and a service has at least one main", "processes", on_key=True)
         return None
     if place.get("processes") is not None:
         context.findings.error(place, "'command' and 'processes' cannot both be said", "processes", on_key=True)
@@ -144,6 +146,10 @@ def _main(context: Context, place: Place, shell: tuple[str, ...], working_dir: s
         else:
             context.findings.warning(place, f"the shell stays the main process of this 'command': {advice}", "command")
     return Command(at=command.at, argv=(*shell, text), text=command.text)
+
+
+def _has_process(map_: Map) -> bool:
+    return bool(map_.broken) or any(isinstance(own, Map) for own in map_.values())
 
 
 def _inherits(place: Place, own: Map, key: str, name: str, kind: str) -> Place:
@@ -190,12 +196,15 @@ def _task(context: Context, group: Group, at: Place, name: str) -> Task:
     if hook is None and "lifecycle" not in at.map.broken and "hook" not in lifecycle.map.broken:
         context.findings.error(at, f"the task '{name}' needs 'lifecycle: {{hook: …}}': 'prestart', 'poststart' or 'poststop'")
     sidecar = read.flag(lifecycle, "sidecar")
-    wait_for = read.text(at, "wait_for")
-    if wait_for and at.get("command") is not None:
+    wait_for = read.parsed(context, at, "wait_for", probes.wait_address)
+    waits = at.get("wait_for") is not None or "wait_for" in at.map.broken
+    if waits and at.get("command") is not None:
         context.findings.error(at, "'command' and 'wait_for' cannot both be said", "wait_for", on_key=True)
-    if sidecar and (hook == "poststop" or wait_for):
+    if sidecar and (hook == "poststop" or waits):
         why = "poststop comes after that" if hook == "poststop" else "a wait ends"
         context.findings.error(lifecycle, f"a sidecar runs beside the service, and {why}", "sidecar")
+    if not sidecar and at.get("health") is not None:
+        context.findings.error(at, "'health' is of what stays: this task ends, and its exit status says how", "health", on_key=True)
     if sidecar and at.get("timeout") is not None:
         context.findings.error(at, "a sidecar runs as long as its service and has no 'timeout'", "timeout", on_key=True)
     return Task(
@@ -207,7 +216,7 @@ def _task(context: Context, group: Group, at: Place, name: str) -> Task:
         timeout=None if at.get("timeout") is None else read.span(context, at, "timeout", "1h"),
         on_failure=read.choice(at, "on_failure", OnFailure, _TASK_FAILURE.get(hook or "", OnFailure.FAIL)),
         per_group=read.text(at, "per") == "group",
-        service=None if wait_for else service(context, group, at, name, is_task=True),
+        service=None if waits else service(context, group, at, name, is_task=True),
     )
 
 

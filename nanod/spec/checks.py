@@ -28,7 +28,9 @@ def check(findings: Findings, services: Mapping[str, Service]) -> None:
         _environment(findings, service)
         if service.kind is Kind.SCRIPT:
             _script(findings, service)
-        elif service.schedule is not None:
+        if "Timer" in service.systemd and service.schedule is None:
+            findings.error(_place(service), "it has no timer: 'Timer' is for what has a 'schedule'", "systemd", "Timer", on_key=True)
+        if service.kind is not Kind.SCRIPT and service.schedule is not None:
             findings.error(_place(service), "'schedule' is for what ends by itself: add 'kind: script'", "schedule", on_key=True)
     _completed(findings, services)
     _cycles(findings, services)
@@ -112,7 +114,10 @@ def _tasks(findings: Findings, service: Service) -> None:
     place = _place(service)
     if service.tasks and service.kind is Kind.SCRIPT and service.schedule:
         findings.error(place, "a scheduled script has no 'tasks'", "tasks", on_key=True)
+    processes = {process.name for process in service.processes}
     for task in service.tasks:
+        if task.name in processes:
+            findings.error(place, f"'{task.name}' is a process, too: a task needs a name of its own", "tasks", task.name, on_key=True)
         if task.sidecar and task.service and task.service.kind is Kind.SCRIPT:
             findings.error(_place(task), "a sidecar keeps running, a script ends", "kind")
     for key in ("health", "ports") if service.processes else ():
@@ -137,8 +142,13 @@ def _script(findings: Findings, service: Service) -> None:
         findings.error(place, "a script ends by itself: 'policy: always' would run it without end", "restart", "policy")
     if service.processes:
         findings.error(place, "a script has one 'command', not 'processes'", "processes", on_key=True)
+    for key in ("reload_on", "restart_on") if service.schedule else ():
+        if place.get(key):
+            findings.error(place, f"a scheduled script reads its files at each run: '{key}' has nothing to do", key, on_key=True)
     if service.health and service.health.kind is ProbeKind.NOTIFY and service.schedule:
         findings.error(place, "a scheduled script has nothing that waits for its health", "health", on_key=True)
+    if service.health and service.health.liveness:
+        findings.error(place, "a script ends by itself: 'liveness' is for what runs on", "health", "liveness", on_key=True)
 
 
 def _completed(findings: Findings, services: Mapping[str, Service]) -> None:
@@ -157,6 +167,9 @@ def _completed(findings: Findings, services: Mapping[str, Service]) -> None:
             for key in ("poststart", "ready"):
                 if key in target.hooks:
                     findings.error(_place(target), f"{waits}, so it cannot have {key} hooks: they run beside it", "hooks", key, on_key=True)
+            for task in target.tasks:
+                if task.hook == "poststart":
+                    findings.error(_place(task), f"{waits}, so it cannot have poststart tasks: they run beside it", "lifecycle", "hook")
             if target.health is not None:
                 findings.error(_place(target), f"{waits}, so it cannot have a health check", "health", on_key=True)
 

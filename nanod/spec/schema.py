@@ -248,7 +248,10 @@ _TASK = mapping(
         **_COMMON,
         "lifecycle": said(_LIFECYCLE, "When the task runs."),
         "wait_for": said(
-            text("an address such as 'tcp://127.0.0.1:5432'", r"(?:tcp|unix|http|https)://[^\x00-\x20\x7f]+"),
+            text(
+                "an address such as 'tcp://127.0.0.1:5432', 'http://127.0.0.1/', 'unix:/run/x.sock' or 'file:/run/x'",
+                r"(?:(?:tcp|https?)://|(?:unix|file):(?:///|/(?!/)))[^\x00-\x20\x7f]+",
+            ),
             "Waits until it answers, instead of a command.",
         ),
         "timeout": said(TIME, "Limit of a task that ends."),

@@ -175,7 +175,12 @@ def check_names(names: AppNames, services: Mapping[str, tuple[str, ...]]) -> lis
         wrong.append(("", f"'{app}' cannot be the name of an app: units named {prefix}-… are {prefix}'s own"))
     elif app in RESERVED_DIRECTORIES:
         wrong.append(("", f"'{app}' cannot be the name of an app: /run/{app} is not its own"))
+    pairs: dict[tuple[str, str], list[str]] = {}
     for unit, owner, service in collisions(names, services):
+        pairs.setdefault((owner, service), []).append(unit)
+    for (owner, service), units in pairs.items():
+        # The shortest service is the one that the others stand beside.
+        unit = min(units, key=lambda name: (not name.endswith(".service"), len(name)))
         wrong.append((service, f"'{owner}' and '{service}' would both own {unit}; rename one of them"))
     for service, parts in services.items():
         wrong += [

@@ -197,3 +197,109 @@ def test_the_cleanup_comes_once_when_the_last_main_has_given_up(on: Callable[[st
     assert [line for line in app.steps() if line.startswith("clean")] == ["clean exit-code"]
     for name in ("web-side", "web-ship", "web-group", "web-clean"):
         assert app.state(name) == "inactive", name
+
+
+@pytest.mark.row("NM-10")
+def test_a_failed_poststart_task_ends_the_group_or_is_a_warning(on: Callable[[str], Group]) -> None:
+    app = on("poststart")
+    app.tells("hello", 5)
+    service = web()
+    # The usual: the group is well, and the failure is told.
+    done = app.apply({"web": service})
+    app.until_up(*MEMBERS)
+    assert "hello" in done.out
+    assert app.steps().count("hello") == 3
+    status = app.nanod("status", "poststart", status=None)
+    assert status.status == 0
+    assert "hello" in status.out
+    app.remove()
+    app.until_all_gone()
+
+    # `fail` ends the group, and apply goes back to nothing.
+    app.clear()
+    service["tasks"]["hello"]["on_failure"] = "fail"
+    done = app.apply({"web": service}, status=4)
+    assert "poststart task web/hello failed: it exited with status 5" in done.out
+    assert "poststart-web-api was stopped: its group ended, for web/hello failed" in done.out
+    app.until_all_gone()
+    app.jobs_done()
+    assert app.steps().count("hello") == 3
+    assert sum(line.startswith("clean") for line in app.steps()) == 1, app.steps()
+    assert app.traces() == []
+
+    # Left to itself it ends too, and does not begin anew.
+    app.clear()
+    app.leave()
+    until(lambda: sum(line.startswith("clean") for line in app.steps()) == 1, f"the cleanup runs: {app.steps()}")
+    app.jobs_done()
+    assert app.state("web-api") == "inactive"
+    assert app.steps().count("hello") == 3
+
+
+@pytest.mark.row("NM-9", "NM-10")
+def test_poststart_waits_for_mains_that_are_healthy(on: Callable[[str], Group]) -> None:
+    app = on("healthy")
+    gate = {"file": "/run/healthy/web/api", "interval": "50ms", "start_timeout": "20s"}
+    app.sick("api")
+    app.write({"web": web(processes={"api": stays(health=gate), "worker": stays()})})
+    command = app.machine.popen(["nanod", "apply", app.spec])
+    app.until_steps(["init", "side up", "api up", "worker up"])
+    until(lambda: app.show("web-api", "SubState") == "start-post", "api waits for its health")
+    assert app.steps().count("hello") == 0
+    app.well("api")
+    app.until_steps(UP)
+    assert command.wait(60) == 0
+
+
+@pytest.mark.row("NM-16")
+def test_a_drain_before_the_mains_stop(on: Callable[[str], Group]) -> None:
+    app = on("drain")
+    mains = {"api": stays(hooks={"prestop": f"echo draining >>{DIRECTORY}/drain.log; sleep 0.5"}), "worker": stays()}
+    app.apply({"web": web(processes=mains, hooks={"prestop": f"echo leaving >>{DIRECTORY}/drain.log; sleep 0.3"})})
+    app.until_steps(UP)
+    app.clear()
+    app.nanod("stop", "drain")
+    app.until_steps([*DOWN, "draining", "leaving"])
+    app.in_order("leaving", "draining", "api down", "side down|ship down", "clean success")
+    app.in_order("leaving", "worker down", "side down|ship down", "clean success")
+
+
+@pytest.mark.row("NM-5", "BX-9")
+def test_a_sidecar_is_up_or_healthy_before_the_mains_start(on: Callable[[str], Group]) -> None:
+    app = on("gate")
+    service = web()
+    service["tasks"]["side"]["health"] = {"file": "/run/gate/web/side", "interval": "50ms", "start_timeout": "20s"}
+    app.sick("side")
+    app.write({"web": service})
+    command = app.machine.popen(["nanod", "apply", app.spec])
+    app.until_step("side up")
+    until(lambda: app.show("web-side", "SubState") == "start-post", "the sidecar waits for its health")
+    assert app.steps() == ["side up"]
+    app.well("side")
+    app.until_steps(UP)
+    assert command.wait(60) == 0
+    # One that is there and not healthy any more, or down, holds nobody back who runs; and a main that starts waits for it.
+    before = app.run_of("web-worker", "web-api")
+    app.sick("side")
+    app.machine.path("/run/gate/web/side").unlink()
+    app.crash("web-side")
+    until(lambda: app.show("web-side", "SubState") == "start-post", "the sidecar waits for its health")
+    assert app.run_of("web-worker", "web-api") == before
+    app.clear()
+    app.systemctl("restart", "--no-block", "gate-web-api")
+    app.until_step("api down")
+    assert app.state("web-api") == "inactive", "it waits for its turn"
+    app.well("side")
+    app.until_up(*MEMBERS)
+    app.until_steps(["api down", "api up"])
+
+
+@pytest.mark.row("NM-5", "NM-12", "NM-13")
+def test_a_sidecar_that_never_comes_up_fails_the_group(on: Callable[[str], Group]) -> None:
+    app = on("dead-side")
+    service = web(restart=GIVES_UP)
+    service["tasks"]["side"]["command"] = [app.program("missing", "#!/nonexistent/interpreter\n")]
+    done = app.apply({"web": service}, status=4)
+    assert "side" in done.out
+    assert app.steps().count("init") == 0
+    assert app.traces() == []
