@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from nanod.spec import calendar as calendar_expressions
 from nanod.spec import read
 from nanod.spec.cron import CronError, from_cron
 from nanod.spec.defaults import DEFAULTS
@@ -125,7 +126,7 @@ def schedule(context: Context, service: Place) -> Schedule | None:
         if "calendar" not in place.map.broken:
             context.findings.error(place, "'schedule' needs 'calendar'")
         return None
-    _refuse_cron(context, place, calendar, *keys)
+    _refuse_calendar(context, place, calendar, *keys)
     return Schedule(
         at=place,
         calendar=calendar,
@@ -135,7 +136,7 @@ def schedule(context: Context, service: Place) -> Schedule | None:
     )
 
 
-def _refuse_cron(context: Context, place: Place, calendar: str, *keys: str) -> None:
+def _refuse_calendar(context: Context, place: Place, calendar: str, *keys: str) -> None:
     try:
         meant = from_cron(calendar)
     except CronError as error:
@@ -143,6 +144,10 @@ def _refuse_cron(context: Context, place: Place, calendar: str, *keys: str) -> N
         return
     if meant is not None:
         context.findings.error(place, f"'schedule' is a calendar expression, not cron's fields: '{calendar}' is '{meant}'", *keys)
+    elif found := calendar_expressions.wrong(calendar):
+        context.findings.error(place, f"'schedule' is no calendar expression (systemd.time(7)): {found}", *keys)
+    elif read.text(place, "timezone") and calendar_expressions.has_zone(calendar):
+        context.findings.error(place, f"'{calendar}' names a time zone already", "timezone")
 
 
 def rolling(context: Context, service: Place) -> Rolling | None:
