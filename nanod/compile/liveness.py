@@ -64,7 +64,8 @@ def _probe(app: App, member: Member) -> UnitFile:
     unit = app.builder(member.names.alive, Role.ALIVE, member)
     beside(unit, app, f"Liveness of {member.row} of {app.names.app}", at)
     unit.words("Unit", "JoinsNamespaceOf", [main], at)
-    unit.raw("Service", "Type", "oneshot", at)
+    # Not oneshot, which would have a job for as long as it probes.
+    unit.raw("Service", "Type", "exec", at)
     # Three lines of PID 1 for each probe are no news.
     unit.raw("Service", "LogLevelMax", "notice", at)
     unit.raw("Service", "NotifyAccess", "main", at)
@@ -76,7 +77,7 @@ def _probe(app: App, member: Member) -> UnitFile:
     times = [item.in_seconds for item in (liveness.interval, health.timeout)]
     unit.exec("ExecStart", [lib("alive"), str(liveness.failures), health.kind.value, *times, *subject], at, prefix="-")
     unit.exec("ExecStopPost", [lib("unwell"), main, liveness.action, health.kind.value], liveness.at("action"), prefix="-+")
-    unit.raw("Service", "TimeoutStartSec", (liveness.interval + health.timeout) * liveness.failures + SLACK, at)
+    unit.raw("Service", "RuntimeMaxSec", (liveness.interval + health.timeout) * liveness.failures + SLACK, at)
     return unit.finish()
 
 

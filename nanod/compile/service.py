@@ -8,7 +8,7 @@ from nanod.compile.health import gate_line
 from nanod.compile.hooks import hook_lines, hooks_of
 from nanod.compile.members import has_all
 from nanod.compile.part import ENV, SLACK, App, by_name, command, credentials, environment, identity, lib, run_directory
-from nanod.compile.sandbox import sandbox
+from nanod.compile.sandbox import joins, sandbox
 from nanod.phases import Scope
 from nanod.spec.model import Condition, Kind, ProbeKind, RestartPolicy
 from nanod.units.directives import since
@@ -83,9 +83,10 @@ def relations(unit: UnitBuilder, app: App, member: Member) -> None:
             unit.words("Unit", "Requires", [names.prestart], deploy[0].at())
             unit.words("Unit", "After", [names.prestart], deploy[0].at())
     _among(unit, member)
+    joins(unit, member)
     if member.role in _AWAITING:
         _dependencies(unit, app, member)
-    if ready := hooks_of(service, "ready"):
+    if (ready := hooks_of(service, "ready")) and member.role in (Role.MAIN, Role.ALL):
         unit.words("Unit", "Wants", [names.ready], ready[0].at())
     if service.health and service.health.liveness and member.runs_on:
         unit.words("Unit", "Wants", [names.alive_timer], service.health.liveness.at())
@@ -109,7 +110,7 @@ def _among(unit: UnitBuilder, member: Member) -> None:
             unit.words("Unit", key, units, at)
     if member.condition:
         unit.raw("Unit", "ConditionPathExists", member.condition, at)
-    if member.role is not Role.MAIN:
+    if not member.is_limited:
         unit.raw("Unit", "StartLimitIntervalSec", 0, at)
     if member.role.is_pulled:
         unit.raw("Unit", "StopWhenUnneeded", True, at)
@@ -250,6 +251,10 @@ def _stop_lines(unit: UnitBuilder, app: App, service: Service) -> None:
     if service.schedule:
         unit.exec("ExecStopPost", [lib("ran"), unit.name], service.schedule.at(), prefix="-+")
     longest = max(stop.timeout, hook_lines(unit, app, service, "prestop"), hook_lines(unit, app, service, "poststop"))
+    if stop.drain.usec:
+        # As root: a process of another user cannot be waited for from every sandbox.
+        unit.exec("ExecStop", [lib("drain"), stop.drain.in_seconds], at("stop", "drain"), prefix="-+")
+        longest = max(longest, stop.drain + SLACK)
     if longest.is_forever and not stop.timeout.is_forever:
         # Without a limit of its own the process could hold up a shutdown; the last line before systemd's own signal gives it one.
         words = [unit.name, stop.signal.removeprefix("SIG"), str(-(-stop.timeout.usec // 1_000_000))]
@@ -258,7 +263,7 @@ def _stop_lines(unit: UnitBuilder, app: App, service: Service) -> None:
     if stop.timeout < longest < TimeSpan.FOREVER and at.written("stop", "timeout"):
         app.report.note(
             at("stop", "timeout"),
-            f"the wait after the stop signal is {longest}: systemd has one timeout for it and for each prestop and poststop hook",
+            f"the wait after the stop signal is {longest}: systemd has one timeout for it, for the drain and for each prestop and poststop hook",
             at.path,
         )
 
