@@ -222,7 +222,8 @@ class _Group:
 
     def _all(self, mains: Sequence[Member]) -> Member:
         names = tuple(main.names.main for main in mains)
-        whole = replace(self.whole, health=None)
+        # With several processes the hooks of the service are around all of them; otherwise they are those of each instance.
+        whole = replace(self.whole, health=None, hooks=self.whole.hooks if self.whole.processes else {})
         own = Member(
             row=self.whole.name, role=Role.ALL, service=whole, whole=self.whole, names=self.app.names.member(self.whole.name), is_grouped=True
         )
