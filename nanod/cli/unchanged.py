@@ -49,7 +49,7 @@ class Made(NamedTuple):
     source: str
     """Digest of the spec's text and place, the environment, nanod's own code, and its plug-ins."""
     target: str
-    """Digest of systemd's version and of the files in `inputs`."""
+    """Digest of systemd's version, of the files in `inputs`, and of where units are."""
     installed: str
     """Digest of what the record says when all is done."""
     inputs: Sequence[str]
@@ -91,7 +91,7 @@ def made_from(path: str, env: str | None, checked: Checked, plan: Plan) -> Made 
         return None
     return Made(
         source=_source(checked.sources[path], path, env),
-        target=_target(target.version, target.inputs),
+        target=_target(target.version, target.inputs, target.unit_dir),
         installed=_installed(plan.manifest),
         inputs=sorted(target.inputs),
         programs=root_programs(spec),
@@ -121,7 +121,7 @@ def _plan(app: str, made: Made, host: Here, *, any_owner: bool) -> Plan | None:
     manifest = host.store.manifest(app)
     if manifest is None or _installed(manifest) != made.installed:
         return None
-    if _target(host.systemd.version(), facts.digests(made.inputs)) != made.target:
+    if _target(host.systemd.version(), facts.digests(made.inputs), host.store.unit_dir) != made.target:
         return None
     texts = host.store.read_units(manifest.units)
     if {name: content_hash(text) for name, text in texts.items()} != manifest.units:
@@ -178,8 +178,8 @@ def _code() -> str:
     return digest(*sorted(found))
 
 
-def _target(version: int, inputs: Mapping[str, str]) -> str:
-    return digest(str(version), repr(sorted(inputs.items())))
+def _target(version: int, inputs: Mapping[str, str], unit_dir: str) -> str:
+    return digest(str(version), repr(sorted(inputs.items())), unit_dir)
 
 
 def _installed(manifest: Manifest) -> str:

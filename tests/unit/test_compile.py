@@ -231,15 +231,6 @@ def test_text_in_a_systemd_block_replaces_a_list_is_added_and_an_empty_value_res
     assert lines('["", /srv/b]') == ["/srv/a", "", "/srv/b"]
 
 
-@pytest.mark.row("BX-18")
-def test_a_secret_in_the_environment_is_warned_of() -> None:
-    text = "services:\n  web: {user: root, working_dir: /, command: [/bin/true],\n    environment: {DB_PASSWORD: x, DB_PASSWORD_FILE: /y, A: z}}\n"
-    loaded = load("/srv/specs/shop.yaml", text, directory="/srv/specs")
-    assert loaded.spec
-    _, report = compile_spec(loaded.spec, Target())
-    assert [(item.mark.line, item.message[:45]) for item in report] == [(3, "every user of the host can read DB_PASSWORD (")]
-
-
 def test_secrets_after_the_start_are_refused_where_systemd_hides_them() -> None:
     report = refused(
         "services:\n  web:\n    user: www-data\n    command: [/bin/sleep, '9']\n    credentials: {key: /etc/key}\n"

@@ -223,4 +223,4 @@ def test_a_failed_apply_is_not_remembered(world: _World) -> None:
 
 def test_all_that_a_compilation_follows_from_is_in_the_digests() -> None:
     """A new field here belongs into `unchanged.made_from`."""
-    assert {item.name for item in fields(Target)} == {"version", "inputs"}
+    assert {item.name for item in fields(Target)} == {"version", "inputs", "unit_dir"}
