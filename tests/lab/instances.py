@@ -144,3 +144,10 @@ class Fleet(App):
 
     def until_log(self, line: str) -> None:
         until(lambda: line in self.steps(), line)
+
+
+def clean(machine: Machine) -> None:
+    """All of them take the same ports: what a test that failed has left would fail the next."""
+    for path in machine.path("/var/lib/nanod/apps").iterdir():
+        if (path / "current").is_symlink():
+            machine.nanod("remove", "--purge", "--yes", path.name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.lab.crashes import UNITS, seen
-from tests.lab.instances import Fleet
+from tests.lab.instances import Fleet, clean
 from tests.lab.steps import until
 
 if TYPE_CHECKING:
@@ -28,12 +28,9 @@ def host(request: pytest.FixtureRequest) -> Machine:
 
 @pytest.fixture(autouse=True)
 def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """All of them take the same ports: what a test that failed has left would fail the next."""
     used: Machine = request.getfixturevalue("host" if "host" in request.fixturenames else "machine")
     yield
-    for path in used.path("/var/lib/nanod/apps").iterdir():
-        if (path / "current").is_symlink():
-            used.nanod("remove", "--purge", "--yes", path.name)
+    clean(used)
 
 
 @pytest.mark.row("BX-10", "NK-13")
