@@ -214,8 +214,9 @@ def stop_order(manifest: Manifest) -> list[str]:
     """Every unit of an app, last started first: target, services in reverse start order (what stands beside a main before it), slice."""
     # What instances share stops after the last of them.
     downward = [name for units in reversed(list(manifest.services.values())) for name in (*units[1:], *units[:1])]
+    members = list(dict.fromkeys(downward[::-1]))[::-1]
     # A timer before what it starts.
-    members = sorted([*dict.fromkeys(downward[::-1])][::-1], key=lambda name: not name.endswith(".timer"))
+    members = [*(name for name in members if name.endswith(".timer")), *(name for name in members if not name.endswith(".timer"))]
     rest = sorted(set(manifest.units) - set(members))
     return [*(name for name in rest if name.endswith(".target")), *members, *(name for name in rest if not name.endswith(".target"))]
 

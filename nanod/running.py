@@ -173,6 +173,8 @@ class Running:
             systemd.stop(self.target)
         beside = [name for item in meant for name in (item.ready, item.prestart, item.provision) if name]
         busy = [name for name, state in systemd.states(beside).items() if state.active == "activating"] if beside else []
+        jobs = [item.job for item in meant if item.job]
+        busy += [name for name, state in systemd.states(jobs).items() if state.active not in ("inactive", "failed")] if jobs else []
         # The main units before their installs, which a stop of these would take along (Requires=).
         for name in (*(item.main for item in self._led(meant)), *busy):
             systemd.stop(name)

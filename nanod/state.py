@@ -43,6 +43,12 @@ class UnitDetail:
     """Microseconds since the epoch; 0 when never."""
     condition_result: bool = True
     status_text: str = ""
+    next_elapse: int = 0
+    """Of a timer: when it runs next, microseconds since the epoch; 0 for never."""
+
+
+RUN = "run"
+"""Phase of the record that a run of a scheduled script leaves (`lib/ran`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nanod.groups import replica
 from nanod.recorded import service_units
-from nanod.state import LIVENESS, UnitDetail, UnitState
+from nanod.state import LIVENESS, RUN, UnitDetail, UnitState
 from nanod.units.unitset import Role
 from nanod.values import content_hash
 from nanod.verdict import Ending, ServiceVerdict, Status, judge
@@ -36,7 +36,7 @@ class Health(StrEnum):
     FINISHED = "finished"
     """A script or task that ended well."""
     WAITING = "waiting"
-    """A poststop task: runs when its group has ended."""
+    """A poststop task: runs when its group has ended. A scheduled script: runs when its time has come."""
     MASKED = "masked"
     DEGRADED = "degraded"
     """Runs, but not as the spec says: with the configuration of before its last reload, or with some of its mains."""
@@ -107,6 +107,8 @@ class ServiceStatus:
     up: int = 0
     """Of what stands for several mains: how many of these are well, of how many."""
     of: int = 0
+    job: UnitState | None = None
+    """Of a scheduled script, whose `unit` is the timer: the script's own unit."""
 
     @property
     def service(self) -> str:
@@ -134,6 +136,12 @@ class AppStatus:
     """The transaction that has begun and not ended."""
     is_under_way: bool = False
     """Somebody is at work on it; without that, the transaction was cut short."""
+
+    @property
+    def to_blame(self) -> list[ServiceStatus]:
+        """What is not well, without those who are down because the mains of their group are."""
+        down = {item.service for item in self.services if item.role is Role.MAIN and not item.is_good}
+        return [item for item in self.services if not item.is_good and not (item.role.is_pulled and item.service in down)]
 
     @property
     def is_healthy(self) -> bool:
@@ -231,6 +239,10 @@ def _service(ending: Ending, verdict: ServiceVerdict, seen: _Seen) -> ServiceSta
         health = _health(verdict.status, phase)
     if service.role is Role.POSTSTOP_TASK and main.is_up:
         health = Health.WAITING
+    hooks, job = _hooks(service, verdict, seen), None
+    if service.job:
+        job = seen.states[service.job]
+        health, phase = _scheduled(health, job, hooks)
     return ServiceStatus(
         name=service.name,
         unit=service.main,
@@ -240,12 +252,24 @@ def _service(ending: Ending, verdict: ServiceVerdict, seen: _Seen) -> ServiceSta
         detail=detail,
         probe=service.health,
         verdict=verdict,
-        hooks=_hooks(service, verdict, seen),
+        hooks=hooks,
         drift=tuple(found),
         group=service.group,
         role=service.role,
         is_shared=service.is_shared,
+        job=job,
     )
+
+
+def _scheduled(health: Health, job: UnitState, hooks: Sequence[HookStatus]) -> tuple[Health, Phase | None]:
+    """Of a scheduled script by that of its timer: one that works, and whose last run failed, is not well."""
+    if health is not Health.HEALTHY:
+        return health, None
+    if phase := {"activating": Phase.START, "active": Phase.RUN, "deactivating": Phase.SHUTDOWN}.get(job.active):
+        return health, phase
+    run = next((hook.record for hook in hooks if hook.hook.phase == RUN), None)
+    has_failed = bool(run.status) if run else job.active == "failed"
+    return (Health.DEGRADED if has_failed else Health.WAITING), None
 
 
 def gathered(services: Sequence[ServiceStatus]) -> tuple[ServiceStatus, ...]:

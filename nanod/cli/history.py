@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import click
 
 from nanod.cli import console, host
 from nanod.cli.options import APP, JSON, verb
 from nanod.errors import ExitCode, NanodError
+from nanod.host.journal import Journalctl
 from nanod.host.store import LocalStore
-from nanod.view.history import history_data, history_text
+from nanod.recorded import service_units
+from nanod.state import RUN
+from nanod.view.history import Run, history_data, history_text
 
 
 @verb("history", "nanod history shop", "nanod history -n 5 shop")
@@ -16,7 +21,10 @@ from nanod.view.history import history_data, history_text
 @click.option("-n", "--lines", "count", type=click.IntRange(min=0), default=20, show_default=True, metavar="N", help="The last N; 0 for all.")
 @JSON
 def command(*, app: str, count: int, as_json: bool) -> int:
-    """What was done to an app, when, by which command, and what came of it; and the generations that `rollback` can bring back."""
+    """What was done to an app, when, by which command, and what came of it; and the generations that `rollback` can bring back.
+
+    Runs of scheduled scripts, as far as the journal goes back, stand among the rest.
+    """
     host.require_root("read the history")
     store = LocalStore()
     entries = store.history(app)
@@ -26,8 +34,18 @@ def command(*, app: str, count: int, as_json: bool) -> int:
     there = store.generations(app)
     shown = entries[-count:] if count else entries
     in_force = store.in_force(app)
+    runs = _runs(app, store)[-count:] if count else _runs(app, store)
     if as_json:
-        console.out_json(history_data(app, shown, there, in_force))
+        console.out_json(history_data(app, shown, there, in_force, runs=runs))
     else:
-        console.out(history_text(app, shown, there, in_force, console.style()))
+        console.out(history_text(app, shown, there, in_force, console.style(), runs=runs))
     return ExitCode.OK
+
+
+def _runs(app: str, store: LocalStore) -> list[Run]:
+    """Oldest first."""
+    manifest = store.manifest(app)
+    services = [service_units(manifest, name) for name in manifest.services] if manifest else []
+    jobs = {item.job: item.name for item in services if item.job}
+    found = [item for item in Journalctl().hook_results(sorted(jobs)) if item.phase == RUN and item.unit in jobs]
+    return [Run(service=jobs[item.unit], at=datetime.fromtimestamp(item.at // 1_000_000, UTC).isoformat(), result=item) for item in found]

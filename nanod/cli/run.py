@@ -17,6 +17,7 @@ from nanod.groups import replica
 from nanod.host import facts
 from nanod.host.relay import Relay
 from nanod.host.store import LocalStore
+from nanod.job import begin, of_itself, script_of, wait
 from nanod.phases import HOOK_PHASES
 from nanod.run import choice, run_hooks
 from nanod.view.tty import clean
@@ -36,6 +37,7 @@ _LEVEL = re.compile(rb"(?m)^<[0-7]>(?=nanod: )")
 
 @verb(
     "run",
+    "nanod run shop report",
     "nanod run shop web prestart",
     "nanod run shop web prestop deregister",
     "nanod run shop web@2 init",
@@ -44,14 +46,19 @@ _LEVEL = re.compile(rb"(?m)^<[0-7]>(?=nanod: )")
 @APP
 @SERVICE
 @click.argument(
-    "phase", type=click.STRING, shell_complete=lambda ctx, _p, begin: [word for word in words(ctx, HOOK_PHASES) if word.startswith(begin)]
+    "phase",
+    type=click.STRING,
+    required=False,
+    shell_complete=lambda ctx, _p, begin: [word for word in words(ctx, HOOK_PHASES) if word.startswith(begin)],
 )
 @click.argument("hook", required=False)
 @LOCK_TIMEOUT
 @UNIT_DIR
 @JSON
-def command(*, app: str, service: str, phase: str, hook: str | None, lock_timeout: TimeSpan, unit_dir: str | None, as_json: bool) -> int:
-    """Run the hooks of a phase by hand, or one of them, or a task.
+def command(*, app: str, service: str, phase: str | None, hook: str | None, lock_timeout: TimeSpan, unit_dir: str | None, as_json: bool) -> int:
+    """Run a script now; or by hand the hooks of a phase, one of them, or a task.
+
+    Without PHASE the service is a script, scheduled or not: it runs in its own unit, as it always does, and this waits for its end.
 
     SERVICE is a service, an instance of it (web@2) or a process (web/api); PHASE a phase, or the name of a task.
 
@@ -63,8 +70,10 @@ def command(*, app: str, service: str, phase: str, hook: str | None, lock_timeou
         facts.require_systemd("run hooks")
         host.require_root("run hooks")
         here = host.here(unit_dir)
+        if phase is None:
+            return _script(app, service, lock_timeout, here, as_json=as_json)
         with host.locked(lock_timeout):
-            found = choice(one_service(app, service, here.store), phase, hook, here)
+            found = choice([of_itself(item) for item in one_service(app, service, here.store)], phase, hook, here)
             if (instance := replica(found.member.name)) and not replica(service):
                 console.err(f"nanod: in instance {instance}; {service}@{instance} names it")
             with host.interruptible(), Relay(_to(2 if as_json else 1), _to_stderr) as pipes:
@@ -77,6 +86,22 @@ def command(*, app: str, service: str, phase: str, hook: str | None, lock_timeou
     elif ran.left:
         console.err(f"nanod: not run: {', '.join(clean(line.hook) for line in ran.left)}")
     return ExitCode.INTERRUPTED if ran.interrupted else ran.status
+
+
+def _script(app: str, service: str, lock_timeout: TimeSpan, here: host.Here, *, as_json: bool) -> int:
+    """The lock is held only for the start: a script may take hours, and stands in nobody's way."""
+    with host.locked(lock_timeout):
+        script = script_of(one_service(app, service, here.store), service)
+        begin(script, here)
+    with host.interruptible():
+        end = wait(script, here)
+    if as_json:
+        found = {"app": app, "service": service, "unit": end.unit, "status": end.status, "seconds": round(end.seconds, 3)}
+        console.out_json(found | {"interrupted": end.interrupted, "lines": list(end.lines)})
+    else:
+        for line in end.lines:
+            console.out(clean(line))
+    return ExitCode.INTERRUPTED if end.interrupted else end.status
 
 
 def _to(descriptor: int) -> Callable[[bytes], None]:

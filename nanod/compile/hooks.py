@@ -13,7 +13,7 @@ from nanod.compile.part import ENV, SLACK, App, as_user, beside, credentials, en
 from nanod.compile.sandbox import has_namespace, sandbox
 from nanod.phases import HOOK_PHASES, Context, Listing, OnFailure, Scope, phase_of
 from nanod.spec.model import Sandbox
-from nanod.state import HookName
+from nanod.state import RUN, HookName
 from nanod.units.directives import Cost, cost_of
 from nanod.units.names import ONCE, STOPPING
 from nanod.units.unitset import Role
@@ -175,6 +175,8 @@ def hook_names(member: Member) -> tuple[HookName, ...]:
                 unit = names.prestart
             if hook.scope is not Scope.DEPLOY or member.is_first:
                 found.append(HookName(phase=phase, name=hook.name, unit=unit, on_failure=hook.on_failure.value))
+    if service.schedule:
+        found.append(HookName(phase=RUN, name="script", unit=names.main, on_failure="fail"))
     return tuple(found)
 
 

@@ -35,6 +35,7 @@ _PROPERTIES = b"org.freedesktop.DBus.Properties"
 _PRIVATE_SOCKET = b"unix:path=/run/systemd/private"
 _FIRST_PATIENCE = 2.0
 _AFTER_LOSS = 0.01
+_INFINITY = 2**64 - 1
 _BETWEEN_TRIES = 0.1
 """Seconds at most. Beside one reexec after the other PID 1 has its socket open for 50 ms at a time (252 and 257, tried): longer sleeps miss it."""
 _LOST = frozenset({errno.ECONNRESET, errno.ECONNREFUSED, errno.ENOTCONN, errno.EPIPE, errno.EBADF, errno.ETIMEDOUT, errno.EINTR, errno.ESTALE})
@@ -88,6 +89,9 @@ class DBusSystemd:
             active_since=unit("ActiveEnterTimestamp"),
             condition_result=unit("ConditionResult"),
         )
+        if name.endswith(".timer"):
+            elapse = self._property(path, _NAME + b".Timer", "NextElapseUSecRealtime")
+            return replace(general, next_elapse=elapse if elapse < _INFINITY else 0)
         if not name.endswith(".service"):
             return general
 

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nanod.verdict import end_text
 from nanod.view.tty import clean, columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from nanod.state import HookResult
     from nanod.view.tty import Style
 
 Entry = dict[str, object]
-_GOOD = frozenset({"healthy", "recovered", "removed"})
+_GOOD = frozenset({"healthy", "recovered", "removed", "succeeded"})
 
 
-def history_text(app: str, entries: Sequence[Entry], generations: Sequence[int], in_force: int, style: Style) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of a scheduled script."""
+
+    service: str
+    at: str
+    """When it ended, UTC, ISO 8601."""
+    result: HookResult
+
+    @property
+    def entry(self) -> Entry:
+        """As one of history."""
+        verdict = end_text(self.result) if self.result.status else "succeeded"
+        return {"at": self.at, "action": "run", "service": self.service, "verdict": verdict, "seconds": self.result.duration_ms / 1000}
+
+
+def history_text(app: str, entries: Sequence[Entry], generations: Sequence[int], in_force: int, style: Style, *, runs: Sequence[Run] = ()) -> str:
     """Newest last, as in a log: the end of it is what is on the screen."""
-    rows = [(_text(entry, "at"), _text(entry, "action") or "apply", _generation(entry), _verdict(entry), _seconds(entry)) for entry in entries]
+    entries = sorted([*entries, *(run.entry for run in runs)], key=lambda entry: _text(entry, "at"))
+    rows = [(_text(entry, "at"), _text(entry, "action") or "apply", _subject(entry), _verdict(entry), _seconds(entry)) for entry in entries]
     lines: list[str] = []
     for entry, line in zip(entries, columns(rows) if rows else [], strict=True):
         is_good = entry.get("verdict") in _GOOD and not entry.get("problems")
@@ -26,8 +46,21 @@ def history_text(app: str, entries: Sequence[Entry], generations: Sequence[int],
     return "\n".join([*lines, f"{style.strong(app)}: generations on disk: {kept}"])
 
 
-def history_data(app: str, entries: Sequence[Mapping[str, object]], generations: Sequence[int], in_force: int) -> dict[str, object]:
-    return {"app": app, "generation": in_force or None, "generations": list(generations), "entries": [dict(entry) for entry in entries]}
+def history_data(
+    app: str, entries: Sequence[Mapping[str, object]], generations: Sequence[int], in_force: int, *, runs: Sequence[Run] = ()
+) -> dict[str, object]:
+    return {
+        "app": app,
+        "generation": in_force or None,
+        "generations": list(generations),
+        "entries": [dict(entry) for entry in entries],
+        "runs": [_run_data(run) for run in runs],
+    }
+
+
+def _run_data(run: Run) -> dict[str, object]:
+    found = run.result
+    return {"service": run.service, "at": run.at, "status": found.status, "duration_ms": found.duration_ms, "invocation": found.invocation}
 
 
 def _text(entry: Entry, key: str) -> str:
@@ -35,9 +68,9 @@ def _text(entry: Entry, key: str) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _generation(entry: Entry) -> str:
+def _subject(entry: Entry) -> str:
     found = entry.get("generation")
-    return f"generation {found}" if found else ""
+    return f"generation {found}" if found else _text(entry, "service")
 
 
 def _verdict(entry: Entry) -> str:

@@ -68,7 +68,7 @@ def _since(node: Node, now: int) -> str:
 
 
 def _node(node: Node, head: str, again: str, style: Style, now: int) -> Branch:
-    extra = clean(", ".join([*_gathered(node), *_facts(node.item)] if node.item else _gathered(node)))
+    extra = clean(", ".join([*_gathered(node), *_facts(node.item, now)] if node.item else _gathered(node)))
 
     def paint(line: str) -> str:
         return f"{_paint(node.worst.health, line[: len(head)], style)}{style.faint(line[len(head) :])}" if line.startswith(head.rstrip()) else line
@@ -112,7 +112,7 @@ def _paint(health: Health, head: str, style: Style) -> str:
     return f"{before}{paint.get(health, style.warn)(health)}{after}"
 
 
-def _facts(item: ServiceStatus) -> Iterator[str]:
+def _facts(item: ServiceStatus, now: int) -> Iterator[str]:
     if word := WORDS.get(item.role):
         yield f"{word} of all instances" if item.is_shared else word
     if item.detail.main_pid:
@@ -125,6 +125,8 @@ def _facts(item: ServiceStatus) -> Iterator[str]:
         yield f'"{item.detail.status_text}"'
     if item.role in TASKS:
         yield from _task(item)
+    if item.job and item.state.is_up:
+        yield f"next in {age(item.detail.next_elapse - now)}" if item.detail.next_elapse else "no next time"
 
 
 def _task(item: ServiceStatus) -> Iterator[str]:
@@ -230,6 +232,7 @@ def _service_data(item: ServiceStatus) -> dict[str, object]:
         "unit": item.unit,
         **member_data(item.name, item),
         "mains": {"up": item.up, "of": item.of} if item.of else None,
+        "schedule": {"unit": item.job.name, "active": item.job.active, "next_usec": item.detail.next_elapse or None} if item.job else None,
         "health": item.health,
         "phase": item.phase,
         "active": item.state.active,

@@ -220,7 +220,7 @@ def test_who_may_not_read_the_journal_is_told_what_to_do(
 
 
 @pytest.mark.parametrize(
-    "words", [["logs", "-n", "x", "shop"], ["logs", "-n", "-5", "shop"], ["run", "shop", "web"], ["start"], ["start", "--settle", "x", "shop"]]
+    "words", [["logs", "-n", "x", "shop"], ["logs", "-n", "-5", "shop"], ["run", "shop"], ["start"], ["start", "--settle", "x", "shop"]]
 )
 @pytest.mark.usefixtures("world")
 def test_wrong_words_are_usage(words: list[str]) -> None:

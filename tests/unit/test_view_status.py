@@ -168,6 +168,7 @@ def test_as_data() -> None:
                         "replica": None,
                         "task": None,
                         "mains": None,
+                        "schedule": None,
                         "health": "failed",
                         "phase": None,
                         "active": "failed",
