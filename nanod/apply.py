@@ -16,7 +16,6 @@ from nanod.settle import Progress, Settling, Watch
 from nanod.state import UnitDetail
 from nanod.steps import Reload, Restart, Roll, Start, Stop, StopBefore, UnitStep
 from nanod.told import told
-from nanod.told import told
 from nanod.transaction import begin, commit, record
 from nanod.undo import Undone, degraded, undo
 from nanod.verdict import Ending, Status, Verdict, gone_warnings, judge, sentence
@@ -248,6 +247,8 @@ class _Applying:
         for item in self.plan.services:
             if item.main not in self.touched and item.name != failed.service.name:
                 self._watch(rest, item)
+        # What has gone with a main that failed is not to blame.
+        rest.adopt(self.rolled)
         rest.run()
         rolled = [watch.ending for watch in self.rolled.values() if watch.ending]
         known = {ending.service.name: ending for ending in (*rest.endings(), *rolled, failed)}
