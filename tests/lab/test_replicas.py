@@ -299,3 +299,73 @@ def test_what_an_administrator_does_to_one_of_them(machine: Machine) -> None:
     assert fleet.answers(2) == "two 2 8001"
     fleet.remove()
     assert fleet.traces() == []
+
+
+@pytest.mark.row("BX-10", "NM-2")
+def test_tasks_go_with_their_instance(machine: Machine) -> None:
+    """A changed prestart task of each instance runs in its turn, one of the group runs once before the first; and so on the way back."""
+    fleet = Fleet.made(machine, "tasks")
+
+    def service(version: str, task: str, **keys: Any) -> dict[str, Any]:
+        def noting(word: str, hook: str, **more: Any) -> dict[str, Any]:
+            return {"lifecycle": {"hook": hook}, "command": f"echo {word} $NANOD_REPLICA >>{fleet.log}"} | more
+
+        tasks = {
+            "init": noting(f"init-{task}", "prestart"),
+            "once": noting(f"once-{task}", "prestart", per="group"),
+            "side": {"lifecycle": {"hook": "prestart", "sidecar": True}, "command": ["/bin/sleep", "infinity"]},
+            "bye": noting("bye", "poststop"),
+        }
+        return fleet.web(4, version, tasks=tasks, **keys)
+
+    four = range(1, 5)
+    fleet.apply({"web": service("one", "a")})
+    assert fleet.steps()[0] == "once-a 1"
+    before = seen(fleet)
+    fleet.clear()
+    with fleet.asked(4) as asked:
+        said = fleet.apply({"web": service("refuse-3", "b")}, status=4)
+    assert asked["in_vain"] == 0
+    assert "cannot start tasks-web@3: it exited with status 3" in said.out
+    assert "did not" not in said.out
+    steps = fleet.steps()
+    assert steps[:8] == ["once-b 1", "poststop 1", "init-b 1", "poststart 1", "poststop 2", "init-b 2", "poststart 2", "poststop 3"]
+    assert "init-a 4" not in steps
+    assert sorted(step for step in steps if step.startswith("init-a")) == ["init-a 1", "init-a 2", "init-a 3"]
+    assert seen(fleet).same() == before.same()
+    fleet.clear()
+    with fleet.asked(4) as asked:
+        fleet.apply({"web": service("two", "b")})
+    assert asked["in_vain"] == 0
+    each = [[f"poststop {number}", f"init-b {number}", f"poststart {number}"] for number in four]
+    assert fleet.steps() == ["once-b 1", *(line for lines in each for line in lines)]
+    assert "nothing to do" in fleet.apply().out
+    fleet.remove()
+    assert sorted(step for step in fleet.steps() if step.startswith("bye")) == [f"bye {number}" for number in four]
+    assert fleet.traces() == []
+
+
+@pytest.mark.row("BX-10", "NM-2")
+def test_instances_of_several_processes(machine: Machine) -> None:
+    """An instance is all of its processes, and they have their turn together."""
+    fleet = Fleet.made(machine, "many")
+
+    def service(version: str) -> dict[str, Any]:
+        web = fleet.web(3, version)
+        own = {key: web.pop(key) for key in ("command", "ports", "health", "environment", "hooks")}
+        worker = {"command": ["/bin/sleep", "infinity"], "environment": {"VERSION": version}}
+        return web | {"processes": {"api": own, "worker": worker}}
+
+    fleet.apply({"web": service("one")})
+    assert fleet.answers(3) == "one 3 8002"
+    fleet.clear()
+    with fleet.asked(3) as asked:
+        said = fleet.apply({"web": service("two")})
+    assert (asked["in_vain"], fleet.most_down((1, 2, 3))) == (0, 1)
+    assert "roll 3" in said.out
+    assert "roll 4" not in said.out
+    assert {fleet.answers(number)[:3] for number in (1, 2, 3)} == {"two"}
+    fleet.crash("web-worker@2")
+    fleet.until_up("web-worker@2", "web")
+    fleet.remove()
+    assert fleet.traces() == []
