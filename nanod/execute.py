@@ -123,10 +123,16 @@ class Execution:
                 raise AssertionError(batch[0])
 
     def _stop(self, units: Sequence[str], alone: Container[str] = ()) -> None:
-        for unit in units:
+        """Last started first. systemd puts the stops that it is told together in order, but for one that is `alone`: that one is stopped in its turn."""
+        systemd, clock = self.host.systemd, self.host.clock
+        for number, unit in enumerate(units):
+            if unit in alone:
+                await_stopped(systemd, clock, units[:number])
             self._say(unit, "stopping", "stopping")
-            self.host.systemd.stop(unit, alone=unit in alone)
-        await_stopped(self.host.systemd, self.host.clock, units)
+            systemd.stop(unit, alone=unit in alone)
+            if unit in alone:
+                await_stopped(systemd, clock, [unit])
+        await_stopped(systemd, clock, units)
 
     def _process(self, batch: Sequence[Reload | Restart | Start]) -> None:
         """In start order. Manual starts count towards the start limit, so each begins with an empty count (tried on 252)."""

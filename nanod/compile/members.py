@@ -184,14 +184,15 @@ class _Group:
             found = [self._member(role, self._keys(task, number), number, task) for task in tasks if _role(task) is role]
             return [replace(item, companion=companion, mains=main_units, wants=self._earlier(item.task, item.names.suffix)) for item in found]
 
-        ends = [replace(item, after=(companion,), condition=flag, first=_units(made(Role.PRESTART_TASK))) for item in made(Role.POSTSTOP_TASK)]
-        sides = [replace(item, after=(companion, *_units(ends)), condition=flag) for item in made(Role.PRESTART_SIDECAR)]
+        # Each wants what it stands after: that one is not unneeded, then, before this one is down.
+        ends = [replace(item, wants=(companion,), condition=flag, first=_units(made(Role.PRESTART_TASK))) for item in made(Role.POSTSTOP_TASK)]
+        sides = [replace(item, wants=(companion, *_units(ends), *item.wants), condition=flag) for item in made(Role.PRESTART_SIDECAR)]
         first = [
             replace(item, requires=(companion,), wants=_units([*ends, *sides]), awaits=_units(sides), needs=_rows([top, *sides]))
             for item in made(Role.PRESTART_TASK)
         ]
         last = [
-            replace(item, after=(companion, *_units(ends), *main_units), condition=flag, needs=_rows(mains))
+            replace(item, wants=(companion, *_units(ends), *item.wants), after=main_units, condition=flag, needs=_rows(mains))
             for role in (Role.POSTSTART_TASK, Role.POSTSTART_SIDECAR)
             for item in made(role)
         ]

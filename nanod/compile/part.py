@@ -93,15 +93,23 @@ def identity(unit: UnitBuilder, app: App, service: Service) -> None:
     state = [path.removeprefix("/var/lib/") for path in service.volumes] if service.dynamic_user else []
     if state:
         unit.words("Service", "StateDirectory", state, at("volumes"))
-    unit.words("Service", "CacheDirectory", [f"nanod/{app.names.app}/{service.name}"], at())
+    unit.words("Service", "CacheDirectory", [cache_directory(app, service)], at())
     unit.raw("Service", "WorkingDirectory", service.working_dir, at("working_dir"))
+
+
+def cache_directory(app: App, service: Service) -> str:
+    """Below /var/cache. A member of another user than its service has one of its own: each start of either would take the directory over."""
+    whole = app.spec.services.get(service.name, service)
+    user = user_name(app, service)
+    is_same = user == user_name(app, whole) and service.dynamic_user == whole.dynamic_user
+    return f"nanod/{app.names.app}/{service.name}" + ("" if is_same else f"@{user}")
 
 
 def environment(unit: UnitBuilder, app: App, member: Member) -> None:
     """What every hook sees, with the words that scripts written for Nanokit and Upsun know; then the service's own, which wins."""
     spec, service, origin = app.spec, member.service, member.at
     env = spec.env or "default"
-    cache = f"/var/cache/nanod/{app.names.app}/{service.name}"
+    cache = f"/var/cache/{cache_directory(app, service)}"
     given = {
         "NANOD_APP": app.names.app,
         "NANOD_PROJECT": spec.project,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nanod.spec.model import Sandbox
+from nanod.units.unitset import Role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from nanod.compile.members import Member
     from nanod.diagnostics import Mark, Report
     from nanod.spec.model import Service
     from nanod.units.unitfile import UnitBuilder
@@ -46,6 +48,16 @@ _TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 what PrivateTmp= replaces
 def has_namespace(service: Service) -> bool:
     """Whether the service sees another file system than the host; a dynamic user always does (systemd.exec(5), DynamicUser=)."""
     return service.dynamic_user or service.sandbox is not Sandbox.OFF
+
+
+def joins(unit: UnitBuilder, member: Member) -> None:
+    """The /tmp of its group, which lasts as long as the companion: for who has not the host's (tried on 252 and 257)."""
+    if not (has_namespace(member.service) and has_namespace(member.whole)):
+        return
+    if member.role is Role.GROUP:
+        unit.raw("Service", "PrivateTmp", True, member.at)
+    elif member.companion:
+        unit.words("Unit", "JoinsNamespaceOf", [member.companion], member.at)
 
 
 def sandbox(unit: UnitBuilder, service: Service) -> None:

@@ -93,6 +93,8 @@ _UNIT: dict[str, Row] = {
     "After": _UNITS,
     "Before": _UNITS,
     "OnFailure": _UNITS,
+    # Looked at when a process gets its file system.
+    "JoinsNamespaceOf": Row(_NAMES, _RESTART, UNIT_NAME),
     "JoinsNamespaceOf": Row(_NAMES, _RESTART, UNIT_NAME),
     "ConditionPathExists": Row(_PATH, _LATER, CONDITION_PATH),
     "RequiresMountsFor": Row(Emitter.PATHS, _LATER, ANY_PATH),

