@@ -135,5 +135,7 @@ class Guard:
             words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             while trace is not None and trace.tb_next is not None:
                 trace = trace.tb_next
-            where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else ""
-            raise NanodError(f"cannot use {self.called}: {' '.join(words.split())}", hint=f"raised at {where}" if where else "") from error
+            file = trace.tb_frame.f_code.co_filename if trace is not None else "<nowhere>"
+            # A file that cannot be read as Python is named in the words; the place is in Python itself then.
+            hint = f"raised at {file}:{trace.tb_lineno}" if trace is not None and not file.startswith("<") else ""
+            raise NanodError(f"cannot use {self.called}: {' '.join(words.split())}", hint=hint) from error

@@ -127,8 +127,8 @@ def _is_accepted(feature: Feature, at: Place, findings: Findings) -> bool:
     try:
         if accept.compiled(feature.schema)(at.node):
             return True
-    except KeyError:
-        # A keyword that nanod's own schema has no use for.
+    except (KeyError, IndexError):
+        # A keyword or a form that nanod's own schema has no use for.
         pass
     from nanod.spec import words  # noqa: PLC0415 - jsonschema takes 60 ms to import
 

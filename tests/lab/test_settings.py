@@ -48,7 +48,7 @@ def test_the_service_its_hooks_and_its_tasks_read_one_file(machine: Machine) -> 
 def test_changed_settings_reload_where_there_is_a_reload_hook_and_restart_where_not(machine: Machine) -> None:
     app = App.on(machine, "takes")
     reloads = app.service("reloads", settings={"a": 1})
-    restarts = app.service("restarts", settings={"a": 1}, hooks={})
+    restarts = app.service("restarts", settings={"a": 1}, hooks=())
     app.apply({"reloads": reloads, "restarts": restarts})
     pids = {name: app.pid(name) for name in ("reloads", "restarts")}
     app.clear()
@@ -98,7 +98,7 @@ def test_settings_go_back_with_what_failed(machine: Machine) -> None:
 @pytest.mark.row("MK-13")
 def test_what_somebody_did_to_the_file_shows_and_is_put_right(machine: Machine) -> None:
     app = App.on(machine, "drift")
-    web = app.service("web", settings={"a": 1, "b": "x"}, hooks={})
+    web = app.service("web", settings={"a": 1, "b": "x"}, hooks=())
     app.apply({"web": web})
     file = machine.path(f"{UNITS}/drift-web.settings.json")
     file.write_text('{"a": 2}')
@@ -141,7 +141,7 @@ def test_without_its_records_the_file_is_still_the_app_s(machine: Machine) -> No
 def test_a_megabyte_of_settings(machine: Machine) -> None:
     app = App.on(machine, "large")
     said = {f"key{number}": {"text": "x" * 900, "list": [number, "é"]} for number in range(900)}
-    app.apply({"web": app.service("web", settings=said, hooks={})})
+    app.apply({"web": app.service("web", settings=said, hooks=())})
     assert settings_of(app) == said
     assert "nothing to do" in app.apply().out
     assert json.loads(app.nanod("explain", "--json", "large").out)["units"]["large-web.settings.json"][0]["text"] == "{"
@@ -152,7 +152,7 @@ def test_a_megabyte_of_settings(machine: Machine) -> None:
 def test_instances_and_sidecars_take_new_settings_in(machine: Machine) -> None:
     app = App.on(machine, "many")
     sidecar = {"command": ["/bin/sleep", "99"], "lifecycle": {"hook": "prestart", "sidecar": True}}
-    web = app.service("web", settings={"a": 1}, hooks={}, replicas=2, health=None, tasks={"side": sidecar}, rolling={"min_healthy_time": "0s"})
+    web = app.service("web", settings={"a": 1}, hooks=(), replicas=2, health=None, tasks={"side": sidecar}, rolling={"min_healthy_time": "0s"})
     app.apply({"web": web})
     units = ("many-web@1.service", "many-web@2.service", "many-web-side@1.service", "many-web-side@2.service")
     before = [app.pid(unit) for unit in units]
