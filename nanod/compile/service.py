@@ -39,7 +39,7 @@ def main_unit(app: App, member: Member, *, stays: bool) -> UnitFile:
     if member.is_main and service.schedule:
         # The calendar says how often it starts.
         unit.raw("Unit", "StartLimitIntervalSec", 0, service.schedule.at())
-    elif member.is_main:
+    elif member.is_limited:
         unit.raw("Unit", "StartLimitIntervalSec", service.restart.window, at("restart", "window"))
         unit.raw("Unit", "StartLimitBurst", service.restart.limit, at("restart", "limit"))
     _type(unit, service, stays=stays)
@@ -75,6 +75,8 @@ def relations(unit: UnitBuilder, app: App, member: Member) -> None:
     service, whole, at, names = member.service, member.whole, member.at, member.names
     if member.role in _PARTS:
         unit.words("Unit", "PartOf", [app.names.target, *member.part_of], at)
+    elif member.part_of:
+        unit.words("Unit", "PartOf", member.part_of, at)
     if member.role in (Role.MAIN, Role.GROUP):
         if whole.provisioning:
             unit.words("Unit", "Requires", [names.provision], whole.provisioning.at())
@@ -222,14 +224,20 @@ def _lines(unit: UnitBuilder, app: App, member: Member, *, stays: bool) -> None:
 def _main_line(service: Service) -> list[str]:
     """The command, and in front of it what the process needs before it starts: its secrets in the environment, and deafness to SIGHUP."""
     assert service.command is not None
-    argv = command(service.command.argv)
-    if exported := [item for item in by_name(service.credentials) if item.env]:
-        script = "".join(f'{item.env}=$(cat "$CREDENTIALS_DIRECTORY/{item.name}") && export {item.env} && ' for item in exported)
-        argv = ["/bin/sh", "-c", f'{script}exec "$@"', "sh", *argv]
+    argv = with_secrets(service, command(service.command.argv))
     if service.stop.ignore_hup and not hooks_of(service, "reload") and service.kind is not Kind.SCRIPT:
         # SIGHUP without a handler kills, counts as a clean end, and Restart=on-failure leaves the service down (tried).
         argv = [ENV, "--ignore-signal=HUP", *(argv[1:] if argv[0] == ENV else argv)]
     return argv
+
+
+def with_secrets(service: Service, argv: Sequence[str]) -> list[str]:
+    """A command for which the credentials that name a variable are put there."""
+    exported = [item for item in by_name(service.credentials) if item.env]
+    if not exported:
+        return list(argv)
+    script = "".join(f'{item.env}=$(cat "$CREDENTIALS_DIRECTORY/{item.name}") && export {item.env} && ' for item in exported)
+    return ["/bin/sh", "-c", f'{script}exec "$@"', "sh", *argv]
 
 
 def _restart_and_stop(unit: UnitBuilder, member: Member) -> None:
