@@ -57,6 +57,12 @@ TITLES = {
     "BX-25": "status is a tree: app, service, hooks, with phase, age, health, overrides",
     "BX-26": "the systemd: block; the administrator's drop-ins win",
     "BX-27": "names, and one bad service among good ones",
+    "MK-4": "configuration is checked before the start, with the schema of each feature",
+    "MK-5": "what a service is built upon, features among it, is up before it",
+    "MK-12": "features stop in reverse",
+    "MK-13": "settings are a file that every part of the service can read",
+    "MK-14": "best practices are warned of, or refused",
+    "RV-18": "policies look at each unit, and may refuse",
     "RV-8": "without a reload hook SIGHUP is ignored",
 }
 """The rows of this version. A result of another row is printed too, and counts when it is a failure."""

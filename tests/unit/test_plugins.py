@@ -80,6 +80,13 @@ def test_a_command_uses_them(site: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert main(["explain", "--json", path, "web"]) == 0
 
 
+def test_the_schema_has_the_blocks_of_installed_features(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    install_example(site)
+    assert main(["schema"]) == 0
+    service = json.loads(capsys.readouterr().out)["$defs"]["service"]
+    assert list(service["properties"]["features"]["properties"]["cache"]["properties"]) == ["megabytes", "program"]
+
+
 BROKEN = {
     "import": ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
     "missing": ("", "AttributeError: module 'acme' has no attribute 'Naming'"),
