@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _NAMES = re.compile(r"LIFECYCLE_PHASE=([a-z_]+) NANOD_HOOK=([A-Za-z0-9_.-]+) ")
 _LINE = re.compile(rf"([-+!]*):((?:\S+/as \S+ \S+ )?/usr/bin/env {_NAMES.pattern}.*)")
 _STOPPING = re.compile(r"[-+]*:\S+/stopping \S+(?: \S+)*")
-_FINALLY = re.compile(r"(?<=:)\S+/finally \S+ ")
+_FINALLY = re.compile(r"(?<=:)\S+/finally \S+ (?:--lent \S+ )?")
 _EACH = re.compile(r"-?([+!]*:\S+/each) (.*)")
 _WORD = re.compile(r'"(?:[^"\\]|\\.)*"|\S+')
 _EXITED = 1
@@ -93,8 +93,11 @@ class Around:
         if phase == "poststop":
             status = str(self.exit_status) if self.exit_code in (0, _EXITED) else signal_name(self.exit_status).removeprefix("SIG")
             own = {"SERVICE_RESULT": self.result, "EXIT_CODE": _CODES.get(self.exit_code, "exited"), "EXIT_STATUS": status}
-            # What `lib/finally` tells a poststop task.
-            return own | {"NANOD_FAILED_UNIT": self.failed_unit, "NANOD_RESULT": self.result, "NANOD_EXIT_STATUS": status} if self.is_task else own
+            if self.is_task:
+                # What `lib/finally` tells it.
+                own |= {"NANOD_FAILED_UNIT": self.failed_unit, "NANOD_RESULT": self.result}
+                own |= {"NANOD_EXIT_CODE": own["EXIT_CODE"], "NANOD_EXIT_STATUS": status}
+            return own
         return {}
 
 

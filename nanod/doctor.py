@@ -388,5 +388,5 @@ def _spec(app: AppFacts) -> Iterator[Finding]:
 
 def _health(app: AppFacts) -> Iterator[Finding]:
     if app.status and not app.status.is_healthy:
-        down = ", ".join(f"{item.name} is {item.health}" for item in app.status.services if not item.is_good)
+        down = ", ".join(f"{item.name} is {item.health}" for item in app.status.to_blame)
         yield Finding(id="unhealthy", level=Level.WARNING, text=down or "is not healthy", remedy=f"nanod status {app.app}", app=app.app)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from nanod import groups
 from nanod.cli import console, flow
 from nanod.cli.options import ENV, JSON, SPEC, verb
 from nanod.errors import ExitCode
@@ -32,6 +33,6 @@ def command(*, spec: str, env: str | None, strict: bool, as_json: bool) -> int:
     if checked.units is None or not is_good:
         console.err(f"nanod: {count}")
         return ExitCode.BAD_SPEC
-    services = len(checked.units.services)
-    console.out(f"{clean(spec)}: {shown.good('ok')}, {services} service{'s' if services != 1 else ''}{f', {count}' if count else ''}")
+    services = groups.count(item.service for item in checked.units.services)
+    console.out(f"{clean(spec)}: {shown.good('ok')}, {services}{f', {count}' if count else ''}")
     return ExitCode.OK

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from nanod.compile.hooks import hook_lines
 from nanod.compile.members import GROUPS, has_all
-from nanod.compile.part import ENV, SLACK, App, credentials, environment, identity, lib, run_directory
+from nanod.compile.part import ENV, SLACK, App, by_name, credentials, environment, identity, lib, run_directory, user_name
 from nanod.compile.sandbox import sandbox
-from nanod.compile.service import dependency_gates, gate_seconds, own_lines, relations, resources
+from nanod.compile.service import dependency_gates, gate_seconds, own_lines, relations, resources, with_secrets
 from nanod.phases import OnFailure
-from nanod.spec.model import RestartPolicy
+from nanod.spec.model import RestartPolicy, Sandbox
 from nanod.units.unitset import Role
 from nanod.values import TimeSpan
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 ENDED = "/run/nanod/ended"
 """How a group ended, for its poststop tasks."""
+LENT = "/run/nanod/lent"
+"""Secrets of poststop tasks while these run."""
 _TRUE = "/usr/bin/true"
 _LIMIT = TimeSpan.parse("1h")
 _WAIT_LIMIT = TimeSpan.parse("1min")
@@ -89,7 +91,8 @@ def task_unit(app: App, member: Member) -> UnitFile:
         note = f"{ENDED}/{member.names.main}"
         unit.exec("ExecStart", [_TRUE], member.at)
         unit.exec("ExecStopPost", [lib("ended"), note, *member.first, "--", *member.mains], member.at, prefix="-+")
-        unit.exec("ExecStopPost", [lib("finally"), note, *words], member.at, prefix="" if fails else "-")
+        lent = _lend(unit, app, member, note)
+        unit.exec("ExecStopPost", [lib("finally"), note, *lent, *words], member.at, prefix="" if fails else "-")
         unit.raw("Service", "TimeoutStopSec", total, member.at)
         return unit.finish()
     if member.role is Role.PRESTART_TASK:
@@ -105,6 +108,19 @@ def task_unit(app: App, member: Member) -> UnitFile:
         unit.exec("ExecStopPost", [lib("give-up"), app.names.service(member.whole.name)], member.at, prefix="-+")
     unit.raw("Service", "TimeoutStartSec", total, member.at)
     return unit.finish()
+
+
+def _lend(unit: UnitBuilder, app: App, member: Member, note: str) -> list[str]:
+    """Secrets of a poststop task: by the time that it runs, those of LoadCredential= are out of its reach."""
+    service = member.service
+    if not service.credentials:
+        return []
+    directory = f"{LENT}/{member.names.main.removesuffix('.service')}"
+    files = [word for item in by_name(service.credentials) for word in (item.name, item.file)]
+    unit.exec("ExecStopPost", [lib("lend"), note, directory, user_name(app, service), *files], service.at("credentials"), prefix="-+")
+    if service.sandbox is Sandbox.STRICT:
+        unit.words("Service", "ReadWritePaths", [f"-{directory}"], service.at("credentials"))
+    return ["--lent", directory]
 
 
 def _begun(app: App, member: Member, description: str) -> UnitBuilder:
@@ -134,7 +150,7 @@ def _flag(member: Member) -> str:
 
 def _command(member: Member) -> list[str]:
     assert member.service.command is not None
-    return list(member.service.command.argv)
+    return with_secrets(member.service, member.service.command.argv)
 
 
 def _wait(address: str, limit: TimeSpan) -> list[str]:
