@@ -30,6 +30,7 @@ _CEILING: dict[Role, Cost] = {
     Role.TIMER: Cost.STOP_FIRST,
     # What runs of it runs to its end.
     Role.JOB: Cost.DAEMON_RELOAD,
+    Role.REARM: Cost.DAEMON_RELOAD,
     Role.ALIVE: Cost.DAEMON_RELOAD,
     Role.ALIVE_TIMER: Cost.DAEMON_RELOAD,
     Role.SETTINGS: Cost.RESTART,

@@ -19,7 +19,7 @@ from nanod.compile.service import dependency, dependency_gates, main_unit, order
 from nanod.compile.settings import settings_file
 from nanod.compile.target import Target
 from nanod.compile.task import all_unit, companion_unit, task_unit
-from nanod.compile.timer import timer_unit
+from nanod.compile.timer import rearm_unit, timer_unit
 from nanod.diagnostics import Report
 from nanod.extend import Plugins
 from nanod.spec.defaults import DEFAULTS
@@ -124,7 +124,7 @@ def _member(app: App, member: Member, *, stays: bool, settings: UnitFile | None)
             return [unit for unit in (all_unit(app, member), ready_unit(app, member)) if unit]
         case Role.MAIN:
             main = main_unit(app, member, stays=stays)
-            beside = (timer_unit(app, member), ready_unit(app, member), failure_unit(app, member), settings)
+            beside = (timer_unit(app, member), rearm_unit(app, member), ready_unit(app, member), failure_unit(app, member), settings)
             made = (main, *_shared(app, member, main, settings), *beside, *liveness_units(app, member))
             return [unit for unit in made if unit is not None]
         case Role.PRESTART_SIDECAR | Role.POSTSTART_SIDECAR:
@@ -164,6 +164,7 @@ def _facts(member: Member, made: set[str], *, stays: bool) -> ServiceUnits:
         is_shared=member.is_shared,
         main=names.timer if is_scheduled else names.main,
         job=names.main if is_scheduled else None,
+        rearm=present(names.rearm),
         provision=present(names.provision),
         prestart=present(names.prestart),
         ready=present(names.ready),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nanod.compile.part import beside
 from nanod.compile.service import own_lines
+from nanod.units.names import timer_stamp
 from nanod.units.unitset import Role
 
 if TYPE_CHECKING:
@@ -26,13 +28,30 @@ def timer_unit(app: App, member: Member) -> UnitFile | None:
     unit = app.builder(member.names.timer, Role.TIMER, member)
     unit.raw("Unit", "Description", f"Schedule of {member.row} of {app.names.app}", at())
     unit.words("Unit", "PartOf", [app.names.target], at())
+    if not schedule.persistent:
+        unit.words("Unit", "Wants", [member.names.rearm], at("persistent"))
+        unit.words("Unit", "After", [member.names.rearm], at("persistent"))
     if service.provisioning:
         unit.words("Unit", "Requires", [member.names.provision], service.provisioning.at())
         unit.words("Unit", "After", [member.names.provision], service.provisioning.at())
     unit.raw("Timer", "OnCalendar", f"{schedule.calendar} {schedule.timezone or ''}".rstrip(), at(*key))
-    unit.raw("Timer", "Persistent", schedule.persistent, at("persistent"))
+    # Without it PID 1 takes the last run from memory, and there is no way to set that: a new calendar would catch up (tried on 252 and 257).
+    unit.raw("Timer", "Persistent", True, at("persistent"))
     if schedule.randomized_delay.usec:
         unit.raw("Timer", "RandomizedDelaySec", schedule.randomized_delay, at("randomized_delay"))
     unit.raw("Timer", "AccuracySec", _ACCURACY, at())
     own_lines(unit, app, service, ("Timer",))
+    return unit.finish()
+
+
+def rearm_unit(app: App, member: Member) -> UnitFile | None:
+    """For a schedule that does not catch up: each start of the timer counts as a run, so that there is nothing to catch up with."""
+    schedule = member.service.schedule
+    if schedule is None or schedule.persistent:
+        return None
+    at = schedule.at("persistent")
+    unit = app.builder(member.names.rearm, Role.REARM, member)
+    beside(unit, app, f"Nothing is missed of {member.row} of {app.names.app}", at)
+    unit.raw("Service", "Type", "oneshot", at)
+    unit.exec("ExecStart", ["/usr/bin/install", "-D", "--mode=644", "/dev/null", timer_stamp(member.names.timer)], at)
     return unit.finish()

@@ -50,7 +50,7 @@ GROUP = "group"
 """The part of a name that the companion of a group has: `shop-web-group.service`."""
 TIMER_STAMPS = "/var/lib/systemd/timers"
 """Where systemd keeps, as the time of a file, when a persistent timer last ran (systemd.timer(5), Persistent=)."""
-RESERVED_PARTS = frozenset({"provision", "prestart", "ready", "failure", "alive", "settings", "blue", "green", GROUP})
+RESERVED_PARTS = frozenset({"provision", "prestart", "ready", "failure", "rearm", "alive", "settings", "blue", "green", GROUP})
 """What a task or process cannot be called: units beside the service's main one have these names."""
 _NAME_LIMIT = 255
 
@@ -91,6 +91,11 @@ class MemberNames:
         return f"{self.stem}{self.suffix}.timer"
 
     @property
+    def rearm(self) -> str:
+        """Sets the time of a timer's last run to now, before the timer starts."""
+        return f"{self.stem}-rearm{self.suffix}.service"
+
+    @property
     def alive(self) -> str:
         """The liveness probe."""
         return f"{self.stem}-alive{self.suffix}.service"
@@ -108,7 +113,7 @@ class MemberNames:
     def all(self) -> tuple[str, ...]:
         """Every name that a member may take, now or with another key."""
         return (
-            *(self.main, self.provision, self.prestart, self.ready, self.failure, self.timer, self.alive, self.alive_timer),
+            *(self.main, self.provision, self.prestart, self.ready, self.failure, self.timer, self.rearm, self.alive, self.alive_timer),
             f"{self.stem}-{GROUP}{self.suffix}.service",
         )
 

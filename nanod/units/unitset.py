@@ -28,6 +28,8 @@ class Role(StrEnum):
     """Runs a scheduled script, and is what apply starts."""
     JOB = "job"
     """The scheduled script itself: only its timer starts it, or a person."""
+    REARM = "rearm"
+    """Lets a timer that is not persistent count from its start."""
     ALIVE = "alive"
     """The liveness probe of a service, and what starts it."""
     ALIVE_TIMER = "alive-timer"
@@ -91,6 +93,7 @@ class ServiceUnits:
     """Its own unit, which apply starts and which is up while all is well; of a scheduled script the timer."""
     job: str | None = None
     """Of a scheduled script: what the timer starts."""
+    rearm: str | None = None
     provision: str | None = None
     prestart: str | None = None
     ready: str | None = None
@@ -128,7 +131,13 @@ class ServiceUnits:
     def units(self) -> dict[str, Role]:
         """Every unit of it, the main one first."""
         named = (
-            *((self.main, self.role), (self.job, Role.JOB), (self.provision, Role.PROVISION), (self.prestart, Role.PRESTART)),
+            *(
+                (self.main, self.role),
+                (self.job, Role.JOB),
+                (self.rearm, Role.REARM),
+                (self.provision, Role.PROVISION),
+                (self.prestart, Role.PRESTART),
+            ),
             *((self.ready, Role.READY), (self.failure, Role.FAILURE), (self.alive, Role.ALIVE), (self.alive_timer, Role.ALIVE_TIMER)),
             (self.settings, Role.SETTINGS),
         )
