@@ -123,7 +123,7 @@ class Execution:
                 raise AssertionError(batch[0])
 
     def _stop(self, units: Sequence[str], alone: Container[str] = ()) -> None:
-        """Last started first. systemd puts the stops that it is told together in order, but for one that is `alone`: that one is stopped in its turn."""
+        """Last started first. systemd puts stops in order, but for one that is `alone`: that one waits for its turn."""
         systemd, clock = self.host.systemd, self.host.clock
         for number, unit in enumerate(units):
             if unit in alone:

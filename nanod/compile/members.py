@@ -184,9 +184,15 @@ class _Group:
             found = [self._member(role, self._keys(task, number), number, task) for task in tasks if _role(task) is role]
             return [replace(item, companion=companion, mains=main_units, wants=self._earlier(item.task, item.names.suffix)) for item in found]
 
-        # Each wants what it stands after: that one is not unneeded, then, before this one is down.
-        ends = [replace(item, wants=(companion,), condition=flag, first=_units(made(Role.PRESTART_TASK))) for item in made(Role.POSTSTOP_TASK)]
-        sides = [replace(item, wants=(companion, *_units(ends), *item.wants), condition=flag) for item in made(Role.PRESTART_SIDECAR)]
+        # Each wants what it stands after, which is not unneeded, then, before this one is down. And what stays until the companion goes is part of
+        # that one: a stop of all is one transaction, in order.
+        ends = [
+            replace(item, wants=(companion,), part_of=(companion,), condition=flag, first=_units(made(Role.PRESTART_TASK)))
+            for item in made(Role.POSTSTOP_TASK)
+        ]
+        sides = [
+            replace(item, wants=(companion, *_units(ends), *item.wants), part_of=(companion,), condition=flag) for item in made(Role.PRESTART_SIDECAR)
+        ]
         first = [
             replace(item, requires=(companion,), wants=_units([*ends, *sides]), awaits=_units(sides), needs=_rows([top, *sides]))
             for item in made(Role.PRESTART_TASK)
@@ -196,7 +202,7 @@ class _Group:
             for role in (Role.POSTSTART_TASK, Role.POSTSTART_SIDECAR)
             for item in made(role)
         ]
-        return [replace(top, mains=main_units, restarts=_units([*sides, *last])), *ends, *sides, *first, *last]
+        return [replace(top, mains=main_units, restarts=_units(last)), *ends, *sides, *first, *last]
 
     def _earlier(self, task: Task | None, suffix: str) -> tuple[str, ...]:
         """Sidecars that it starts after; they stop after it because it wants them."""
