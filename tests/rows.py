@@ -63,6 +63,12 @@ TITLES = {
     "MK-13": "settings are a file that every part of the service can read",
     "MK-14": "best practices are warned of, or refused",
     "RV-18": "policies look at each unit, and may refuse",
+    "BX-29": "scheduled scripts: a timer, missed runs, a run by hand",
+    "MK-1": "configure, build, start, run, shutdown: each is told, and errors come early",
+    "MK-2": "one lifecycle, whatever a service is written in",
+    "MK-3": "kinds: http, grpc, worker, script whose exit code is the result",
+    "MK-6": "what goes wrong at the start comes out before a service counts as up",
+    "MK-11": "each kind by what says that it is well",
     "RV-8": "without a reload hook SIGHUP is ignored",
 }
 """The rows of this version. A result of another row is printed too, and counts when it is a failure."""
