@@ -8,8 +8,8 @@ the reason stands on stderr. systemd does not cut an ExecStartPost= line when th
 alive: exit 3 when FAILURES tries in a row have failed; the reason is sent to systemd as a status.
 """
 
+import _socket  # `socket` itself imports selectors, enum and more, which takes longer than all that a probe does
 import os
-import socket
 import sys
 import time
 
@@ -52,7 +52,7 @@ def alive(failures: int, kind: str, arguments: list[str]) -> int:
 def tell_systemd(words: str) -> None:
     """sd_notify(3); a newline would begin another message, and PID 1 drops one that is longer than its buffer of 4096 bytes."""
     address = os.environ.get("NOTIFY_SOCKET", "")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+    with Connection(_socket.AF_UNIX, _socket.SOCK_DGRAM) as connection:
         try:
             connection.sendto(words.replace("\n", " ")[:900].encode(), address.replace("@", "\0", 1) if address.startswith("@") else address)
         except OSError:
@@ -82,22 +82,44 @@ def main_process_lives() -> bool:
     return True
 
 
-def endpoint(address: str) -> tuple[str, int]:
-    """`host:port` or `[v6]:port` to what socket.create_connection takes."""
+class Connection(_socket.socket):
+    """Closed when it is left."""
+
+    def __enter__(self) -> "Connection":  # noqa: PYI034 importing typing takes longer than a probe
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def connected(address: str, timeout: float) -> Connection:
+    """To `host:port` or `[v6]:port`, at the first of its addresses that takes it. Raises OSError."""
     host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
+    refused = OSError("it has no address")
+    # As bytes: for text Python loads all that international names need.
+    for family, kind, protocol, _, place in _socket.getaddrinfo(host.strip("[]").encode(), int(port), 0, _socket.SOCK_STREAM):
+        connection = Connection(family, kind, protocol)
+        try:
+            connection.settimeout(timeout)
+            connection.connect(place)
+        except OSError as error:
+            connection.close()
+            refused = error
+        else:
+            return connection
+    raise refused
 
 
 def probe_tcp(words: list[str], timeout: float) -> str | None:
     try:
-        socket.create_connection(endpoint(words[0]), timeout).close()
+        connected(words[0], timeout).close()
     except OSError as refused:
         return refused.strerror or str(refused)
     return None
 
 
 def probe_unix(words: list[str], timeout: float) -> str | None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+    with Connection(_socket.AF_UNIX, _socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
         try:
             connection.connect(words[0])
@@ -119,8 +141,8 @@ def probe_http(words: list[str], timeout: float) -> str | None:
     request = f"GET {slash or '/'}{path} HTTP/1.0\r\nHost: {authority}\r\nUser-Agent: nanod\r\nConnection: close\r\n\r\n"
     deadline = time.monotonic() + timeout
     try:
-        connection = socket.create_connection(endpoint(address), timeout)
-        with connection if scheme == "http" else encrypted(connection) as stream:
+        connection = connected(address, timeout)
+        with connection if scheme == "http" else encrypted(connection, timeout) as stream:
             stream.sendall(request.encode())
             head = b""
             while b"\r\n" not in head and len(head) < 8192:
@@ -137,14 +159,17 @@ def probe_http(words: list[str], timeout: float) -> str | None:
     return None if 200 <= int(words_of_status[1]) < 400 else f"status {words_of_status[1]}"
 
 
-def encrypted(connection: socket.socket) -> socket.socket:
+def encrypted(connection: Connection, timeout: float) -> "Connection":
     """The probe asks whether the service answers, of its own host, so certificates are not judged."""
-    import ssl  # noqa: PLC0415 only a probe of https pays for it
+    import socket  # noqa: PLC0415 only a probe of https pays for it
+    import ssl  # noqa: PLC0415
 
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    return context.wrap_socket(connection)
+    plain = socket.socket(fileno=connection.detach())
+    plain.settimeout(timeout)
+    return context.wrap_socket(plain)  # type: ignore[return-value]  # of the same kind, as far as a probe goes
 
 
 def probe_grpc(words: list[str], timeout: float) -> str | None:
@@ -158,7 +183,7 @@ def probe_grpc(words: list[str], timeout: float) -> str | None:
     call = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS) + frame(HEADERS, fields, END_HEADERS, 1) + frame(DATA, bytes(5), END_STREAM, 1)
     deadline = time.monotonic() + timeout
     try:
-        with socket.create_connection(endpoint(words[0]), timeout) as connection:
+        with connected(words[0], timeout) as connection:
             connection.sendall(call)
             return judged(connection, deadline)
     except TimeoutError:
@@ -176,7 +201,7 @@ def frame(kind: int, payload: bytes = b"", flags: int = 0, stream: int = 0) -> b
     return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
 
 
-def judged(connection: socket.socket, deadline: float) -> str | None:
+def judged(connection: Connection, deadline: float) -> str | None:
     """Read frames until the answer is there, or until there can be none."""
     message, first = b"", True
     while True:
@@ -200,7 +225,7 @@ def judged(connection: socket.socket, deadline: float) -> str | None:
             return "it has no health service (grpc.health.v1.Health)"
 
 
-def received(connection: socket.socket, size: int, deadline: float) -> bytes:
+def received(connection: Connection, size: int, deadline: float) -> bytes:
     """So many bytes, fewer where the other side ends. Raises TimeoutError when they do not come in time."""
     found = b""
     while len(found) < size:

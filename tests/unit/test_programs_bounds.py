@@ -78,7 +78,7 @@ def test_a_gate_waits_its_time_by_the_clock_however_long_a_look_takes(tmp_path: 
     """On a busy machine `systemctl show` takes a tenth of a second and more; TimeoutStartSec= leaves the gate ten seconds in all."""
     text = (LIB / "await").read_text()
     slow = tmp_path / "systemctl"
-    slow.write_text(f"#!/bin/sh\necho look >>{tmp_path}/looks\nsleep 0.6\necho ActiveState=inactive\n")
+    slow.write_text(f"#!/bin/sh\n[ $1 = show ] || exit 3\necho look >>{tmp_path}/looks\nsleep 0.6\necho ActiveState=inactive\n")
     slow.chmod(0o755)
     copy = tmp_path / "await"
     copy.write_text(text.replace("/usr/bin/systemctl", str(slow)))
