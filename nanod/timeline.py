@@ -34,7 +34,7 @@ class Step:
 
     stage: Stage
     phase: str
-    """A word of the lifecycle table, or requires, main, health, signal, gone, on_failure, systemd."""
+    """A word of the lifecycle table, or schedule, requires, main, health, signal, gone, on_failure, systemd."""
     what: str
     unit: str
     lines: tuple[Directive, ...] = ()
@@ -102,7 +102,7 @@ class Life:
 
     @property
     def main(self) -> UnitFile:
-        return self.units.unit(self.names.main)
+        return self.units.unit(self.names.job or self.names.main)
 
     def steps(self) -> Iterator[Step]:
         """The order of the lifecycle; lines of the `systemd:` block stand after those of hooks, as in the unit."""
@@ -115,6 +115,7 @@ class Life:
 
     def before(self) -> Iterator[Step]:
         """What is done once before the mains of a service."""
+        yield from self._schedule()
         yield from (self._requirement(need) for need in self.service.requires)
         yield from self._install()
         yield from self.hooks("prestart", Stage.UP, Scope.DEPLOY)
@@ -217,6 +218,15 @@ class Life:
             unit = self.units.unit(self.names.prestart)
             return unit.name, _of(unit, "ExecStart", hook.at(), "hook")
         return self.main.name, _of(self.main, phase_of(hook.phase).directive.removesuffix("="), hook.at(), "hook")
+
+    def _schedule(self) -> Iterator[Step]:
+        """What is all that an apply or a boot starts of a scheduled script."""
+        if (schedule := self.service.schedule) is None:
+            return
+        lines = tuple(item for item in self.units.unit(self.names.main).directives if item.section == "Timer")
+        said = next((item.text for item in lines if item.key == "OnCalendar"), schedule.calendar)
+        effect = "all that follows is each run of it; 'nanod run' runs it now"
+        yield Step(stage=Stage.UP, phase="schedule", what=said, unit=self.names.main, lines=lines, origin=schedule.at(), effect=effect)
 
     def _process(self) -> Step:
         command = self.service.command

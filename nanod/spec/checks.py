@@ -156,9 +156,12 @@ def _completed(findings: Findings, services: Mapping[str, Service]) -> None:
     for service in services.values():
         for need in service.requires:
             target = services.get(need.target)
+            assert isinstance(need.at, Place)
+            if target and target.schedule and need.condition is not Condition.COMPLETED:
+                # A start of who requires it would run it (Wants=).
+                findings.error(need.at, f"'{need.target}' runs on a schedule, so nothing can require it")
             if need.condition is not Condition.COMPLETED or target is None:
                 continue
-            assert isinstance(need.at, Place)
             if target.kind is not Kind.SCRIPT or target.schedule is not None:
                 what = "runs on a schedule" if target.schedule else "does not end by itself (kind: script does)"
                 findings.error(need.at, f"'{need.target}' {what}, so nothing can wait for its completion", "condition")
