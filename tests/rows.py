@@ -69,6 +69,11 @@ TITLES = {
     "MK-3": "kinds: http, grpc, worker, script whose exit code is the result",
     "MK-6": "what goes wrong at the start comes out before a service counts as up",
     "MK-11": "each kind by what says that it is well",
+    "BX-14": "liveness: what is found sick is restarted, stopped or told of",
+    "BX-15": "stop: prestop, drain, signal; and the hooks know why",
+    "MK-8": "a stop lets nobody new in, ends what is under way, and ends well",
+    "MK-9": "a stop can be repeated, is bounded, and its signal a good end",
+    "MK-10": "nothing that a service started outlives it",
     "RV-8": "without a reload hook SIGHUP is ignored",
 }
 """The rows of this version. A result of another row is printed too, and counts when it is a failure."""
