@@ -12,6 +12,7 @@ from bench import report
 from bench.applying import change, cold, no_op
 from bench.commands import check, version
 from bench.compiling import compiling
+from bench.grouping import group
 from bench.measure import Options
 from bench.starting import first_answer, hook_line
 from bench.writing import writing
@@ -31,6 +32,7 @@ FIGURES: dict[str, Callable[[Options], Iterator[Measured]]] = {
     "P7": writing,
     "answer": first_answer,
     "hook": hook_line,
+    "group": group,
 }
 
 

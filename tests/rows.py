@@ -44,6 +44,7 @@ TITLES = {
     "BX-6": "the provisioning engine: condition, lock, sentinel, retries",
     "BX-7": "the verdict comes from settled states, with the chain of reasons",
     "BX-8": "reload or restart, as the changed directive or file asks",
+    "BX-10": "rolling: instances restart in turns, and somebody always answers",
     "BX-11": "requires: started, healthy, completed; restart, required",
     "BX-12": "every mistake in a spec has its line, before anything is touched",
     "BX-13": "what left the spec is stopped with its hooks, and removed",
