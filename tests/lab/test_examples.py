@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HERE = "/opt/examples"
-LATER = {"backup/backup.yaml": "schedule", "log-shipper/log-shipper.yaml": "tasks"}
-"""Specs that use what a later version brings, and the key that says so."""
 SPECS = sorted(path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.glob("*/*.yaml"))
 
 
@@ -43,24 +41,13 @@ def get(machine: Machine, url: str, *options: str) -> str:
     return done.out.strip()
 
 
-@pytest.mark.parametrize("spec", [spec for spec in SPECS if spec not in LATER])
+@pytest.mark.parametrize("spec", SPECS)
 def test_it_checks_and_compiles(machine: Machine, spec: str) -> None:
     said = nanod(machine, "check", spec).err
     # Nanokit's own forms name no user.
     assert "runs as root" in said if spec.startswith("nanokit/") else said == "", said
     assert ": error:" not in said
     assert "[Service]" in nanod(machine, "compile", spec).out
-
-
-@pytest.mark.parametrize("spec", LATER)
-def test_what_comes_later_says_so(machine: Machine, spec: str) -> None:
-    text = (EXAMPLES / spec).read_text().splitlines()
-    line = next(number for number, line in enumerate(text, start=1) if line.strip().startswith(f"{LATER[spec]}:"))
-    for verb in ("check", "apply"):
-        err = nanod(machine, verb, spec, status=2).err
-        assert f"{spec}:{line}:" in err
-        assert f"'{LATER[spec]}' is not supported yet" in err
-        assert err.count(": error:") == 1
 
 
 @pytest.mark.row("NK-1", "NK-10", "NK-14", "NK-15", "NK-16", "BX-24")
@@ -202,3 +189,68 @@ def test_nanokit(machine: Machine) -> None:
     nanod(machine, "remove", "blog")
     assert "prestop of worker in blog/default" in machine.run(["journalctl", "--quiet", "--output=cat", "--unit=blog-worker"]).out
     assert len(calls()) == 8, "nothing was installed or started twice"
+
+
+@pytest.mark.row("NM-18", "NM-19", "BX-18")
+def test_group(machine: Machine) -> None:
+    machine.run(["chmod", "600", f"{HERE}/group/webhook"])
+    nanod(machine, "apply", "group/group.yaml")
+    assert get(machine, "http://127.0.0.1:8092/", "--data", "tea") == "order 1"
+    until(lambda: "POST / HTTP" in machine.run(["journalctl", "--quiet", "--output=cat", "-t", "orders-access"]).out, "the log is shipped")
+    # A crash is no end: neither is anything announced, nor does the shipper go with the service.
+    ship, web = (machine.run(["systemctl", "show", "--property=MainPID", "--value", f"orders-web{part}"]).out.strip() for part in ("-ship", ""))
+    machine.run(["kill", "-KILL", web])
+    until(lambda: machine.run(["curl", "-fs", "http://127.0.0.1:8092/"]).status == 0, "the web is back")
+    assert machine.run(["systemctl", "show", "--property=MainPID", "--value", "orders-web-ship"]).out.strip() == ship
+    said = machine.path("/srv/orders/chat")
+    assert not said.exists()
+    nanod(machine, "stop", "orders", "web")
+    assert said.read_text() == "orders: web has ended (success)\n"
+    assert "hooks/not-a-secret" not in machine.run(["sh", "-c", "cat /etc/systemd/system/orders-*"]).out
+    nanod(machine, "remove", "orders")
+
+
+@pytest.mark.row("NM-18")
+def test_a_group_whose_database_is_away_says_what_it_waits_for(machine: Machine) -> None:
+    spec = machine.path(f"{HERE}/group/group.yaml")
+    text = spec.read_text()
+    spec.write_text(text.replace("tcp://127.0.0.1:6390\n        timeout: 1m", "tcp://127.0.0.1:6391\n        timeout: 2s"))
+    done = nanod(machine, "apply", "group/group.yaml", status=4)
+    spec.write_text(text)
+    assert "prestart task web/wait-for-db failed" in done.out
+    assert "127.0.0.1:6391" in done.out
+
+
+@pytest.mark.row("NM-18", "NM-19")
+def test_log_shipper(machine: Machine) -> None:
+    nanod(machine, "apply", "log-shipper/log-shipper.yaml")
+    get(machine, "http://127.0.0.1:8090/GPL-3")
+    until(lambda: "GET /GPL-3" in machine.run(["journalctl", "--quiet", "--output=cat", "-t", "shipped-access"]).out, "the request is shipped")
+    nanod(machine, "stop", "shipped")
+    assert machine.run(["journalctl", "--quiet", "--output=cat", "--unit=shipped-web-announce"]).out.count("shipped-web has ended") == 1
+    nanod(machine, "remove", "shipped")
+
+
+@pytest.mark.row("BX-29")
+def test_report(machine: Machine) -> None:
+    nanod(machine, "apply", "report/report.yaml")
+    directory = machine.path("/srv/report")
+    assert list(directory.glob("*.txt")) == [], "the timer runs it, and apply does not"
+    assert machine.run(["systemctl", "is-active", "report-daily.timer"]).out.strip() == "active"
+    assert machine.run(["systemctl", "start", "--wait", "report-daily.service"]).status == 0
+    assert len(list(directory.glob("*.txt"))) == 1
+    nanod(machine, "status", "report")
+    nanod(machine, "remove", "report")
+    assert len(list(directory.glob("*.txt"))) == 1
+
+
+@pytest.mark.row("BX-29")
+def test_backup(machine: Machine) -> None:
+    source = machine.path("/srv/shop")
+    source.mkdir(exist_ok=True)
+    (source / "kept").write_text("kept\n")
+    nanod(machine, "apply", "backup/backup.yaml")
+    assert machine.run(["systemctl", "start", "--wait", "backup-nightly.service"]).status == 0
+    copies = machine.run(["sh", "-c", "cat /var/backups/shop/*.tar.gz | tar --list --gzip"])
+    assert "./kept" in copies.out.splitlines()
+    nanod(machine, "remove", "backup")
