@@ -36,6 +36,8 @@ def life_of(spec: Spec, units: UnitSet, name: str, *, called: Mapping[str, str] 
     if not members:
         return timeline(spec, units, name, called=called)
     numbers = {replica(item.name) for item in members} - {0}
+    if replica(name) and replica(name) not in numbers:
+        raise KeyError(name)
     number = replica(name) or min(numbers, default=0)
     scope = [item for item in members if replica(item.name) in (0, number)]
     steps: Iterable[Step] = _Group(spec=spec, units=units, whole=spec.services[whole], members=scope).steps()
@@ -43,7 +45,7 @@ def life_of(spec: Spec, units: UnitSet, name: str, *, called: Mapping[str, str] 
         row = f"{whole}@{number}/{part(name)}" if any(item.name == f"{whole}@{number}/{part(name)}" for item in scope) else name
         steps = [step for step in steps if step.member == row]
     found = tuple(steps)
-    if not found or (replica(name) and replica(name) not in numbers):
+    if not found:
         raise KeyError(name)
     for old, new in (called or {}).items():
         found = tuple(moved(step, old, new) for step in found)
