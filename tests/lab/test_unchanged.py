@@ -56,9 +56,11 @@ def test_both_ways_say_the_same_and_share_their_tokens(app: App) -> None:
     token = json.loads(both_ways(app, "--json"))["token"]
     both_ways(app)
     app.nanod("apply", app.spec, "--expect", token)
+    content = app.machine.path(REMEMBERED).read_bytes()
     app.machine.path(REMEMBERED).unlink()
     app.nanod("apply", app.spec, "--expect", token)
     assert not app.machine.path(REMEMBERED).exists(), "what finds nothing to do writes nothing"
+    app.machine.path(REMEMBERED).write_bytes(content)
 
 
 def test_a_no_op_writes_nothing(app: App) -> None:
