@@ -58,6 +58,9 @@ class Origin:
 def touched_units(plan: Plan) -> list[str]:
     """Units to which the plan may do anything at all, in start order; what goes away stands before what stays."""
     named = {step.unit for step in plan.steps if isinstance(step, UnitStep)}
+    # A poststart task that fails may end its group.
+    ending = {item.service for item in plan.services if item.role is Role.POSTSTART_TASK and item.main in named}
+    named |= {item.main for item in plan.services if item.service in ending}
     known: dict[str, None] = {}
     for manifest in (plan.before, plan.manifest):
         for units in manifest.services.values() if manifest else ():

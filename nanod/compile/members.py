@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 AROUND = {Role.GROUP: ("install", "prestart", "poststop"), Role.ALL: ("poststart", "ready", "reload", "prestop")}
 """With several mains: whose lines the hooks of the service itself are."""
+PARTS = "parts:"
+"""Before a companion's name, in what is waited for: all that is part of it."""
 GROUPS = "nanod/groups"
 """Below /run: a directory for each companion that is up."""
 
@@ -63,8 +65,6 @@ class Member:
     """What a main waits for to be up and does not require, so that no restart of it is passed on: prestart sidecars, tasks of all instances."""
     needs: tuple[str, ...] = ()
     """Rows of the members that it does not come up without."""
-    restarts: tuple[str, ...] = ()
-    """Of a companion: what it has restarted when the group restarts."""
 
     @property
     def is_main(self) -> bool:
@@ -194,7 +194,7 @@ class _Group:
             replace(item, wants=(companion, *_units(ends), *item.wants), part_of=(companion,), condition=flag) for item in made(Role.PRESTART_SIDECAR)
         ]
         first = [
-            replace(item, requires=(companion,), wants=_units([*ends, *sides]), awaits=_units(sides), needs=_rows([top, *sides]))
+            replace(item, requires=(companion,), wants=_units([*ends, *sides]), awaits=(PARTS + companion,), needs=_rows([top, *sides]))
             for item in made(Role.PRESTART_TASK)
         ]
         last = [
@@ -202,7 +202,7 @@ class _Group:
             for role in (Role.POSTSTART_TASK, Role.POSTSTART_SIDECAR)
             for item in made(role)
         ]
-        return [replace(top, mains=main_units, restarts=_units(last)), *ends, *sides, *first, *last]
+        return [replace(top, mains=main_units), *ends, *sides, *first, *last]
 
     def _earlier(self, task: Task | None, suffix: str) -> tuple[str, ...]:
         """Sidecars that it starts after; they stop after it because it wants them."""
@@ -223,7 +223,7 @@ class _Group:
             wants=_units([*of(Role.POSTSTOP_TASK, Role.PRESTART_SIDECAR), *shared]),
             pulls=_units(of(Role.POSTSTART_TASK, Role.POSTSTART_SIDECAR)),
             companion=_units(of(Role.GROUP))[-1] if of(Role.GROUP) else "",
-            awaits=_units([*of(Role.PRESTART_SIDECAR), *shared]),
+            awaits=(*(PARTS + name for name in _units(of(Role.GROUP))), *_units(shared)),
             needs=_rows(of(Role.GROUP, Role.PRESTART_SIDECAR, Role.PRESTART_TASK)),
         )
 

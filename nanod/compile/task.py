@@ -47,9 +47,7 @@ def companion_unit(app: App, member: Member) -> UnitFile:
     if member.whole.processes:
         longest = hook_lines(unit, app, member.service, "prestart")
     unit.exec("ExecStart", [_TRUE], member.at)
-    if member.restarts:
-        # On a restart of the group alone: at its start they are not up yet, and nothing happens.
-        unit.exec("ExecStart", ["/usr/bin/systemctl", "--no-block", "try-restart", *member.restarts], member.at, prefix="-+")
+    unit.exec("ExecStart", [lib("again"), member.names.main], member.at, prefix="-+")
     unit.raw("Service", "TimeoutStartSec", max(longest, _WAIT_LIMIT), member.at)
     if member.whole.processes:
         longest = hook_lines(unit, app, member.service, "poststop", mains=member.mains)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.lab.crashes import seen
 from tests.lab.groups import DOWN, UP, Group, ends, stays, web
 from tests.lab.steps import DIRECTORY, GIVES_UP, until
 
@@ -418,3 +419,77 @@ def test_a_wait_before_the_mains_with_an_end(on: Callable[[str], Group], kind: s
     assert command.wait(60) == 0
     app.until_up("web-api", "web-worker")
     app.systemctl("stop", "wait-door.service")
+
+
+def _changed(key: str, change: dict[str, Any] | None) -> dict[str, Any]:
+    """The group with one task another, or gone."""
+    service = web()
+    service["tasks"].pop(key)
+    return service if change is None else service | {"tasks": {**service["tasks"], key: change}}
+
+
+QUICK = {"restart": {"delay": "100ms", "limit": 3, "window": "6s"}}
+NEW = {
+    "init": ends("prestart", environment={"V": "2"}, **QUICK),
+    "side": stays("prestart", environment={"V": "2"}, **QUICK),
+    "hello": ends("poststart", environment={"V": "2"}, **QUICK),
+    "ship": stays("poststart", environment={"V": "2"}, **QUICK),
+    "clean": ends("poststop", environment={"V": "2"}, **QUICK),
+}
+WHOLE = [*UP, *(line for line in DOWN if not line.startswith("clean"))]
+COSTS = {"init": WHOLE, "side": ["side down", "side up"], "hello": ["hello"], "ship": ["ship down", "ship up"], "clean": []}
+"""What runs when a task of this kind has changed."""
+
+
+@pytest.mark.row("NM-1", "BX-8", "BX-9", "BX-13")
+def test_what_each_change_of_a_task_costs(on: Callable[[str], Group]) -> None:
+    app = on("change")
+    app.apply({"web": web()})
+    app.until_steps(UP)
+
+    def step(service: dict[str, Any], expected: list[str], *same: str) -> None:
+        before = app.run_of(*same)
+        app.clear()
+        app.apply({"web": service})
+        app.until_steps(expected)
+        app.jobs_done()
+        assert sorted(app.steps()) == sorted(expected)
+        assert app.run_of(*same) == before
+        app.until_up(*same)
+        assert "nothing to do" in app.apply().out or app.steps() == expected
+
+    for key, cost in COSTS.items():
+        same = [name for name in MEMBERS if name != f"web-{key}"] if key != "init" else []
+        step(_changed(key, NEW[key]), cost, *same)
+        # Gone: it alone is stopped, and a cleanup that is gone does not run.
+        step(_changed(key, None), [f"{key} down"] if key in ("side", "ship") else [], *[name for name in MEMBERS if name != f"web-{key}"])
+        # Back: what comes before the mains makes them begin anew where it must end first.
+        back = {"init": WHOLE, "side": ["side up"], "hello": ["hello"], "ship": ["ship up"], "clean": []}[key]
+        step(web(), back, *same)
+
+
+@pytest.mark.row("NM-1", "BX-4")
+@pytest.mark.parametrize("key", ["init", "side", "hello", "ship"])
+def test_a_failed_change_is_taken_back(on: Callable[[str], Group], key: str) -> None:
+    app = on(f"back-{key}")
+    app.apply({"web": web()})
+    app.until_steps(UP)
+    before, runs = seen(app), app.run_of(*MEMBERS)
+    fails = app.program("fails", "#!/bin/sh\nexit 9\n")
+    settle = {"settle": "1s"} if key in ("side", "ship") else {}
+    bad = NEW[key] | {"command": [fails]} | ({"on_failure": "fail"} if key == "hello" else {})
+    done = app.apply({"web": _changed(key, bad) | settle}, status=4)
+    assert f"web/{key}" in done.out
+    after = seen(app)
+    assert after.files == before.files
+    assert after.active == before.active
+    assert after.current == before.current
+    assert after.left == ()
+    if key in ("side", "ship"):
+        others = [name for name in MEMBERS if name != f"web-{key}"]
+        assert app.run_of(*others) == {name: runs[name] for name in others}
+    app.until_up(*MEMBERS)
+    app.clear()
+    app.systemctl("stop", f"{app.name}.target")
+    app.until_all_gone()
+    app.until_steps(DOWN)
