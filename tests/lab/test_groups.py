@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab.crashes import seen
+from tests.lab.crashes import cut, listed, seen
 from tests.lab.groups import DOWN, UP, Group, ends, stays, web
 from tests.lab.steps import DIRECTORY, GIVES_UP, until
 
@@ -135,7 +135,7 @@ def test_what_runs_again_on_a_restart(on: Callable[[str], Group]) -> None:
     )
     # The whole group: all of it but the cleanup, which is for its end.
     whole = [*UP, *(line for line in DOWN if not line.startswith("clean"))]
-    restart(lambda: app.systemctl("restart", "restart-web-group"), whole, "web-clean")
+    restart(lambda: app.systemctl("restart", "restart-web-group"), whole)
     restart(lambda: app.systemctl("restart", "restart-web"), whole)
     restart(lambda: app.systemctl("restart", "restart.target"), whole)
     restart(lambda: app.nanod("restart", "restart"), whole)
@@ -493,3 +493,66 @@ def test_a_failed_change_is_taken_back(on: Callable[[str], Group], key: str) -> 
     app.systemctl("stop", f"{app.name}.target")
     app.until_all_gone()
     app.until_steps(DOWN)
+
+
+@pytest.mark.row("NM-18")
+def test_a_wait_without_its_prober_passes_and_says_so(host: Machine, on: Callable[[str], Group]) -> None:
+    app = on("no-python")
+    door = host.path(f"{DIRECTORY}/door")
+    door.touch()
+    app.apply({"web": web(tasks={"wait": {"wait_for": f"file:{DIRECTORY}/door", "lifecycle": {"hook": "prestart"}}})})
+    app.systemctl("stop", "no-python.target")
+    app.until_all_gone()
+    door.unlink()
+    python = host.path("/usr/bin/python3")
+    python.rename(python.with_name("python3.away"))
+    try:
+        app.systemctl("start", "no-python.target")
+        app.until_up("web-api", "web-worker")
+    finally:
+        python.with_name("python3.away").rename(python)
+    assert f"not waited for {DIRECTORY}/door, /usr/bin/python3 is gone" in app.journal("-u", "no-python-web-wait.service")
+
+
+@pytest.mark.row("NM-1", "NM-3")
+def test_twenty_tasks_and_what_an_environment_lays_over_them(on: Callable[[str], Group]) -> None:
+    app = on("many")
+    kinds = [ends("prestart"), stays("prestart"), ends("poststart"), stays("poststart"), ends("poststop")]
+    service = web(tasks={f"t{number}": kinds[number % 5] for number in range(20)})
+    overlay = {"services": {"web": {"tasks": {"t0": {"environment": {"V": "2"}}, "t1": None}}}}
+    app.write({"web": service}, environments={"stage": overlay})
+    app.apply()
+    app.until_up("web", *(f"web-t{number}" for number in range(20)))
+    app.until_steps([line for number in range(20) for line in _line(number)] + ["api up", "worker up"])
+    app.systemctl("stop", "many.target")
+    app.until_all_gone()
+    text = app.nanod("compile", "-e", "stage", app.spec).out
+    assert "many-stage-web-t0.service" in text
+    assert "many-stage-web-t1.service" not in text
+
+
+def _line(number: int) -> list[str]:
+    return [[f"t{number}"], [f"t{number} up"], [f"t{number}"], [f"t{number} up"], []][number % 5]
+
+
+@pytest.mark.row("BX-2")
+def test_killed_at_each_point_a_change_of_a_group_is_done_or_not(on: Callable[[str], Group]) -> None:
+    app = on("cut")
+    app.apply({"web": web()})
+    app.until_steps(UP)
+    service = web()
+    service["tasks"] |= {"init": NEW["init"], "ship": NEW["ship"], "more": stays("prestart")}
+    old = seen(app)
+    app.write({"web": service})
+    reached = listed(app, "apply", app.spec)
+    new = seen(app)
+    for point in dict.fromkeys(reached):
+        app.apply({"web": web()})
+        app.write({"web": service})
+        if cut(app, point, "apply", app.spec):
+            app.nanod("recover", status=None)
+            app.jobs_done()
+            until(lambda: seen(app).active in (old.active, new.active), f"as before or as after, at {point}: {seen(app).active}")
+            found = seen(app)
+            assert found.files in (old.files, new.files), point
+            assert found.left == (), point
