@@ -193,7 +193,9 @@ def test_stop_hooks_are_told_why(on: Callable[[str], App]) -> None:
     """A crash runs no prestop hook (systemd.service(5), ExecStop=: not when the service failed)."""
     app = on("why")
     ends_at = f"trap 'exit 0' TERM; while [ ! -e {file(app, 'over')} ]; do sleep 0.1; done"
-    app.apply({"web": service(command=ends_at, hooks=both(app), user="www-data", sandbox="strict", systemd={"Service": {"ReadWritePaths": DIRECTORY}})})
+    app.apply(
+        {"web": service(command=ends_at, hooks=both(app), user="www-data", sandbox="strict", systemd={"Service": {"ReadWritePaths": DIRECTORY}})}
+    )
 
     def said(expected: list[str]) -> None:
         until(lambda: len(app.steps()) >= len(expected), str(expected))
@@ -249,7 +251,13 @@ def test_hooks_around_several_mains_are_told_too(on: Callable[[str], App]) -> No
 @pytest.mark.row("MK-9")
 def test_a_stop_is_repeatable_and_the_end_by_its_signal_a_good_one(on: Callable[[str], App]) -> None:
     app = on("twice")
-    app.apply({"handles": service(), "dies": service(command=["/usr/bin/sleep", "1000"]), "hup": service(command=["/usr/bin/sleep", "1000"], stop={"signal": "INT"})})
+    app.apply(
+        {
+            "handles": service(),
+            "dies": service(command=["/usr/bin/sleep", "1000"]),
+            "hup": service(command=["/usr/bin/sleep", "1000"], stop={"signal": "INT"}),
+        }
+    )
     for _ in range(2):
         app.systemctl("stop", "twice-handles", "twice-dies", "twice-hup")
         for name in ("handles", "dies", "hup"):

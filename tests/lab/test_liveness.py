@@ -200,7 +200,9 @@ def test_the_action_stop_stops_and_none_only_says(on: Callable[[str], App]) -> N
     for name in ("web", "api"):
         well(app, name)
     hooks = {"prestop": f"echo prestop $NANOD_STOP_REASON >>{app.log}"}
-    app.apply({"web": service(app, hooks=hooks, health=probed(app, action="stop")), "api": service(app, "api", health=probed(app, "api", action="none"))})
+    app.apply(
+        {"web": service(app, hooks=hooks, health=probed(app, action="stop")), "api": service(app, "api", health=probed(app, "api", action="none"))}
+    )
     before = app.run_of("api")
     for name in ("web", "api"):
         sick(app, name)
