@@ -124,8 +124,8 @@ class Plugins:
 class Guard:
     """Around code of a plug-in: whatever it raises becomes a NanodError that names it, and the line."""
 
-    def __init__(self, called: str) -> None:
-        self.called = called
+    def __init__(self, plugins: Plugins, kind: str, name: str) -> None:
+        self.plugins, self.kind, self.name = plugins, kind, name
 
     def __enter__(self) -> None:
         pass
@@ -138,4 +138,5 @@ class Guard:
             file = trace.tb_frame.f_code.co_filename if trace is not None else "<nowhere>"
             # A file that cannot be read as Python is named in the words; the place is in Python itself then.
             hint = f"raised at {file}:{trace.tb_lineno}" if trace is not None and not file.startswith("<") else ""
-            raise NanodError(f"cannot use {self.called}: {' '.join(words.split())}", hint=hint) from error
+            called = self.plugins.called(self.kind, self.name)
+            raise NanodError(f"cannot use {called}: {' '.join(words.split())}", hint=hint) from error

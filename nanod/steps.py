@@ -256,15 +256,28 @@ class Plan:
         return {unit.name: unit.render() for unit in self.wanted.units} if self.wanted else {}
 
 
+_COMPARED = 4000
+"""Lines of a file; more than these are not compared one by one: difflib takes the square of their number, and minutes for a file of settings."""
+
+
 def unified_diff(name: str, old: str | None, new: str | None) -> str:
+    before, after = (old or "").splitlines(), (new or "").splitlines()
+    files = f"a/{name}" if old is not None else "/dev/null", f"b/{name}" if new is not None else "/dev/null"
+    if max(len(before), len(after)) > _COMPARED:
+        return _in_one_piece(before, after, *files)
     import difflib  # noqa: PLC0415  (4 ms, and few plans are shown with their differences)
 
-    lines = difflib.unified_diff(
-        (old or "").splitlines(),
-        (new or "").splitlines(),
-        f"a/{name}" if old is not None else "/dev/null",
-        f"b/{name}" if new is not None else "/dev/null",
-        lineterm="",
-        n=2,
-    )
-    return "\n".join(lines)
+    return "\n".join(difflib.unified_diff(before, after, *files, lineterm="", n=2))
+
+
+def _in_one_piece(before: list[str], after: list[str], old: str, new: str) -> str:
+    """Everything between the first line that differs and the last one."""
+    first = next((number for number, (one, other) in enumerate(zip(before, after, strict=False)) if one != other), min(len(before), len(after)))
+    same = range(min(len(before), len(after)) - first)
+    last = next((number for number in same if before[-1 - number] != after[-1 - number]), len(same))
+    gone, come = before[first : len(before) - last], after[first : len(after) - last]
+    if not gone and not come:
+        return ""
+    spans = [f"{first + 1 if lines else first},{len(lines)}" for lines in (gone, come)]
+    head = [f"--- {old}", f"+++ {new}", f"@@ -{spans[0]} +{spans[1]} @@"]
+    return "\n".join([*head, *(f"-{line}" for line in gone), *(f"+{line}" for line in come)])

@@ -36,7 +36,7 @@ def load() -> Plugins:
 
 def _loaded(entry: EntryPoint) -> Any:
     module, _, attributes = entry.target.partition(":")
-    with Guard(entry.called):
+    with Guard(Plugins(origins={f"{entry.kind} {entry.name}": entry.origin}), entry.kind, entry.name):
         made: Any = importlib.import_module(module)
         for attribute in filter(None, attributes.split(".")):
             made = getattr(made, attribute)

@@ -83,16 +83,15 @@ class _Expanding:
             findings.error(self.place, f"no feature {shown(name)}: {advice}", "features", name, on_key=True)
             return None
         at = self.place.child("features").child(name)
-        called = self.plugins.called("feature", name)
         if not isinstance(at.node, Map):
             findings.error(self.place, f"'{name}' must be a mapping, not {shown(at.node)}", "features", name)
             return None
-        with Guard(called):
+        with Guard(self.plugins, "feature", name):
             if not _is_accepted(feature, at, findings):
                 return None
         said = self.before.features[name]
         assert isinstance(said, dict)
-        with Guard(called):
+        with Guard(self.plugins, "feature", name):
             made = feature.add(Block(app=self.spec.app, env=self.spec.env, service=self.before, said=said, at=at))
             if not isinstance(made, Addition):
                 raise TypeError(f"add() must return an Addition, not {made!r}")

@@ -25,7 +25,9 @@ CHOICES: Final = ("off", "warn", "refuse")
 
 def levels(report: Report, service: Service, plugins: Plugins) -> Mapping[str, str]:
     """What the service says of policies, by name."""
-    said = service.features.get(LEVELS, {})
+    said = service.features.get(LEVELS)
+    if said is None:
+        return {}
     findings, place = Findings(report), service.at
     assert isinstance(place, Place)
     if not isinstance(said, dict):
@@ -44,15 +46,15 @@ def levels(report: Report, service: Service, plugins: Plugins) -> Mapping[str, s
 
 def judge(app: App, member: Member, made: Iterable[tuple[UnitFile, Role]], plugins: Plugins, said: Mapping[str, str]) -> None:
     """Ask every policy about the units of a member. Raises NanodError for a policy that fails itself."""
-    for unit, role in made:
-        subject = Subject(app=app.names.app, env=app.spec.env, row=member.row, role=role, service=member.service, whole=member.whole, unit=unit)
-        for policy in plugins.policies:
-            with Guard(plugins.called("policy", policy.name)):
-                found = tuple(policy.check(subject))
-                for opinion in found:
-                    _check(opinion)
+    spec, row, service, whole = app.spec, member.row, member.service, member.whole
+    subjects = [Subject(app=app.names.app, env=spec.env, row=row, role=role, service=service, whole=whole, unit=unit) for unit, role in made]
+    for policy in plugins.policies:
+        with Guard(plugins, "policy", policy.name):
+            found = [opinion for subject in subjects for opinion in policy.check(subject)]
             for opinion in found:
-                _report(app.report, opinion, policy.name, said.get(policy.name, "warn"), member)
+                _check(opinion)
+        for opinion in found:
+            _report(app.report, opinion, policy.name, said.get(policy.name, "warn"), member)
 
 
 def _check(opinion: object) -> None:

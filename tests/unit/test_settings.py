@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,11 +16,14 @@ from nanod.compile.settings import LIMIT, rendered
 from nanod.host.records import has_settings
 from nanod.recorded import _unit
 from nanod.spec.load import load
+from nanod.steps import unified_diff
 from nanod.units.directives import Cost
 from nanod.units.unitset import Role
 from nanod.values import content_hash
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nanod.diagnostics import Report
     from nanod.units.unitset import UnitSet
 
@@ -126,3 +130,18 @@ def test_a_file_is_the_app_s_when_its_own_unit_says_so() -> None:
     assert not has_settings(with_settings, "other", NAME)
     assert not has_settings(without, "shop", NAME)
     assert not has_settings("", "shop", NAME)
+
+
+@pytest.mark.parametrize("change", [(4000, "x"), (0, "x"), (8999, "x"), (4000, "x\ny"), (4000, None), (8999, None)])
+def test_a_long_file_is_compared_in_one_piece(change: tuple[int, str | None], tmp_path: Path) -> None:
+    lines = [str(number % 150) for number in range(9000)]
+    old = "\n".join(lines) + "\n"
+    where, text = change
+    new = "\n".join([*lines[:where], *([] if text is None else [text]), *lines[where + 1 :]]) + "\n"
+    (tmp_path / "file").write_text(old)
+    found = unified_diff("file", old, new)
+    assert len(found) < 200
+    done = subprocess.run(["patch", "-p1"], cwd=tmp_path, input=f"{found}\n", text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "file").read_text() == new
+    assert unified_diff("file", old, old) == ""
