@@ -166,15 +166,20 @@ def _completed(findings: Findings, services: Mapping[str, Service]) -> None:
                 what = "runs on a schedule" if target.schedule else "does not end by itself (kind: script does)"
                 findings.error(need.at, f"'{need.target}' {what}, so nothing can wait for its completion", "condition")
                 continue
-            waits = f"'{service.name}' waits for '{target.name}' to complete"
-            for key in ("poststart", "ready"):
-                if key in target.hooks:
-                    findings.error(_place(target), f"{waits}, so it cannot have {key} hooks: they run beside it", "hooks", key, on_key=True)
-            for task in target.tasks:
-                if task.hook == "poststart":
-                    findings.error(_place(task), f"{waits}, so it cannot have poststart tasks: they run beside it", "lifecycle", "hook")
-            if target.health is not None:
-                findings.error(_place(target), f"{waits}, so it cannot have a health check", "health", on_key=True)
+            _stays(findings, service, target)
+
+
+def _stays(findings: Findings, service: Service, target: Service) -> None:
+    """`service` waits until the script `target` has completed."""
+    waits = f"'{service.name}' waits for '{target.name}' to complete"
+    for key in ("poststart", "ready"):
+        if key in target.hooks:
+            findings.error(_place(target), f"{waits}, so it cannot have {key} hooks: they run beside it", "hooks", key, on_key=True)
+    for task in target.tasks:
+        if task.hook == "poststart":
+            findings.error(_place(task), f"{waits}, so it cannot have poststart tasks: they run beside it", "lifecycle", "hook")
+    if target.health is not None:
+        findings.error(_place(target), f"{waits}, so it cannot have a health check", "health", on_key=True)
 
 
 def _cycles(findings: Findings, services: Mapping[str, Service]) -> None:

@@ -48,19 +48,19 @@ def _is_host(host: str) -> bool:
 def wait_address(text: str) -> str:
     """What a task waits for, with paths written `unix:/path`. Raises ValueError with what is allowed."""
     scheme, _, rest = text.partition(":")
-    match scheme:
-        case "unix" | "file":
-            return f"{scheme}:{read.normal('/' + rest.lstrip('/'))}"
-        case "tcp":
-            host, port = split_address(rest.removeprefix("//"))
-            return f"tcp://{host}:{port}"
+    if scheme in ("unix", "file"):
+        return f"{scheme}:{read.normal('/' + rest.lstrip('/'))}"
+    if scheme == "tcp":
+        host, port = split_address(rest.removeprefix("//"))
+        return f"tcp://{host}:{port}"
+    parts = None
     try:
         parts = urlsplit(text)
         _ = parts.port  # raises for what is no port
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
     except ValueError:
         host = ""
-    if not _is_host(host) or parts.username is not None:
+    if parts is None or not _is_host(host) or parts.username is not None:
         raise ValueError(f"must be a URL such as 'http://127.0.0.1:8080/healthz', not {shown(text)}")
     return text
 

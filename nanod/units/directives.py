@@ -95,7 +95,6 @@ _UNIT: dict[str, Row] = {
     "OnFailure": _UNITS,
     # Looked at when a process gets its file system.
     "JoinsNamespaceOf": Row(_NAMES, _RESTART, UNIT_NAME),
-    "JoinsNamespaceOf": Row(_NAMES, _RESTART, UNIT_NAME),
     "ConditionPathExists": Row(_PATH, _LATER, CONDITION_PATH),
     "RequiresMountsFor": Row(Emitter.PATHS, _LATER, ANY_PATH),
     "StartLimitIntervalSec": Row(_VALUE, _LATER),

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nanod.diagnostics import Mark, Report
 from nanod.units import directives
 from nanod.units.directives import Emitter
+from nanod.units.unitfile import UnitBuilder
 from tests.parser import hostile
 from tests.parser.batch import Meant
 
@@ -67,6 +69,9 @@ VALUES = {
     "StartLimitBurst": ["0", "5"],
     **dict.fromkeys(("StartLimitIntervalSec", "RestartSec", "TimeoutStartSec", "TimeoutStopSec", "RuntimeMaxSec"), _TIMES),
     **dict.fromkeys(("Wants", "Requires", "BindsTo", "PartOf", "After", "Before", "OnFailure"), _UNITS),
+    "JoinsNamespaceOf": ["a.service b.service"],
+    "LogLevelMax": ["notice"],
+    "RestartPreventExitStatus": ["3 SIGHUP"],
     "CapabilityBoundingSet": ["CAP_NET_BIND_SERVICE", "~CAP_SYS_ADMIN"],
     "RestrictAddressFamilies": ["AF_UNIX AF_INET AF_INET6"],
     "SystemCallArchitectures": ["native"],
@@ -110,6 +115,16 @@ def test_each_directive_is_known_and_takes_what_nanod_writes(parser: Parser, sec
         units = [Meant.unit()]
     reading = parser.read({unit.name: unit.builder.finish().render() for unit in units})
     assert reading.complaints == ()
+
+
+@pytest.mark.parametrize("key", directives.TABLE["Timer"])
+def test_each_directive_of_a_timer_is_known_and_takes_what_nanod_writes(parser: Parser, key: str) -> None:
+    texts = {"a.service": "[Service]\nExecStart=/bin/true\n"}
+    for value in {"OnCalendar": ["daily UTC", "Mon..Fri *-*-* 03:00:00"], "Persistent": ["yes", "no"]}.get(key, ["1s", "1h 30min"]):
+        unit = UnitBuilder(name="a.timer", service="x", head="a timer", report=Report())
+        unit.raw("Timer", key, value, Mark("shop.yaml", 1, 1, 2))
+        texts["a.timer"] = "[Timer]\nOnBootSec=1\n" + unit.finish().render().partition("[Timer]\n")[2]
+        assert parser.read(texts).complaints == ()
 
 
 @pytest.mark.parametrize(("section", "key"), [(section, key) for section, keys in directives.NEWER.items() for key in keys])
