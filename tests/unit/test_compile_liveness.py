@@ -1,0 +1,95 @@
+"""Liveness, drain and giving up: which lines they become."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nanod.compile import Target, compile_spec
+from nanod.spec.load import load
+
+if TYPE_CHECKING:
+    from nanod.units.unitset import UnitSet
+
+WEB = "{command: [/bin/web], user: www, health: {http: 'http://127.0.0.1:80/', timeout: 1s, liveness: {interval: 2s, failures: 4}}}"
+
+
+def compiled(services: str) -> UnitSet:
+    loaded = load("shop.yaml", f"services: {services}", directory="/etc/nanod")
+    assert loaded.spec, list(map(str, loaded.report))
+    units, report = compile_spec(loaded.spec, Target())
+    assert units, list(map(str, report))
+    return units
+
+
+def lines(units: UnitSet, unit: str, *keys: str) -> dict[str, Any]:
+    file = units.unit(unit)
+    return {key: [item.text for item in file.directives if item.key == key] for key in keys}
+
+
+@pytest.mark.row("BX-14")
+def test_a_timer_is_bound_to_the_service_and_the_probe_to_nothing() -> None:
+    units = compiled(f"{{web: {WEB}}}")
+    assert lines(units, "shop-web.service", "Wants") == {"Wants": ["shop-web-alive.timer"]}
+    timer = lines(units, "shop-web-alive.timer", "BindsTo", "After", "OnActiveSec", "OnUnitInactiveSec", "Unit")
+    assert timer == {"BindsTo": ["shop-web.service"], "After": ["shop-web.service"], "OnActiveSec": ["2s"], "OnUnitInactiveSec": ["2s"], "Unit": []}
+    probe = lines(
+        units, "shop-web-alive.service", "BindsTo", "Requires", "PartOf", "After", "Type", "User", "ExecStart", "ExecStopPost", "RuntimeMaxSec"
+    )
+    assert probe == {
+        "BindsTo": [],
+        "Requires": [],
+        "PartOf": [],
+        "After": [],
+        "Type": ["exec"],
+        "User": ["www"],
+        "ExecStart": ["-:/var/lib/nanod/lib/1/alive 4 http 2 1 http://127.0.0.1:80/"],
+        "ExecStopPost": ["-+:/var/lib/nanod/lib/1/unwell shop-web.service restart http"],
+        "RuntimeMaxSec": ["22s"],
+    }
+    (service,) = units.services
+    assert (service.alive, service.alive_timer) == ("shop-web-alive.service", "shop-web-alive.timer")
+    assert [(hook.phase, hook.name, hook.unit, hook.on_failure) for hook in service.hooks] == [("liveness", "http", "shop-web.service", "warn")]
+
+
+def test_without_liveness_there_is_none() -> None:
+    units = compiled("{web: {command: [/bin/web], user: www, health: {tcp: 80}}}")
+    assert [unit.name for unit in units.units if "alive" in unit.name] == []
+
+
+def test_the_probe_is_in_the_network_of_its_service() -> None:
+    web = WEB.replace("user: www,", "user: www, systemd: {Service: {PrivateNetwork: 'yes', Nice: '5'}},")
+    assert lines(compiled(f"{{web: {web}}}"), "shop-web-alive.service", "PrivateNetwork", "Nice") == {"PrivateNetwork": ["yes"], "Nice": []}
+
+
+@pytest.mark.row("BX-15", "MK-8")
+def test_the_drain_is_the_last_line_and_counts_in_the_time_of_the_stop() -> None:
+    units = compiled("{web: {command: [/bin/web], user: www, hooks: {prestop: /bin/a}, stop: {drain: 2min}}}")
+    found = lines(units, "shop-web.service", "ExecStop", "TimeoutStopSec")
+    assert [text.split()[0].rpartition("/")[2] for text in found["ExecStop"]] == ["stopping", "env", "drain"]
+    assert found["ExecStop"][-1] == "-+:/var/lib/nanod/lib/1/drain 120"
+    assert found["TimeoutStopSec"] == ["2min 10s"]
+    assert lines(compiled("{web: {command: [/bin/web], user: www}}"), "shop-web.service", "ExecStop") == {"ExecStop": []}
+
+
+@pytest.mark.row("BX-23")
+def test_who_gives_up_calls_what_its_service_says() -> None:
+    units = compiled(
+        "{web: {user: www, on_failure: /bin/page, processes: {api: {command: [/bin/api]}, worker: {command: [/bin/w]}},"
+        " tasks: {side: {command: [/bin/s], lifecycle: {hook: prestart, sidecar: true}}, init: {command: [/bin/i], lifecycle: {hook: prestart}}}}}"
+    )
+    for part, handler in (("api", "page"), ("worker", "page"), ("side", "page")):
+        assert lines(units, f"shop-web-{part}.service", "OnFailure") == {"OnFailure": [f"shop-web-{part}-failure.service"]}
+        (text,) = lines(units, f"shop-web-{part}-failure.service", "ExecStart")["ExecStart"]
+        assert text.endswith(f"/bin/{handler}")
+        assert f"NANOD_FAILED_UNIT=shop-web-{part}.service" in text
+    assert lines(units, "shop-web-init.service", "OnFailure") == {"OnFailure": []}
+
+
+@pytest.mark.row("BX-23")
+def test_a_sidecar_gives_up_only_when_its_task_says_when() -> None:
+    task = "{{command: [/bin/s], lifecycle: {{hook: prestart, sidecar: true}}{0}}}"
+    for written, expected in (("", {"0"}), (", restart: {limit: 3}", {"1min"}), (", restart: {window: 5s}", {"5s"})):
+        units = compiled(f"{{web: {{command: [/bin/web], user: www, tasks: {{side: {task.format(written)}}}}}}}")
+        assert set(lines(units, "shop-web-side.service", "StartLimitIntervalSec")["StartLimitIntervalSec"]) == expected
