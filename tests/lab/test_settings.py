@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.lab.crashes import cut
 from tests.lab.steps import DIRECTORY, GIVES_UP, App
 
 if TYPE_CHECKING:
@@ -135,6 +136,23 @@ def test_without_its_records_the_file_is_still_the_app_s(machine: Machine) -> No
     machine.run(["rm", "-r", "/var/lib/nanod/apps/lost"])
     app.remove()
     assert app.traces() == []
+
+
+@pytest.mark.row("MK-13", "BX-2")
+def test_a_killed_apply_leaves_the_old_settings(machine: Machine) -> None:
+    app = App.on(machine, "killed")
+    web = app.service("web", settings={"a": 1})
+    app.apply({"web": web})
+    pid = app.pid("web")
+    app.write({"web": web | {"settings": {"a": 2}}})
+    for point in ("renamed", "installed", "started"):
+        assert cut(app, point, "apply", app.spec), point
+        app.nanod("recover")
+        assert settings_of(app) == {"a": 1}, point
+        assert app.pid("web") == pid, point
+    app.apply()
+    assert settings_of(app) == {"a": 2}
+    app.remove()
 
 
 @pytest.mark.row("MK-13")
