@@ -12,7 +12,7 @@ from nanod.errors import ExitCode, NanodError
 from nanod.host.journal import Journalctl
 from nanod.host.store import LocalStore
 from nanod.recorded import service_units
-from nanod.state import RUN
+from nanod.state import LIVENESS, RUN
 from nanod.view.history import Run, history_data, history_text
 
 
@@ -23,7 +23,7 @@ from nanod.view.history import Run, history_data, history_text
 def command(*, app: str, count: int, as_json: bool) -> int:
     """What was done to an app, when, by which command, and what came of it; and the generations that `rollback` can bring back.
 
-    Runs of scheduled scripts, as far as the journal goes back, stand among the rest.
+    Runs of scheduled scripts, and what liveness probes had done, stand among the rest, as far as the journal goes back.
     """
     host.require_root("read the history")
     store = LocalStore()
@@ -46,6 +46,6 @@ def _runs(app: str, store: LocalStore) -> list[Run]:
     """Oldest first."""
     manifest = store.manifest(app)
     services = [service_units(manifest, name) for name in manifest.services] if manifest else []
-    jobs = {item.job: item.name for item in services if item.job}
-    found = [item for item in Journalctl().hook_results(sorted(jobs)) if item.phase == RUN and item.unit in jobs]
-    return [Run(service=jobs[item.unit], at=datetime.fromtimestamp(item.at // 1_000_000, UTC).isoformat(), result=item) for item in found]
+    names = {item.job: (item.name, RUN) for item in services if item.job} | {item.main: (item.name, LIVENESS) for item in services if item.alive}
+    found = [item for item in Journalctl().hook_results(sorted(names)) if item.unit in names and item.phase == names[item.unit][1]]
+    return [Run(service=names[item.unit][0], at=datetime.fromtimestamp(item.at // 1_000_000, UTC).isoformat(), result=item) for item in found]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nanod.state import LIVENESS
 from nanod.verdict import end_text
 from nanod.view.tty import clean, columns
 
@@ -20,7 +21,7 @@ _GOOD = frozenset({"healthy", "recovered", "removed", "succeeded"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run of a scheduled script."""
+    """One run of a scheduled script, or what was done about a service that its liveness probe found sick."""
 
     service: str
     at: str
@@ -28,8 +29,14 @@ class Run:
     result: HookResult
 
     @property
+    def is_liveness(self) -> bool:
+        return self.result.phase == LIVENESS
+
+    @property
     def entry(self) -> Entry:
         """As one of history."""
+        if self.is_liveness:
+            return {"at": self.at, "action": LIVENESS, "service": self.service, "verdict": self.result.text}
         verdict = end_text(self.result) if self.result.status else "succeeded"
         return {"at": self.at, "action": "run", "service": self.service, "verdict": verdict, "seconds": self.result.duration_ms / 1000}
 
@@ -54,7 +61,8 @@ def history_data(
         "generation": in_force or None,
         "generations": list(generations),
         "entries": [dict(entry) for entry in entries],
-        "runs": [_run_data(run) for run in runs],
+        "runs": [_run_data(run) for run in runs if not run.is_liveness],
+        "liveness": [{"service": run.service, "at": run.at, "text": run.result.text} for run in runs if run.is_liveness],
     }
 
 

@@ -114,6 +114,8 @@ def test_a_sick_service_is_restarted_once_and_nothing_else_is(on: Callable[[str]
     # Where an administrator looks.
     assert f"nanod: liveness: {why}" in app.journal("--unit=sick-web", "--priority=err")
     assert why in app.nanod("status", "sick").out
+    assert why in app.nanod("history", "sick").out
+    assert [item["text"] for item in json.loads(app.nanod("history", "--json", "sick").out)["liveness"]] == [why]
     data = json.loads(app.nanod("status", "--json", "sick").out)["apps"][0]["services"][0]
     found = next(hook for hook in data["hooks"] if hook["phase"] == "liveness")
     assert (found["name"], found["result"], found["text"]) == ("file", "failed", why)

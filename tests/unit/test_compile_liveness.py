@@ -8,6 +8,10 @@ import pytest
 
 from nanod.compile import Target, compile_spec
 from nanod.spec.load import load
+from nanod.state import HookResult
+from nanod.verdict import hook_text
+from nanod.view.history import Run, history_data, history_text
+from nanod.view.tty import Style
 
 if TYPE_CHECKING:
     from nanod.units.unitset import UnitSet
@@ -93,3 +97,28 @@ def test_a_sidecar_gives_up_only_when_its_task_says_when() -> None:
     for written, expected in (("", {"0"}), (", restart: {limit: 3}", {"1min"}), (", restart: {window: 5s}", {"5s"})):
         units = compiled(f"{{web: {{command: [/bin/web], user: www, tasks: {{side: {task.format(written)}}}}}}}")
         assert set(lines(units, "shop-web-side.service", "StartLimitIntervalSec")["StartLimitIntervalSec"]) == expected
+
+
+FOUND = HookResult(
+    unit="shop-web.service",
+    phase="liveness",
+    name="http",
+    status=1,
+    invocation="a",
+    duration_ms=5,
+    at=0,
+    text="http http://127.0.0.1/: status 500 (3 times in a row); restarted it",
+)
+
+
+@pytest.mark.row("BX-14")
+def test_what_was_done_stands_in_the_history() -> None:
+    runs = [Run(service="web", at="2026-07-01T06:00:00+00:00", result=FOUND)]
+    assert history_text("shop", [], [1], 1, Style(), runs=runs).splitlines()[0] == f"2026-07-01T06:00:00+00:00  liveness  web  {FOUND.text}"
+    data = history_data("shop", [], [1], 1, runs=runs)
+    assert data["liveness"] == [{"service": "web", "at": "2026-07-01T06:00:00+00:00", "text": FOUND.text}]
+    assert data["runs"] == []
+
+
+def test_an_apply_that_was_at_work_warns_of_it() -> None:
+    assert hook_text(FOUND) == f"liveness: {FOUND.text}"
