@@ -556,3 +556,37 @@ def test_killed_at_each_point_a_change_of_a_group_is_done_or_not(on: Callable[[s
             found = seen(app)
             assert found.files in (old.files, new.files), point
             assert found.left == (), point
+
+
+@pytest.mark.row("NM-1", "BX-18", "BX-26")
+def test_secrets_files_masks_and_drop_ins_of_tasks(host: Machine, on: Callable[[str], Group]) -> None:
+    app = on("around")
+    host.write("/etc/nanod/around.env", "FROM=file\n")
+    host.write("/etc/nanod/around.secret", "sesame", mode=0o600)
+    told = f'echo "$NANOD_TASK $FROM $(cat "$CREDENTIALS_DIRECTORY/key") $LIFECYCLE_PHASE" >>{DIRECTORY}/around.log'
+    service = web(user="daemon", environment_files=["around.env"], credentials={"key": "around.secret"})
+    service["tasks"] |= {"init": ends("prestart", command=told), "hello": ends("poststart", command=told)}
+    app.apply({"web": service})
+    app.until_step("hello file sesame poststart")
+    assert "init file sesame prestart" in app.steps()
+    assert "sesame" not in app.systemctl("cat", "around-web-init", "around-web-hello", "around-web-api")
+
+    # An administrator's drop-in wins, and what she has masked stays away.
+    host.write("/etc/systemd/system/around-web-ship.service.d/own.conf", "[Service]\nEnvironment=FROM=admin\n")
+    app.systemctl("daemon-reload")
+    app.systemctl("mask", "--runtime", "--now", "around-web-ship.service", status=None)
+    host.path("/etc/systemd/system/around-web-ship.service").rename(host.path("/srv/steps/ship.away"))
+    app.systemctl("mask", "--now", "around-web-ship.service")
+    before = app.run_of("web-api", "web-worker", "web-side")
+    done = app.apply({"web": service | {"description": "Another"}})
+    assert "around-web-ship.service is masked" in done.out
+    assert app.run_of(*before) == before
+    app.systemctl("restart", "around.target")
+    app.until_up("web-api", "web-worker", "web-side")
+    assert app.state("web-ship") == "inactive"
+    app.systemctl("unmask", "around-web-ship.service")
+    app.systemctl("unmask", "--runtime", "around-web-ship.service")
+    app.apply()
+    app.until_up("web-ship")
+    assert "FROM=admin" in app.show("web-ship", "Environment")
+    host.path("/etc/systemd/system/around-web-ship.service.d/own.conf").unlink()
