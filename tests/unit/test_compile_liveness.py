@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -122,3 +127,28 @@ def test_what_was_done_stands_in_the_history() -> None:
 
 def test_an_apply_that_was_at_work_warns_of_it() -> None:
     assert hook_text(FOUND) == f"liveness: {FOUND.text}"
+
+
+LIB = Path(__file__).parents[2] / "nanod" / "lib"
+
+
+@pytest.mark.row("BX-14")
+@pytest.mark.parametrize(("probe", "status", "said"), [("true", 0, b""), ("exit 4", 3, b"STATUS=exec: exit status 4 (2 times in a row)")])
+def test_the_prober_counts_in_one_run_and_tells_systemd_why(tmp_path: Path, probe: str, status: int, said: bytes) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        argv = [sys.executable, "-I", "-S", str(LIB.parent / "probe.py"), "alive", "2", "exec", "0.01", "5", "/bin/sh", "-c", f"echo >>log; {probe}"]
+        done = subprocess.run(argv, cwd=tmp_path, env={"NOTIFY_SOCKET": str(tmp_path / "notify")}, check=False)
+        assert done.returncode == status
+        assert (systemd.recv(4096) if said else b"") == said
+    assert (tmp_path / "log").read_text().count("\n") == (2 if status else 1)
+
+
+@pytest.mark.row("BX-15")
+def test_a_drain_ends_with_the_process() -> None:
+    process = subprocess.Popen(["/bin/sleep", "0.2"])
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(process.wait)
+        assert subprocess.run([str(LIB / "drain"), "3600"], env={"MAINPID": str(process.pid)}, check=False).returncode == 0
+    assert subprocess.run([str(LIB / "drain"), "3600"], env={}, check=False).returncode == 0, "it ended by itself"
