@@ -32,8 +32,6 @@ _REQUIREMENTS_SECONDS = 3600
 """How long a prestart task waits for what its service requires. When it gives up the group has failed, and nothing tries again."""
 _ALL_SECONDS = 60
 """How often what stands for all mains says which of them is not up."""
-_ALL_ENDS = ("0", "1")
-"""Statuses of that wait after which it is not tried again, for each try starts the mains: all are up (and a hook failed), and one has given up."""
 
 
 def companion_unit(app: App, member: Member) -> UnitFile:
@@ -59,16 +57,15 @@ def all_unit(app: App, member: Member) -> UnitFile:
     """What stands for several mains: active when all are up, and its restart is theirs. The poststart and prestop hooks of the service are here."""
     unit = _begun(app, member, member.service.description or f"{member.row} of {app.names.app}")
     unit.exec("ExecStart", [lib("await"), str(_ALL_SECONDS), "coming", f"of:{unit.name}"], member.at, prefix="+")
-    longest, stopping = TimeSpan.seconds(_ALL_SECONDS) + SLACK, TimeSpan(0)
+    stopping = TimeSpan(0)
     if member.whole.processes:
         sandbox(unit, member.service)
-        longest = max(longest, hook_lines(unit, app, member.service, "poststart"), hook_lines(unit, app, member.service, "reload"))
+        hook_lines(unit, app, member.service, "poststart")
+        hook_lines(unit, app, member.service, "reload")
         stopping = hook_lines(unit, app, member.service, "prestop")
-    unit.raw("Service", "TimeoutStartSec", longest, member.at)
+    # As long as a main is on its way; its own limits end that. Each hook has its own time.
+    unit.raw("Service", "TimeoutStartSec", TimeSpan.FOREVER, member.at)
     unit.raw("Service", "TimeoutStopSec", max(stopping, member.service.stop.timeout), member.at)
-    unit.raw("Service", "Restart", "on-failure", member.at)
-    unit.raw("Service", "RestartSec", member.service.restart.delay, member.at)
-    unit.words("Service", "RestartPreventExitStatus", _ALL_ENDS, member.at)
     return unit.finish()
 
 

@@ -177,7 +177,8 @@ def test_who_is_down_is_named(host: Machine) -> None:
     assert "cannot start named-web-worker: it exited with status 1" in said.out
     assert app.is_up("web-api")
     assert not app.is_up("after")
-    assert not app.is_up("web")
+    until(lambda: app.state("web") == "failed", "it waits for nothing more")
+    assert app.is_up("web-api")
     assert [reason.partition(",")[0] for reason in app.last()["causes"].values()]
     app.systemctl("stop", "named.target")
     app.apply({"web": web(app), "after": after})
@@ -212,3 +213,36 @@ def test_several_processes_instead_of_one_and_back(host: Machine) -> None:
     in_phases(took(app), DOWN)
     assert seen(app).same() == before.same()
     app.remove()
+
+
+@pytest.mark.row("NM-2", "BX-3")
+def test_what_comes_late_is_waited_for_and_nobody_restarts(host: Machine) -> None:
+    """One fails again and again: what stands for all says so and waits on, and passes on no restart."""
+    app = App.on(host, "late")
+    host.write(
+        "/etc/systemd/system/late-web.service.d/soon.conf",
+        "[Service]\nExecStart=\nExecStart=+/var/lib/nanod/lib/1/await 1 coming of:late-web.service\n",
+    )
+    host.path("/srv/steps/late-open").unlink(missing_ok=True)
+    worker = {
+        "command": "test -e /srv/steps/late-open || exit 1; exec sleep infinity",
+        "health": {"exec": "test -e /srv/steps/late-open", "interval": "50ms"},
+        "restart": {"delay": "500ms", "limit": 100, "window": "2min"},
+        "hooks": {},
+    }
+    app.write({"web": web(app, worker=worker)})
+    nanod = host.popen(["nanod", "apply", app.spec])
+    until(lambda: app.journal("--boot", "--unit=late-web.service").count("is not active") >= 2, "two waits", timeout=40)
+    pid = app.pid("web-api")
+    assert "poststart" not in app.steps()
+    host.path("/srv/steps/late-open").touch()
+    assert nanod.wait(60) == 0
+    app.until_up("web")
+    assert app.pid("web-api") == pid
+    until(lambda: "ready" in app.steps(), "ready")
+    assert app.steps().count("api-prestart") == 1
+    assert [step for step in app.steps() if "-" not in step] == ["prestart", "poststart", "ready"]
+    app.remove()
+    assert app.traces() == ["late-web.service.d"]
+    host.path("/etc/systemd/system/late-web.service.d/soon.conf").unlink()
+    host.path("/etc/systemd/system/late-web.service.d").rmdir()
