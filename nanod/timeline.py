@@ -269,6 +269,17 @@ class Life:
 
     def _end(self) -> Iterator[Step]:
         stop = self.service.stop
+        if drain := _of(self.main, "ExecStop", self.service.at("stop", "drain"), "drain"):
+            yield Step(
+                stage=Stage.DOWN,
+                phase="drain",
+                what="lets what is under way end",
+                unit=self.main.name,
+                lines=drain,
+                origin=self.service.at("stop", "drain"),
+                timeout=stop.drain,
+                effect="it ends with the process; after a crash, or when the process ended by itself, there is none",
+            )
         lines = _of(self.main, "ExecStop", self.service.at("stop", "timeout"), "terminate")
         wait = self.main.values("Service", "TimeoutStopSec")
         timeout = stop.timeout if lines or not wait else TimeSpan.parse(wait[-1])

@@ -14,6 +14,7 @@ import pytest
 from nanod.compile import Target, compile_spec
 from nanod.spec.load import load
 from nanod.state import HookResult
+from nanod.timeline import Stage, timeline
 from nanod.verdict import hook_text
 from nanod.view.history import Run, history_data, history_text
 from nanod.view.tty import Style
@@ -80,6 +81,15 @@ def test_the_drain_is_the_last_line_and_counts_in_the_time_of_the_stop() -> None
     assert found["ExecStop"][-1] == "-+:/var/lib/nanod/lib/1/drain 120"
     assert found["TimeoutStopSec"] == ["2min 10s"]
     assert lines(compiled("{web: {command: [/bin/web], user: www}}"), "shop-web.service", "ExecStop") == {"ExecStop": []}
+
+
+def test_the_timeline_tells_of_the_pause() -> None:
+    loaded = load("shop.yaml", "services: {web: {command: [/bin/web], user: www, hooks: {prestop: /bin/a}, stop: {drain: 5s}}}", directory="/etc/nanod")
+    assert loaded.spec
+    units, _ = compile_spec(loaded.spec, Target())
+    assert units
+    down = [step.phase for step in timeline(loaded.spec, units, "web") if step.stage is Stage.DOWN]
+    assert down == ["prestop", "drain", "signal", "gone"]
 
 
 @pytest.mark.row("BX-23")
