@@ -84,7 +84,9 @@ def test_the_drain_is_the_last_line_and_counts_in_the_time_of_the_stop() -> None
 
 
 def test_the_timeline_tells_of_the_pause() -> None:
-    loaded = load("shop.yaml", "services: {web: {command: [/bin/web], user: www, hooks: {prestop: /bin/a}, stop: {drain: 5s}}}", directory="/etc/nanod")
+    loaded = load(
+        "shop.yaml", "services: {web: {command: [/bin/web], user: www, hooks: {prestop: /bin/a}, stop: {drain: 5s}}}", directory="/etc/nanod"
+    )
     assert loaded.spec
     units, _ = compile_spec(loaded.spec, Target())
     assert units
