@@ -29,11 +29,12 @@ class Stopping:
     meant: Sequence[ServiceUnits]
     ends: dict[str, StoppedService] = field(default_factory=dict)
     gone_at: float = 0.0
-    """When the mains around which others stand were last seen."""
+    """When the mains around which others stand were last seen, or when the wait began."""
 
     def run(self) -> None:
         """No limit in seconds: systemd bounds every stop, and kills what does not obey."""
         systemd, clock, wait = self.running.host.systemd, self.running.host.clock, FIRST_WAIT
+        self.gone_at = clock.now()
         for item in self.meant:
             if not self._was_down(item):
                 self._tell(item, "stopping", "stopping")
