@@ -429,11 +429,12 @@ def _changed(key: str, change: dict[str, Any] | None) -> dict[str, Any]:
 
 
 QUICK = {"restart": {"delay": "100ms", "limit": 3, "window": "6s"}}
+BACK = {"restart": {"delay": "100ms"}}
 NEW = {
     "init": ends("prestart", environment={"V": "2"}, **QUICK),
-    "side": stays("prestart", environment={"V": "2"}, **QUICK),
+    "side": stays("prestart", environment={"V": "2"}, **BACK),
     "hello": ends("poststart", environment={"V": "2"}, **QUICK),
-    "ship": stays("poststart", environment={"V": "2"}, **QUICK),
+    "ship": stays("poststart", environment={"V": "2"}, **BACK),
     "clean": ends("poststop", environment={"V": "2"}, **QUICK),
 }
 WHOLE = [*UP, *(line for line in DOWN if not line.startswith("clean"))]
