@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nanod.rehearse import tree
+from nanod.units import quoting, unitfile
 from tests.parser.oracle import Parser
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -29,3 +31,14 @@ def parser(request: pytest.FixtureRequest) -> Parser:
     if built is None:
         pytest.skip("the laboratory has not built its Debian 13 tree yet")
     return Parser.of_tree(built)
+
+
+@pytest.fixture
+def nothing_remembered() -> Iterator[None]:
+    """What was written before a rule was broken, or while it was."""
+    remembering = [function for module in (quoting, unitfile) for function in vars(module).values() if hasattr(function, "cache_clear")]
+    for function in remembering:
+        function.cache_clear()
+    yield
+    for function in remembering:
+        function.cache_clear()

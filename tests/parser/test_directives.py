@@ -26,6 +26,7 @@ SHAPED = [
 ]
 
 
+@pytest.mark.usefixtures("nothing_remembered")
 @pytest.mark.parametrize(("section", "key"), SHAPED)
 def test_each_shape_is_needed(parser: Parser, monkeypatch: pytest.MonkeyPatch, section: str, key: str) -> None:
     row = directives.row_of(section, key)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nanod.units import quoting, unitfile
+from nanod.units import quoting
 from tests.parser import hostile
 from tests.parser.batch import Meant, read_back
 
@@ -142,19 +142,8 @@ BROKEN: dict[str, dict[str, object]] = {
 """One rule of the emitters broken at a time: the values above must show each."""
 
 
-@pytest.fixture
-def _nothing_remembered() -> Iterator[None]:
-    """What was written before a rule was broken, or while it was."""
-    remembering = [function for module in (quoting, unitfile) for function in vars(module).values() if hasattr(function, "cache_clear")]
-    for function in remembering:
-        function.cache_clear()
-    yield
-    for function in remembering:
-        function.cache_clear()
-
-
 @pytest.mark.row("FAULTS-15")
-@pytest.mark.usefixtures("_nothing_remembered")
+@pytest.mark.usefixtures("nothing_remembered")
 @pytest.mark.parametrize("rule", BROKEN)
 def test_each_broken_rule_is_found(parser: Parser, monkeypatch: pytest.MonkeyPatch, rule: str) -> None:
     for name, broken in BROKEN[rule].items():
