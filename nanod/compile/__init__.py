@@ -53,8 +53,8 @@ def compile_spec(spec: Spec, target: Target, plugins: Plugins = NONE) -> tuple[U
     report = Report(list(added))
     app = App(spec=spec, target=target, names=AppNames(spec.app), report=report)
     parts = {name: tuple(item.name for item in (*service.processes, *service.tasks)) for name, service in spec.services.items()}
-    for name, message in check_names(app.names, parts):
-        report.error(spec.services[name].at() if name in spec.services else spec.at("project"), message)
+    for name, part, message in check_names(app.names, parts):
+        report.error(_named(spec, name, part), message)
     ordered_services = start_order(spec)
     completed = {need.target for service in spec.services.values() for need in service.requires if need.condition is Condition.COMPLETED}
     units = {unit.name: unit for unit in (target_unit(app), slice_unit(app))}
@@ -87,6 +87,14 @@ def compile_spec(spec: Spec, target: Target, plugins: Plugins = NONE) -> tuple[U
         ),
         report,
     )
+
+
+def _named(spec: Spec, service: str, part: str) -> Mark:
+    """Where a name stands: that of a task or process, of a service, or of the app."""
+    if service not in spec.services:
+        return spec.at("project")
+    whole = spec.services[service]
+    return next((item.at() for item in (*whole.processes, *whole.tasks) if item.name == part), whole.at())
 
 
 def start_order(spec: Spec) -> list[Service]:

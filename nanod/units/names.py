@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 LIB = "/var/lib/nanod/lib/1"
 """Where the programs that units run are kept. The number is the contract between units and programs: a new one leaves running units with the old."""
@@ -16,11 +16,19 @@ APPS = "/var/lib/nanod/apps"
 """The records of apps. The names in it are readable to everyone, unlike what is below them: completion works without root."""
 ONCE = "/var/lib/nanod/once"
 """Sentinels of services without a volume, and stamps of deploy-scoped hooks (root, 0700)."""
+RELEASES = "/var/lib/nanod/releases"
+"""What releases are made in: `<app>/<service>/<release>`, and beside the releases `current`, a link to the one in force."""
+ARMED = "/run/nanod/deploy"
+"""A file for each unit whose deploy hook runs with the next start of its service, and no more after that."""
+IRREVERSIBLE = "/var/lib/nanod/irreversible"
+"""A file for each app of which a hook ran that no transaction takes back."""
 STOPPING = "/run/nanod/stopping"
 """When a unit began to stop, for the deadline that its prestop hooks share, and why."""
 SENTINEL = ".nanod-installed-"
 SETTINGS = ".settings.json"
 """Ends the name of a file of settings, beside the units; systemd reads no unit of this suffix."""
+BUILDING = "nanod-build-"
+"""Begins the name of a unit in which a release is built."""
 BY_HAND = "nanod-run-"
 """Begins the name of a unit in which `nanod run` runs one hook."""
 HOOK_MESSAGE_ID = "5d7e1c1f8d0a4b6c9a4b54c6a2f0d9e3"
@@ -50,7 +58,7 @@ GROUP = "group"
 """The part of a name that the companion of a group has: `shop-web-group.service`."""
 TIMER_STAMPS = "/var/lib/systemd/timers"
 """Where systemd keeps, as the time of a file, when a persistent timer last ran (systemd.timer(5), Persistent=)."""
-RESERVED_PARTS = frozenset({"provision", "prestart", "ready", "failure", "rearm", "alive", "settings", "blue", "green", GROUP})
+RESERVED_PARTS = frozenset({"provision", "prestart", "ready", "failure", "rearm", "alive", "settings", "build", "deploy", "post-deploy", "blue", "green", GROUP})
 """What a task or process cannot be called: units beside the service's main one have these names."""
 _NAME_LIMIT = 255
 
@@ -77,6 +85,19 @@ class MemberNames:
     @property
     def prestart(self) -> str:
         return f"{self.whole}-prestart.service"
+
+    @property
+    def build(self) -> str:
+        """The name under which the build of a release is recorded; what runs it has one of its own each time."""
+        return f"{self.whole}-build.service"
+
+    @property
+    def deploy(self) -> str:
+        return f"{self.whole}-deploy.service"
+
+    @property
+    def post_deploy(self) -> str:
+        return f"{self.whole}-post-deploy.service"
 
     @property
     def ready(self) -> str:
@@ -114,7 +135,7 @@ class MemberNames:
         """Every name that a member may take, now or with another key."""
         return (
             *(self.main, self.provision, self.prestart, self.ready, self.failure, self.timer, self.rearm, self.alive, self.alive_timer),
-            f"{self.stem}-{GROUP}{self.suffix}.service",
+            *(f"{self.stem}-{GROUP}{self.suffix}.service", self.build, self.deploy, self.post_deploy),
         )
 
 
@@ -167,40 +188,56 @@ def collisions(names: AppNames, services: Mapping[str, Iterable[str]]) -> list[t
     ]
 
 
-def check_names(names: AppNames, services: Mapping[str, tuple[str, ...]]) -> list[tuple[str, str]]:
-    """(service or "", what is wrong) for names that one host cannot have at once: two services claiming one unit, or systemd's own.
+def check_names(names: AppNames, services: Mapping[str, tuple[str, ...]]) -> list[tuple[str, str, str]]:
+    """(service or "", its task or process or "", what is wrong) for names that one host cannot have at once: two claiming one unit, or systemd's own.
 
     `services`: each with its tasks and processes.
     """
     app = names.app
     wrong = []
     if app in SPECIAL_STEMS:
-        wrong.append(("", f"'{app}' is a name of systemd's own units; an app of this name would shadow {app}.target"))
+        wrong.append(("", "", f"'{app}' is a name of systemd's own units; an app of this name would shadow {app}.target"))
     elif (prefix := app.partition("-")[0]) in RESERVED_PREFIXES:
-        wrong.append(("", f"'{app}' cannot be the name of an app: units named {prefix}-… are {prefix}'s own"))
+        wrong.append(("", "", f"'{app}' cannot be the name of an app: units named {prefix}-… are {prefix}'s own"))
     elif app in RESERVED_DIRECTORIES:
-        wrong.append(("", f"'{app}' cannot be the name of an app: /run/{app} is not its own"))
+        wrong.append(("", "", f"'{app}' cannot be the name of an app: /run/{app} is not its own"))
     pairs: dict[tuple[str, str], list[str]] = {}
     for unit, owner, service in collisions(names, services):
         pairs.setdefault((owner, service), []).append(unit)
     for (owner, service), units in pairs.items():
         # The shortest service is the one that the others stand beside.
         unit = min(units, key=lambda name: (not name.endswith(".service"), len(name)))
-        wrong.append((service, f"'{owner}' and '{service}' would both own {unit}; rename one of them"))
+        wrong.append((service, "", f"'{owner}' and '{service}' would both own {unit}; rename one of them"))
     for service, parts in services.items():
-        wrong += [
-            (service, f"'{part}' cannot be the name of a task or process: nanod has a unit of that name") for part in parts if part in RESERVED_PARTS
-        ]
+        wrong += [(service, part, message) for part, message in _check_parts(names, service, parts)]
         for unit in names.of(service, parts):
             if unit.rpartition(".")[0] in SPECIAL_STEMS:
-                wrong.append((service, f"{unit} is one of systemd's own units; rename the service or the project"))
+                wrong.append((service, "", f"{unit} is one of systemd's own units; rename the service or the project"))
             elif len(unit) > _NAME_LIMIT:
-                wrong.append((service, f"{unit} is longer than the {_NAME_LIMIT} characters of a unit name; rename the service or the project"))
+                wrong.append((service, "", f"{unit} is longer than the {_NAME_LIMIT} characters of a unit name; rename the service or the project"))
     return wrong
+
+
+def _check_parts(names: AppNames, service: str, parts: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Tasks and processes of one service: `api-ready` beside `api`, which has a unit of that name when it gets a ready hook."""
+    owners: dict[str, str] = {}
+    shared = set(names.member(service).all)
+    for part in parts:
+        if part in RESERVED_PARTS:
+            yield part, f"'{part}' cannot be the name of a task or process: nanod has a unit of that name"
+            continue
+        taken = [unit for unit in names.member(service, part).all if unit not in shared and owners.setdefault(unit, part) != part]
+        if taken:
+            yield part, f"'{owners[taken[0]]}' and '{part}' would both own {taken[0]}; rename one of them"
 
 
 def timer_stamp(timer: str) -> str:
     return f"{TIMER_STAMPS}/stamp-{timer}"
+
+
+def building(unit: str, pid: int) -> str:
+    """The unit in which nanod process `pid` builds a release, whose record is that of `unit`. No app may have such a name."""
+    return f"{BUILDING}{unit.removesuffix('-build.service')}-{pid}.service"
 
 
 def by_hand(unit: str, pid: int, number: int) -> str:

@@ -50,7 +50,7 @@ def test_special_stems_are_whole_words() -> None:
 
 @pytest.mark.parametrize("app", ["nanod", "systemd", "systemd-tmpfiles", "nanod-x", "user", "dbus", "lock", "network", "multi-user"])
 def test_reserved_apps(app: str) -> None:
-    [(service, message)] = check_names(AppNames(app), dict.fromkeys(("web",), ()))
+    [(service, _, message)] = check_names(AppNames(app), dict.fromkeys(("web",), ()))
     assert service == ""
     assert f"'{app}'" in message
 
@@ -69,12 +69,25 @@ def test_two_services_claim_one_unit() -> None:
         ("shop-a-failure.service", "a", "a-failure"),
     ]
     assert check_names(names, dict.fromkeys(("web", "web-provision"), ())) == [
-        ("web-provision", "'web' and 'web-provision' would both own shop-web-provision.service; rename one of them")
+        ("web-provision", "", "'web' and 'web-provision' would both own shop-web-provision.service; rename one of them")
     ]
 
 
+def test_what_tasks_and_processes_cannot_be_called() -> None:
+    names = AppNames("shop")
+    assert check_names(names, {"web": ("api", "api-log", "ready-api", "worker")}) == []
+    assert check_names(names, {"web": ("api", "api-alive", "group", "b-ready", "b")}) == [
+        ("web", "api-alive", "'api' and 'api-alive' would both own shop-web-api-alive.service; rename one of them"),
+        ("web", "group", "'group' cannot be the name of a task or process: nanod has a unit of that name"),
+        ("web", "b", "'b-ready' and 'b' would both own shop-web-b-ready.service; rename one of them"),
+    ]
+    [(service, part, message)] = check_names(names, {"web": ("api",), "web-api": ()})
+    assert (service, part) == ("web-api", "")
+    assert message == "'web' and 'web-api' would both own shop-web-api.service; rename one of them"
+
+
 def test_a_service_of_an_app_can_be_systemds_own() -> None:
-    (service, message) = check_names(AppNames("getty"), {"static": ()})[1]
+    (service, _, message) = check_names(AppNames("getty"), {"static": ()})[1]
     assert (service, message.partition(" ")[0]) == ("static", "getty-static.service")
     assert check_names(AppNames("rc"), dict.fromkeys(("local",), ()))[0][0] == "local"
 
@@ -83,7 +96,7 @@ def test_the_longest_name_fits_a_unit_name() -> None:
     names = AppNames("a" * 100)
     longest = "b" * (255 - len("-provision.service") - 101)
     assert check_names(names, dict.fromkeys((longest,), ())) == []
-    assert "longer than the 255" in check_names(names, dict.fromkeys((longest + "b",), ()))[0][1]
+    assert "longer than the 255" in check_names(names, dict.fromkeys((longest + "b",), ()))[0][2]
 
 
 @pytest.mark.parametrize("app", ["shop", "shop-stage", "a-b-c"])
