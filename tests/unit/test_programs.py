@@ -9,6 +9,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -286,3 +287,34 @@ def test_a_volume_that_is_no_directory_fails_the_install_at_once(tmp_path: Path,
     done = program("provision", volume / ".nanod-installed-a", volume, 30, 10, 0, "--", "/bin/true")
     assert done.returncode == 1
     assert f"cannot open the directory {volume}" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+@pytest.mark.row("FAULTS-42")
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_secrets_are_laid_out_where_their_reader_can_put_no_link_meanwhile(umask: int) -> None:
+    """install(1) follows a link to a directory in place of the file that it makes, and gives what it wrote there to the reader."""
+    # Others get to no directory of pytest's.
+    with TemporaryDirectory() as made:
+        top = Path(made)
+        top.chmod(0o755)
+        _lend(top, umask)
+
+
+def _lend(top: Path, umask: int) -> None:
+    note, slow, key, precious, lent = (top / name for name in ("note", "slow", "key", "precious", "lent/bye"))
+    note.write_text("yes\n")
+    os.mkfifo(slow)
+    key.write_text("sesame")
+    precious.mkdir()
+    command = [str(LIB / "lend"), str(note), str(lent), "daemon", "slow", str(slow), "key", str(key)]
+    with subprocess.Popen(command, env=UNIT, umask=umask) as lending, slow.open("w") as pipe:
+        # It is at work on the first one.
+        trap = subprocess.run([LIB / "as", "daemon", "", "/bin/ln", "-s", precious, lent / "key"], capture_output=True, text=True, check=False)
+        pipe.write("slow")
+        pipe.close()
+        assert lending.wait(30) == 0
+    assert trap.returncode != 0
+    assert list(precious.iterdir()) == []
+    seen = subprocess.run([LIB / "as", "daemon", "", "/bin/cat", lent / "slow", lent / "key"], capture_output=True, text=True, check=False)
+    assert seen.stdout == "slowsesame", seen.stderr
