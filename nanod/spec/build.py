@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from nanod.phases import OnFailure
+from nanod.phases import OnFailure, phase_of
 from nanod.spec import hooks, needs, parts, probes, read
 from nanod.spec.defaults import DEFAULTS, SHELL
 from nanod.spec.merge import laid_over
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _INHERITED: Final = "user dynamic_user group working_dir environment environment_files credentials sandbox volumes runtime_dir".split()
 _OF_A_MAIN: Final = "kind shell restart stop resources systemd restart_on on_failure".split()
 """What a process inherits beside that: a task is none of the service's mains."""
-_TASK_FAILURE: Final = {"prestart": OnFailure.FAIL, "poststart": OnFailure.WARN, "poststop": OnFailure.WARN}
 
 
 def service(context: Context, group: Group, place: Place, name: str, *, is_task: bool = False) -> Service:
@@ -43,7 +42,7 @@ def service(context: Context, group: Group, place: Place, name: str, *, is_task:
         description=read.text(place, "description"),
         kind=kind,
         runtime=read.text(place, "runtime"),
-        command=_main(context, place, shell, working_dir, None if kind is Kind.SCRIPT else _relies(own_hooks, health, stop)),
+        command=_main(context, place, shell, working_dir, None if kind is Kind.SCRIPT else _relies(own_hooks, health, stop), is_task=is_task),
         shell=shell,
         working_dir=working_dir,
         user=_user(context, place),
@@ -124,12 +123,12 @@ def _relies(own_hooks: Mapping[str, tuple[Hook, ...]], health: Health | None, st
     return f"{stop.signal} would end the shell" if stop.signal not in {"SIGTERM", "SIGKILL"} else ""
 
 
-def _main(context: Context, place: Place, shell: tuple[str, ...], working_dir: str, relies: str | None) -> Command | None:
+def _main(context: Context, place: Place, shell: tuple[str, ...], working_dir: str, relies: str | None, *, is_task: bool = False) -> Command | None:
     """`relies` is None for a script, where the shell may well be the main process."""
     command = read.command_at(context, place, "command", shell, working_dir)
     if command is None:
         if not any(place.get(key) is not None or key in place.map.broken for key in ("command", "processes")):
-            context.findings.error(place, f"'{place.key}' needs a 'command', its own or its runtime's")
+            context.findings.error(place, f"'{place.key}' needs {_missing(place, is_task=is_task)}")
         elif place.get("processes") is not None and not _has_process(place.child("processes").map):
             context.findings.error(place, "'processes' has no process, and a service has at least one main", "processes", on_key=True)
         return None
@@ -146,6 +145,13 @@ def _main(context: Context, place: Place, shell: tuple[str, ...], working_dir: s
         else:
             context.findings.warning(place, f"the shell stays the main process of this 'command': {advice}", "command")
     return Command(at=command.at, argv=(*shell, text), text=command.text)
+
+
+def _missing(place: Place, *, is_task: bool) -> str:
+    """What a service or task without a command lacks."""
+    if is_task:
+        return "a 'command', or 'wait_for'"
+    return "a main beside its tasks: 'command' or 'processes'" if place.get("tasks") else "a 'command', its own or its runtime's"
 
 
 def _has_process(map_: Map) -> bool:
@@ -207,6 +213,8 @@ def _task(context: Context, group: Group, at: Place, name: str) -> Task:
         context.findings.error(at, "'health' is of what stays: this task ends, and its exit status says how", "health", on_key=True)
     if sidecar and at.get("timeout") is not None:
         context.findings.error(at, "a sidecar runs as long as its service and has no 'timeout'", "timeout", on_key=True)
+    if sidecar and at.get("on_failure") is not None:
+        context.findings.error(at, "a sidecar that ends is started again: 'on_failure' is of a task that ends", "on_failure", on_key=True)
     return Task(
         at=at,
         name=name,
@@ -214,7 +222,7 @@ def _task(context: Context, group: Group, at: Place, name: str) -> Task:
         sidecar=sidecar,
         wait_for=wait_for,
         timeout=None if at.get("timeout") is None else read.span(context, at, "timeout", "1h"),
-        on_failure=read.choice(at, "on_failure", OnFailure, _TASK_FAILURE.get(hook or "", OnFailure.FAIL)),
+        on_failure=read.choice(at, "on_failure", OnFailure, phase_of(f"{hook} task").default if hook else OnFailure.FAIL),
         per_group=read.text(at, "per") == "group",
         service=None if waits else service(context, group, at, name, is_task=True),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nanod.compile import Target, compile_spec
+from nanod.phases import phase_of
 from nanod.spec.load import load
 
 SPEC = """\
@@ -70,6 +71,15 @@ def test_what_runs_names_no_sidecar_and_no_poststart_task() -> None:
     for part, keys in before.items():
         for key in (key for key in keys if key.startswith("Exec")):
             assert after[part][key] == keys[key], (part, key)
+
+
+@pytest.mark.row("NM-10")
+def test_a_failed_task_means_what_the_lifecycle_says() -> None:
+    spec = load("/etc/shop.yaml", SPEC.replace("WAIT", "file:/x").replace(", on_failure: fail", ""), directory="/etc").spec
+    assert spec
+    ending = [task for task in spec.services["web"].tasks if not task.sidecar]
+    assert {task.name: task.on_failure for task in ending} == {task.name: phase_of(f"{task.hook} task").default for task in ending}
+    assert {task.name: task.on_failure.value for task in ending} == {"init": "fail", "wait": "fail", "hello": "fail", "clean": "warn"}
 
 
 @pytest.mark.row("NM-8", "NM-18")

@@ -94,7 +94,7 @@ def test_a_service_of_an_app_can_be_systemds_own() -> None:
 
 def test_the_longest_name_fits_a_unit_name() -> None:
     names = AppNames("a" * 100)
-    longest = "b" * (255 - len("-provision.service") - 101)
+    longest = "b" * (255 - len("-post-deploy.service") - 101)
     assert check_names(names, dict.fromkeys((longest,), ())) == []
     assert "longer than the 255" in check_names(names, dict.fromkeys((longest + "b",), ()))[0][2]
 
