@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nanod.spec.model import Condition, Kind, ProbeKind, RestartPolicy
 from nanod.spec.needs import is_unit_name
@@ -10,7 +10,7 @@ from nanod.spec.probes import LOOPBACK, split_address
 from nanod.spec.tree import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from nanod.spec.model import Health, Service, Spec, Task
     from nanod.spec.tree import Findings
@@ -182,41 +182,71 @@ def _stays(findings: Findings, service: Service, target: Service) -> None:
         findings.error(_place(target), f"{waits}, so it cannot have a health check", "health", on_key=True)
 
 
+class _Edge(NamedTuple):
+    """`label`: who waits, the service or a task of it. `at` and `keys`: where it says so."""
+
+    target: str
+    label: str
+    at: Place
+    keys: tuple[str, ...] = ()
+
+
 def _cycles(findings: Findings, services: Mapping[str, Service]) -> None:
     """Each cycle once, whole, at the first entry that closes it. Without recursion: a chain may be as long as there are services."""
-    edges = {
-        name: [target for target in (*(need.target for need in service.requires), *service.after) if not is_unit_name(target) and target in services]
-        for name, service in services.items()
-    }
+    owners = [
+        (port, port + (service.replicas or 1), service.name) for service in services.values() for _, main in _mains(service) for port in main.ports
+    ]
+    edges = {name: [edge for edge in _edges(service, owners) if edge.target in services] for name, service in services.items()}
     done: set[str] = set()
     found = 0
     for start in services:
         stack = [(start, iter(edges[start]))] if start not in done else []
-        path = dict.fromkeys(name for name, _ in stack)
+        path = {name: name for name, _ in stack}
         while stack and found < _MAX_CIRCLES:
             name, rest = stack[-1]
-            target = next(rest, None)
-            if target is None:
+            edge = next(rest, None)
+            if edge is None:
                 done.add(name)
                 stack.pop()
                 path.popitem()
-            elif target in path:
+                continue
+            path[name] = edge.label
+            if edge.target in path:
                 names = list(path)
-                circle = [*names[names.index(target) :], target]
-                service = services[name]
-                findings.error(_edge(service, target), f"a circle of services that wait for one another: {_written(circle)}")
+                circle = [*(path[name] for name in names[names.index(edge.target) :]), edge.target]
+                findings.error(edge.at, f"a circle of services that wait for one another: {_written(circle)}", *edge.keys)
                 found += 1
-            elif target not in done:
-                stack.append((target, iter(edges[target])))
-                path[target] = None
+            elif edge.target not in done:
+                stack.append((edge.target, iter(edges[edge.target])))
+                path[edge.target] = edge.target
+
+
+def _edges(service: Service, owners: Sequence[tuple[int, int, str]]) -> Iterator[_Edge]:
+    """Services that it waits for: `requires`, `after`, and the ports that its prestart tasks wait for. `owners`: ports from, to, and whose."""
+    for need in service.requires:
+        assert isinstance(need.at, Place)
+        if not is_unit_name(need.target):
+            yield _Edge(need.target, service.name, need.at)
+    for item in _place(service).child("after").items() if service.after else ():
+        if not is_unit_name(str(item.node)):
+            yield _Edge(str(item.node), service.name, item)
+    for task in service.tasks:
+        port = _waited_port(task)
+        for owner in (owner for first, end, owner in owners if first <= port < end):
+            yield _Edge(owner, f"{service.name}/{task.name}", _place(task), ("wait_for",))
+
+
+def _waited_port(task: Task) -> int:
+    """The port of this host that it waits for before the service starts; 0 for anything else."""
+    scheme, _, rest = (task.wait_for or "").partition("://")
+    if task.hook != "prestart" or scheme not in ("tcp", "http"):
+        return 0
+    try:
+        host, port = split_address(rest.partition("/")[0])
+    except ValueError:  # without a port
+        return 0
+    return port if host in LOOPBACK else 0
 
 
 def _written(circle: list[str]) -> str:
     return " → ".join(circle if len(circle) <= 12 else [*circle[:6], "…", *circle[-5:]])
-
-
-def _edge(service: Service, target: str) -> Place:
-    for need in service.requires:
-        if need.target == target and isinstance(need.at, Place):
-            return need.at
-    return next(item for item in _place(service).child("after").items() if item.node == target)
