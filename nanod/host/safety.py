@@ -33,19 +33,17 @@ _INTERPRETERS = frozenset({"ash", "bash", "dash", "env", "node", "perl", "php", 
 def check_root_programs(spec: Spec) -> Report:
     """An error at the place of each command that runs as root and that somebody else could replace."""
     report = Report()
-    for service in spec.services.values():
-        for command in _root_commands(service):
-            for path in programs_of(command, service.working_dir):
-                if reason := unsafe(path):
-                    report.error(command.at(), f"cannot run {path} as root: {reason}", command.at.path)
-                    break
+    for command, directory in _root_commands(spec):
+        for path in programs_of(command, directory):
+            if reason := unsafe(path):
+                report.error(command.at(), f"cannot run {path} as root: {reason}", command.at.path)
+                break
     return report
 
 
 def root_programs(spec: Spec) -> list[str]:
     """What `check_root_programs` looks at."""
-    commands = ((command, service.working_dir) for service in spec.services.values() for command in _root_commands(service))
-    return sorted({path for command, directory in commands for path in programs_of(command, directory)})
+    return sorted({path for command, directory in _root_commands(spec) for path in programs_of(command, directory)})
 
 
 def check_root_environment(wanted: UnitSet) -> Report:
@@ -108,13 +106,22 @@ def check_root_volumes(wanted: UnitSet) -> Report:
     return report
 
 
-def _root_commands(service: Service) -> Iterator[Command]:
+def _root_commands(spec: Spec) -> Iterator[tuple[Command, str]]:
+    """Each with its working directory: those of services, of their processes and of their tasks."""
+    for whole in spec.services.values():
+        for service in (whole, *(task.service for task in (*whole.processes, *whole.tasks) if task.service)):
+            # A member without a handler of its own has that of its service, and runs it as its own user.
+            handler = service.on_failure or whole.on_failure
+            yield from ((command, service.working_dir) for command in _run_by_root(service, handler))
+
+
+def _run_by_root(service: Service, handler: Command | None) -> Iterator[Command]:
     is_root = service.user == "root" and not service.dynamic_user
     for hooks in service.hooks.values():
         yield from (hook.run for hook in hooks if (hook.user == "root" if hook.user else is_root))
     if not is_root:
         return
-    for command in (service.command, service.health and service.health.command, service.on_failure):
+    for command in (service.command, service.health and service.health.command, handler):
         if command:
             yield command
     if service.provisioning:

@@ -62,7 +62,12 @@ def spec(**service: object) -> Spec:
         "health": None,
         "on_failure": None,
         "provisioning": None,
+        "processes": (),
+        "tasks": (),
     }
+    for key in ("processes", "tasks"):
+        parts = cast("tuple[dict[str, object], ...]", service.get(key, ()))
+        service[key] = tuple(SimpleNamespace(service=SimpleNamespace(**base | part)) for part in parts)
     return cast("Spec", SimpleNamespace(services={"web": SimpleNamespace(**base | service)}))
 
 
@@ -172,6 +177,20 @@ def test_only_commands_that_root_runs_are_looked_at(home: Path) -> None:
     assert [item.mark.line for item in check_root_programs(spec(**everything, dynamic_user=True))] == [3]
     first = next(iter(check_root_programs(spec(**everything))))
     assert first.message == f"cannot run {bad} as root: {bad} is writable by others than root (mode 0777)"
+
+
+@pytest.mark.row("FAULTS-43")
+def test_commands_of_processes_and_tasks_are_looked_at_too(home: Path) -> None:
+    bad = str(program(home / "hook", 0o777))
+    hooks = {"prestop": (SimpleNamespace(user="root", run=command(bad, line=4)),)}
+    parts: dict[str, object] = {
+        "processes": ({"command": command(bad, line=1), "hooks": hooks}, {"command": command(bad, line=2), "user": "shop"}),
+        "tasks": ({"command": command(bad, line=3)},),
+        "on_failure": command(bad, line=5),
+    }
+    # The handler is that of all, and each runs it as its own user.
+    found = {item.mark.line for item in check_root_programs(spec(**parts, user="shop"))}
+    assert found == {1, 3, 4, 5}
 
 
 def test_an_environment_file_of_others_is_refused_where_root_starts_something(home: Path) -> None:
