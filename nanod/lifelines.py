@@ -76,11 +76,22 @@ class _Group:
         yield from up.beside([around, *((step,) for step in last)])
         yield from up.after([*self._hooks(Role.ALL, "ready", Stage.UP)], self.whole.name)
         yield from up.beside(ranked(life.hooks("ready", Stage.UP), row) for row, life in lives.items())
+        yield from self._run(lives)
         reload = _Line()
         yield from reload.after(self._hooks(Role.ALL, "reload", Stage.RELOAD), self.whole.name)
         yield from reload.beside(ranked(life.reload(), row) for row, life in lives.items())
         yield from self._down(lives)
         yield from ranked((step for life in lives.values() for step in life.given_up()), self.whole.name)
+
+    def _run(self, lives: Mapping[str, Life]) -> Iterator[Step]:
+        """What is done again and again while the group runs: all at the same time."""
+        for row, life in lives.items():
+            yield from (replace(step, name=part(row)) for step in ranked(life.run(), row))
+        for item in (*self._of(Role.PRESTART_SIDECAR), *self._of(Role.POSTSTART_SIDECAR)):
+            task = self._task_of(item)
+            if task.service:
+                life = Life(spec=self.spec, units=self.units, service=task.service, names=item)
+                yield from (replace(step, name=task.name) for step in ranked(life.run(), item.name))
 
     def _down(self, lives: Mapping[str, Life]) -> Iterator[Step]:
         down = _Line()
@@ -115,8 +126,11 @@ class _Group:
         companions = {other.name for other in self._of(Role.GROUP)}
         return tuple(name for name in item.requires if name not in companions)
 
+    def _task_of(self, item: ServiceUnits) -> Task:
+        return next(task for task in self.whole.tasks if task.name == part(item.name))
+
     def _task(self, item: ServiceUnits) -> Step:
-        task = next(task for task in self.whole.tasks if task.name == part(item.name))
+        task = self._task_of(item)
         unit, row = self.units.unit(item.main), phase_of(WORDS[item.role])
         is_last = item.role is Role.POSTSTOP_TASK
         lines = keys_of(unit, "ExecStopPost") if is_last else keys_of(unit, "ExecCondition", "ExecStart", "ExecStartPost")
@@ -141,7 +155,8 @@ class _Group:
         shared = "; runs once for all instances" if item.is_shared else ""
         if item.role not in TASKS:
             delay = task.service.restart.delay if task.service else ""
-            held = "; the mains wait until it is up" if item.role is Role.PRESTART_SIDECAR else ""
+            state = "healthy" if item.health else "up"
+            held = f"; the mains wait until it is {state}" if item.role is Role.PRESTART_SIDECAR else ""
             return f"starts again {delay} after it ended, however that was{held}"
         if task.on_failure is OnFailure.WARN:
             return f"it is shown in verdict, status and history, and the group goes on{shared}"

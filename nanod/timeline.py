@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 class Stage(StrEnum):
     UP = "up"
+    RUN = "run"
     RELOAD = "reload"
     DOWN = "down"
     GIVEN_UP = "given up"
@@ -34,7 +35,7 @@ class Step:
 
     stage: Stage
     phase: str
-    """A word of the lifecycle table, or schedule, requires, main, health, signal, gone, on_failure, systemd."""
+    """A word of the lifecycle table, or schedule, requires, main, health, liveness, drain, signal, gone, on_failure, systemd."""
     what: str
     unit: str
     lines: tuple[Directive, ...] = ()
@@ -66,6 +67,12 @@ _WARN = {
     OnFailure.WARN: "it is shown in verdict, status and history, and {} goes on",
     OnFailure.IGNORE: "it stands in the history alone, and {} goes on",
 }
+_SICK = {
+    "restart": "it is restarted, which counts as a start",
+    "stop": "it is stopped, and stays down",
+    "none": "its journal and status say so, and nothing is done",
+}
+"""What `liveness` does about it."""
 _STAGE_OF = {
     "ExecStartPre": Stage.UP,
     "ExecStartPost": Stage.UP,
@@ -109,6 +116,7 @@ class Life:
         yield from self.before()
         yield from self.up()
         yield from self.hooks("ready", Stage.UP)
+        yield from self.run()
         yield from self.reload()
         yield from self.down()
         yield from self.given_up()
@@ -127,6 +135,23 @@ class Life:
         yield from self._health()
         yield from self.hooks("poststart", Stage.UP)
         yield from self._own("ExecStartPost")
+
+    def run(self) -> Iterator[Step]:
+        """What is done again and again while it runs."""
+        health = self.service.health
+        if health is None or health.liveness is None or self.names.alive is None:
+            return
+        liveness, unit = health.liveness, self.units.unit(self.names.alive)
+        failures = "a failure" if liveness.failures == 1 else f"{liveness.failures} failures in a row"
+        yield Step(
+            stage=Stage.RUN,
+            phase="liveness",
+            what=f"probes {self.names.health} every {liveness.interval}",
+            unit=unit.name,
+            lines=keys_of(unit, "ExecStart", "ExecStopPost"),
+            origin=liveness.at(),
+            effect=f"after {failures} {_SICK[liveness.action]}",
+        )
 
     def reload(self) -> Iterator[Step]:
         yield from self.hooks("reload", Stage.RELOAD)

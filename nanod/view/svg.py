@@ -40,7 +40,7 @@ text { font: 12px system-ui, sans-serif; fill: #1b1f24; }
   .page { fill: #0d1117; }
 }
 """
-_STAGES = {Stage.UP: "on the way up", Stage.DOWN: "on the way down"}
+_STAGES = {Stage.UP: "on the way up", Stage.RUN: "while it runs", Stage.DOWN: "on the way down"}
 _MAIN = ("main", "health")
 _END = ("signal", "gone")
 
@@ -66,9 +66,9 @@ def svg_text(title: str, steps: Sequence[Step]) -> str:
     lanes = list(dict.fromkeys(step.member for step in shown))
     widths = {stage: 1 + max((step.rank for step in shown if step.stage is stage), default=-1) for stage in _STAGES}
     # Between up and down there is a column in which the service runs.
-    offset = {Stage.UP: 0, Stage.DOWN: widths[Stage.UP] + 1}
+    offset = {Stage.UP: 0, Stage.RUN: widths[Stage.UP], Stage.DOWN: widths[Stage.UP] + 1}
     boxes = [_Box(step, offset[step.stage] + step.rank, lanes.index(step.member)) for step in shown]
-    width = _LEFT + (sum(widths.values()) + 1) * _COLUMN + 16
+    width = _LEFT + (widths[Stage.UP] + 1 + widths[Stage.DOWN]) * _COLUMN + 16
     height = _TOP + len(lanes) * _LANE + 16
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">',

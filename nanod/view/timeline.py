@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _STAGES = {
     Stage.UP: "On the way up",
+    Stage.RUN: "While it runs",
     Stage.RELOAD: "At a reload",
     Stage.DOWN: "On the way down",
     Stage.GIVEN_UP: "When systemd has given up",

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nanod.compile import Target, compile_spec
+from nanod.lifelines import life_of
 from nanod.spec.load import load
 from nanod.state import HookResult
 from nanod.timeline import Stage, timeline
 from nanod.verdict import hook_text
 from nanod.view.history import Run, history_data, history_text
+from nanod.view.svg import svg_text
+from nanod.view.timeline import timeline_text
 from nanod.view.tty import Style
 
 if TYPE_CHECKING:
@@ -92,6 +95,58 @@ def test_the_timeline_tells_of_the_pause() -> None:
     assert units
     down = [step.phase for step in timeline(loaded.spec, units, "web") if step.stage is Stage.DOWN]
     assert down == ["prestop", "drain", "signal", "gone"]
+
+
+@pytest.mark.row("BX-14")
+@pytest.mark.parametrize(("said", "effect"), [
+    ("{}", "after 3 failures in a row it is restarted, which counts as a start"),
+    ("{failures: 1, action: stop}", "after a failure it is stopped, and stays down"),
+    ("{failures: 2, action: none}", "after 2 failures in a row its journal and status say so, and nothing is done"),
+])  # fmt: skip
+def test_the_timeline_tells_what_is_done_while_it_runs(said: str, effect: str) -> None:
+    text = f"services: {{web: {{command: [/bin/web], user: www, hooks: {{ready: a, reload: b}}, health: {{tcp: 80, liveness: {said}}}}}}}"
+    spec = load("shop.yaml", text, directory="/etc/nanod").spec
+    assert spec
+    units, _ = compile_spec(spec, Target())
+    assert units
+    steps = timeline(spec, units, "web")
+    assert [step.phase for step in steps] == ["main", "health", "ready", "liveness", "reload", "signal", "gone"]
+    (step,) = [step for step in steps if step.stage is Stage.RUN]
+    assert (step.what, step.effect, step.unit) == ("probes tcp 127.0.0.1:80 every 10s", effect, "shop-web-alive.service")
+    assert [line.key for line in step.lines] == ["ExecStart", "ExecStopPost"]
+
+
+@pytest.mark.row("BX-14")
+def test_the_timeline_of_a_group_tells_who_is_probed() -> None:
+    alive = "health: {file: /run/up, liveness: {}}"
+    text = (
+        f"services: {{web: {{user: www, processes: {{api: {{command: [/bin/api], {alive}}}, worker: {{command: [/bin/w]}}}},"
+        f" tasks: {{side: {{command: [/bin/s], lifecycle: {{hook: prestart, sidecar: true}}, {alive}}}}}}}}}"
+    )
+    spec = load("shop.yaml", text, directory="/etc/nanod").spec
+    assert spec
+    units, _ = compile_spec(spec, Target())
+    assert units
+    steps = life_of(spec, units, "web")
+    assert [(step.member, step.name, step.rank, step.unit) for step in steps if step.stage is Stage.RUN] == [
+        ("web/api", "api", 0, "shop-web-api-alive.service"),
+        ("web/side", "side", 0, "shop-web-side-alive.service"),
+    ]
+    (side,) = [step for step in steps if step.member == "web/side" and step.stage is Stage.UP]
+    assert side.effect.endswith("the mains wait until it is healthy")
+    picture = svg_text("web of shop", steps)
+    assert picture.count(">liveness api<") == picture.count(">liveness side<") == picture.count(">while it runs<") == 1
+    shown = timeline_text("web of shop", steps, Style())
+    assert "While it runs\n  liveness/api " in shown
+
+
+@pytest.mark.row("BX-14")
+def test_a_command_that_probes_has_what_the_service_has() -> None:
+    web = "{{command: [/bin/web], user: www, environment: {{A: b}}, environment_files: [/etc/web.env], credentials: {{key: /etc/key}}, health: {0}}}"
+    for health, loaded in (("{exec: [/bin/ask], liveness: {}}", ["key:/etc/key"]), ("{tcp: 80, liveness: {}}", [])):
+        found = lines(compiled(f"{{web: {web.format(health)}}}"), "shop-web-alive.service", "Environment", "EnvironmentFile", "LoadCredential")
+        assert "A=b" in found["Environment"]
+        assert (found["EnvironmentFile"], found["LoadCredential"]) == (["/etc/web.env"], loaded)
 
 
 @pytest.mark.row("BX-23")
