@@ -12,7 +12,7 @@ from nanod.state import RUN
 from nanod.units.unitset import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from nanod.host import Host
     from nanod.state import UnitDetail
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 _KILLED = (2, 3)
 """CLD_KILLED and CLD_DUMPED."""
 _LINES = 1000
+_LOOK = 1.0
+"""Seconds from one look at what a script prints to the next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobEnd:
-    """`status`: that of the script, 124 after its time, 128 + n when signal n killed it. `lines`: the last that it printed."""
+    """`status`: that of the script, 124 after its time, 128 + n when signal n killed it. `lines`: the last 1000 that it printed."""
 
     unit: str
     status: int
@@ -47,26 +49,54 @@ def of_itself(item: ServiceUnits) -> ServiceUnits:
     return replace(item, main=item.job, job=None, role=Role.MAIN, is_script=True) if item.job else item
 
 
-def begin(script: ServiceUnits, host: Host) -> None:
-    """Raises NanodError when it runs already. The caller holds the host's lock."""
+def begin(script: ServiceUnits, host: Host) -> str:
+    """The place in the journal that its lines come after. Raises NanodError when it runs already. The caller holds the host's lock."""
     state = host.systemd.states([script.main])[script.main]
     if state.load == "masked":
         raise NanodError(f"cannot run {script.name}: its unit is masked", hint=f"'systemctl unmask {script.main}' lifts that")
     if state.job or (state.active not in ("inactive", "failed") and state.sub != "exited"):
         raise NanodError(f"cannot run {script.name}: it runs already", hint=f"'nanod logs -f' follows it; systemctl status {script.main}")
+    place = f"@{host.clock.wall()}"
     host.systemd.reset_failed(script.main)
     host.systemd.restart(script.main)
+    return place
 
 
-def wait(script: ServiceUnits, host: Host) -> JobEnd:
-    """To its end, with its hooks. An interrupt (KeyboardInterrupt) stops it."""
+@dataclass(slots=True, kw_only=True)
+class _Listener:
+    """Hands on what a script prints, while it runs."""
+
+    unit: str
+    host: Host
+    place: str
+    tell: Callable[[str], None]
+    due: float = 0.0
+
+    def look(self, invocation: str) -> None:
+        lines, self.place = self.host.journal.lines_after(self.unit, self.place, invocation=invocation)
+        for line in lines:
+            self.tell(line)
+
+    def look_in_time(self) -> None:
+        now = self.host.clock.now()
+        if now >= self.due:
+            self.look(self.host.systemd.invocation(self.unit))
+            self.due = now + _LOOK
+
+
+def wait(script: ServiceUnits, host: Host, *, place: str, tell: Callable[[str], None]) -> JobEnd:
+    """To its end, with its hooks; `tell` gets each line that it prints after `place`. An interrupt (KeyboardInterrupt) stops it."""
     clock, began, pause = host.clock, host.clock.now(), FIRST_WAIT
+    listener = _Listener(unit=script.main, host=host, place=place, tell=tell)
     interrupted = False
     try:
         while True:
             state = host.systemd.states([script.main])[script.main]
             if not state.job and (state.active in ("inactive", "failed") or state.sub == "exited"):
                 break
+            if state.active not in ("inactive", "failed"):
+                # Before that, its run is still the one before.
+                listener.look_in_time()
             clock.sleep(pause)
             pause = min(LONGEST_WAIT, pause * 1.5)
     except KeyboardInterrupt:
@@ -75,6 +105,7 @@ def wait(script: ServiceUnits, host: Host) -> JobEnd:
         state = await_stopped(host.systemd, clock, [script.main])[script.main]
     detail = host.systemd.detail(script.main)
     lines = host.journal.last_lines(script.main, invocation=detail.invocation, count=_LINES)
+    listener.look(detail.invocation)
     status = _status(script, detail, host, is_failed=state.active == "failed")
     return JobEnd(unit=script.main, status=status, seconds=clock.now() - began, lines=tuple(lines), interrupted=interrupted)
 

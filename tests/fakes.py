@@ -339,6 +339,11 @@ class FakeJournal:
         del invocation, until
         return self.lines.get(unit, [])[-count:]
 
+    def lines_after(self, unit: str, place: str, *, invocation: str) -> tuple[list[str], str]:
+        del invocation
+        lines = self.lines.get(unit, [])
+        return lines[0 if place.startswith("@") else int(place) :], str(len(lines))
+
     def said(self, unit: str, hook: str, status: int, *, invocation: str = "", at: int = EPOCH) -> None:
         """A hook (`phase/name`) of `unit` left a record; by default in the unit's first run."""
         phase, _, name = hook.partition("/")

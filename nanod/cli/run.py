@@ -58,7 +58,8 @@ _LEVEL = re.compile(rb"(?m)^<[0-7]>(?=nanod: )")
 def command(*, app: str, service: str, phase: str | None, hook: str | None, lock_timeout: TimeSpan, unit_dir: str | None, as_json: bool) -> int:
     """Run a script now; or by hand the hooks of a phase, one of them, or a task.
 
-    Without PHASE the service is a script, scheduled or not: it runs in its own unit, as it always does, and this waits for its end.
+    Without PHASE the service is a script, scheduled or not: it runs in its own unit, as it always does; this shows what it prints, and
+    waits for its end.
 
     SERVICE is a service, an instance of it (web@2) or a process (web/api); PHASE a phase, or the name of a task.
 
@@ -92,16 +93,21 @@ def _script(app: str, service: str, lock_timeout: TimeSpan, here: host.Here, *, 
     """The lock is held only for the start: a script may take hours, and stands in nobody's way."""
     with host.locked(lock_timeout):
         script = script_of(one_service(app, service, here.store), service)
-        begin(script, here)
+        place = begin(script, here)
     with host.interruptible():
-        end = wait(script, here)
+        end = wait(script, here, place=place, tell=_silent if as_json else _shown)
     if as_json:
         found = {"app": app, "service": service, "unit": end.unit, "status": end.status, "seconds": round(end.seconds, 3)}
         console.out_json(found | {"interrupted": end.interrupted, "lines": list(end.lines)})
-    else:
-        for line in end.lines:
-            console.out(clean(line))
     return ExitCode.INTERRUPTED if end.interrupted else end.status
+
+
+def _shown(line: str) -> None:
+    console.out(f"{clean(line)}\n")
+
+
+def _silent(_: str) -> None:
+    """JSON has all lines at the end."""
 
 
 def _to(descriptor: int) -> Callable[[bytes], None]:

@@ -37,10 +37,11 @@ class Systemd(Protocol):
 
 
 class Journal(Protocol):
-    """The journal's records of hooks, and a unit's last lines. A journal that is gone yields nothing: callers show "unknown", never "ok"."""
+    """The journal's records of hooks, and a unit's lines. A journal that is gone yields nothing: callers show "unknown", never "ok"."""
 
     def hook_results(self, units: Sequence[str], *, since: int = 0) -> list[HookResult]: ...
     def last_lines(self, unit: str, *, invocation: str = "", count: int = 10, until: int = 0) -> list[str]: ...
+    def lines_after(self, unit: str, place: str, *, invocation: str) -> tuple[list[str], str]: ...
 
 
 class Store(Protocol):

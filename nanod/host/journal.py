@@ -76,6 +76,16 @@ class Journalctl:
             lines = _printed(self._last(wanted, until, [printed, f"_SYSTEMD_INVOCATION_ID={invocation}"]), invocation)
         return lines[-count:]
 
+    def lines_after(self, unit: str, place: str, *, invocation: str) -> tuple[list[str], str]:
+        """What the unit's own processes have printed in that run after a place in the journal, and the place after that.
+
+        The first place is `@` and a moment, in microseconds since the epoch. For looks at a unit that runs: it costs one journalctl, and no sync.
+        """
+        moment = place.removeprefix("@")
+        where = f"--since=@{int(moment) // 1_000_000}.{int(moment) % 1_000_000:06}" if moment != place else f"--after-cursor={place}"
+        entries = list(self._read([where, f"_SYSTEMD_UNIT={unit}", "+", f"UNIT={unit}", "_PID=1"]))
+        return _printed(entries, invocation), _text(entries[-1].get("__CURSOR")) if entries else place
+
     def _last(self, count: int, until: int, matches: Sequence[str]) -> Iterable[Mapping[str, object]]:
         """The last entries, oldest first. --lines counts from the end of the journal, whatever --until says, but for --reverse (tried on 252)."""
         if not until:
@@ -128,6 +138,9 @@ class Journalctl:
     def _entries(self, arguments: Sequence[str]) -> Iterator[Mapping[str, object]]:
         """What is on disk can be read also while journald hangs."""
         self._sync()
+        yield from self._read(arguments)
+
+    def _read(self, arguments: Sequence[str]) -> Iterator[Mapping[str, object]]:
         with suppress(NanodError):
             done = run(["journalctl", "--quiet", "--no-pager", "--output=json", "--all", *arguments], timeout=_TIMEOUT)
             for line in done.out.splitlines():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +114,23 @@ def test_run_now(any_machine: Machine) -> None:
     any_machine.path(f"{DIRECTORY}/code").unlink()
     app.nanod("run", "now", "report")
     app.nanod("status", "now")
+    app.remove()
+
+
+@pytest.mark.row("BX-29")
+def test_what_it_prints_is_shown_while_it_runs(any_machine: Machine) -> None:
+    app = App.on(any_machine, "talks")
+    go = any_machine.path(f"{DIRECTORY}/talks.go")
+    command = f"echo begins; while [ ! -e {DIRECTORY}/talks.go ]; do sleep 0.1; done; echo ends; exit 4"
+    app.apply({"report": job(app, command=command)})
+    with any_machine.popen(["nanod", "run", "talks", "report"], stdout=subprocess.PIPE) as nanod:
+        assert nanod.stdout
+        assert nanod.stdout.readline() == b"begins\n"
+        assert app.state("report") == "active"
+        go.touch()
+        assert nanod.stdout.read() == b"ends\n"
+        assert nanod.wait(30) == 4
+    assert app.nanod("run", "talks", "report", status=4).out == "begins\nends\n", "and nothing of the run before"
     app.remove()
 
 

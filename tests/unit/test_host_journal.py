@@ -57,6 +57,19 @@ def printed(monkeypatch: pytest.MonkeyPatch) -> type[Printed]:
     return Installed
 
 
+def test_lines_are_read_on_from_a_place(printed: type[Printed]) -> None:
+    systemd = {"_PID": "1", "UNIT": "shop-job.service", "INVOCATION_ID": "ab", "MESSAGE": "Started", "__CURSOR": "s=1"}
+    line = {"_SYSTEMD_UNIT": "shop-job.service", "_SYSTEMD_INVOCATION_ID": "ab", "MESSAGE": "one\x1b[31m", "__CURSOR": "s=2"}
+    other = line | {"_SYSTEMD_INVOCATION_ID": "cd", "MESSAGE": "of the next run", "__CURSOR": "s=3"}
+    asked = printed(systemd, line, other).asked
+    assert Journalctl().lines_after("shop-job.service", "@1500000", invocation="ab") == (["one"], "s=3")
+    assert Journalctl().lines_after("shop-job.service", "s=3", invocation="ab")[0] == ["one"]
+    wanted = ["_SYSTEMD_UNIT=shop-job.service", "+", "UNIT=shop-job.service", "_PID=1"]
+    assert [list(argv[-5:]) for argv in asked] == [["--since=@1.500000", *wanted], ["--after-cursor=s=3", *wanted]], "and no sync"
+    printed()
+    assert Journalctl().lines_after("shop-job.service", "s=3", invocation="ab") == ([], "s=3")
+
+
 def test_hook_results_are_asked_for_by_unit_and_time(printed: type[Printed]) -> None:
     asked = printed(RECORD).asked
     assert Journalctl().hook_results(["shop-web.service", "shop-db.service"], since=1_500_000) == [RESULT]

@@ -183,8 +183,9 @@ def host_of(*lives: Phase) -> tuple[Host, FakeSystemd, FakeJournal]:
 def ran(host: Host) -> tuple[int, tuple[str, ...]]:
     script = script_of([report_of(compiled())], "report")
     assert script.main == JOB
-    begin(script, host)
-    end = wait(script, host)
+    told: list[str] = []
+    end = wait(script, host, place=begin(script, host), tell=told.append)
+    assert tuple(told) == end.lines, "each line once"
     return end.status, end.lines
 
 
@@ -193,6 +194,24 @@ def test_a_run_that_goes_well() -> None:
     journal.lines[JOB] = ["hello"]
     assert ran(host) == (0, ("hello",))
     assert ("restart", JOB) in systemd.calls
+
+
+def test_what_it_prints_is_told_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    host, systemd, journal = host_of(Phase(0.0, "activating", "start", job=True), Phase(0.05, "active", "running"), Phase(4.0, "inactive", "dead"))
+    told: list[tuple[float, str]] = []
+
+    def invocation(_: str) -> str:
+        # A line comes with each look.
+        journal.lines.setdefault(JOB, []).append(f"line {len(journal.lines.get(JOB, ())) + 1}")
+        return "run"
+
+    monkeypatch.setattr(systemd, "invocation", invocation)
+    script = script_of([report_of(compiled())], "report")
+    wait(script, host, place=begin(script, host), tell=lambda line: told.append((host.clock.now(), line)))
+    assert [line for _, line in told] == ["line 1", "line 2", "line 3", "line 4"]
+    moments = [moment for moment, _ in told]
+    assert moments == sorted(set(moments))
+    assert moments[-1] < 4
 
 
 def test_the_record_of_a_run_says_how_it_ended() -> None:
