@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from nanod.steps import AnyStep, Cause, Plan
     from nanod.view.tty import Style
 
-_WORDS: dict[type[object], str] = {
+ACTIONS: dict[type[object], str] = {
     MakeDirectory: "make-directory",
     StopBefore: "stop-first",
     WriteUnit: "write",
@@ -106,7 +106,7 @@ def plan_data(plan: Plan) -> dict[str, object]:
 
 
 def _step_data(step: AnyStep) -> dict[str, object]:
-    found: dict[str, object] = {"action": _WORDS[type(step)], "causes": [_cause_data(cause) for cause in step.causes]}
+    found: dict[str, object] = {"action": ACTIONS[type(step)], "causes": [_cause_data(cause) for cause in step.causes]}
     subject = _subject(step)
     if subject:
         found["unit" if isinstance(step, UnitStep) else "path"] = subject
@@ -197,7 +197,7 @@ def _action(steps: Sequence[AnyStep], beside: str) -> str:
 
 
 def _word(step: AnyStep) -> str:
-    word = _WORDS[type(step)].replace("-", " ")
+    word = ACTIONS[type(step)].replace("-", " ")
     if isinstance(step, Roll):
         return f"{word} {step.wave + 1}"
     return f"{word} with its group" if isinstance(step, Restart) and step.via else word

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 
 from nanod.cli.app import VERBS, nanod
 from nanod.errors import ExitCode
+from nanod.steps import CauseKind
+from nanod.verdict import Why
+from nanod.view.plan import ACTIONS
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
 _SECTIONS = {text.split(maxsplit=2)[1]: text for text in re.split(r"^## ", _PAGE, flags=re.MULTILINE) if text.startswith("nanod ")}
@@ -42,6 +46,27 @@ def test_help_has_an_example_that_begins_with_the_verb(verb: str) -> None:
     examples = text.partition("Example")[2]
     assert f"nanod {verb}" in examples
     assert max(map(len, text.split("\n"))) <= 100
+
+
+def test_every_word_of_the_json_is_documented() -> None:
+    """Keys of what `…_data` functions make, and the words that plans use."""
+    words = set(re.findall(r'[`"]([a-z_-]+)[`"]', _PAGE))
+    made = {word for path in _VIEWS for function in ast.walk(ast.parse(path.read_text())) for word in _keys(function)}
+    assert {"wave", "mains", "next_usec", "rank"} <= made, "they are found"
+    said = {str(kind) for kind in CauseKind} | {str(kind) for kind in Why} | set(ACTIONS.values()) - _OF_A_REMOVAL
+    assert (made | said) - words == set()
+
+
+_VIEWS = [path for name in ("view", "cli") for path in sorted((Path(__file__).parents[2] / "nanod" / name).glob("*.py"))]
+_OF_A_REMOVAL = {"decide", "forget-app"}
+
+
+def _keys(function: ast.AST) -> set[str]:
+    if not isinstance(function, ast.FunctionDef) or not function.name.endswith("_data"):
+        return set()
+    keys = [key for item in ast.walk(function) if isinstance(item, ast.Dict) for key in item.keys]
+    keys += [item.slice for item in ast.walk(function) if isinstance(item, ast.Subscript) and isinstance(item.ctx, ast.Store)]
+    return {key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str) and " " not in key.value}
 
 
 def test_exit_codes_are_those_of_the_code() -> None:
