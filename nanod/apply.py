@@ -18,6 +18,7 @@ from nanod.steps import Reload, Restart, Roll, Start, Stop, StopBefore, UnitStep
 from nanod.told import told
 from nanod.transaction import begin, commit, record
 from nanod.undo import Undone, degraded, undo
+from nanod.units.secrets import watched_files
 from nanod.verdict import Ending, Status, Verdict, gone_warnings, judge, sentence
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class _Applying:
     bases: dict[str, UnitDetail] = field(default_factory=dict)
     started: set[str] = field(default_factory=set)
     taken_in: dict[str, str] = field(default_factory=dict)
+    watched: dict[str, set[str]] = field(default_factory=dict)
     rolled: dict[str, Watch] = field(default_factory=dict)
     """Instances that were restarted, and how that went."""
     execution: Execution = field(init=False)
@@ -102,6 +104,7 @@ class _Applying:
         self.begin, self.wall = host.clock.now(), host.clock.wall()
         self.touched = {step.unit for step in plan.steps if isinstance(step, StopBefore | Reload | Restart | Start)}
         self.started = {step.unit for step in plan.steps if isinstance(step, Restart | Start)}
+        self.watched = watched_files(plan.wanted) if plan.wanted else {}
         # A unit that is new has nothing to compare with.
         known = plan.before.units if plan.before else {}
         self.bases = {name: host.systemd.detail(name) for name in self.touched if name in known}
@@ -235,9 +238,8 @@ class _Applying:
 
     def _take_in(self, item: ServiceUnits) -> None:
         """What a started service watches, as it is now that it is up; not what another one watches too that was not started."""
-        others = [other for other in self.plan.services if other.main not in self.started]
-        elsewhere = {path for other in others for path in (*other.reload_on, *other.restart_on)}
-        if paths := {*item.reload_on, *item.restart_on} - elsewhere:
+        elsewhere = {path for main, paths in self.watched.items() if main not in self.started for path in paths}
+        if paths := self.watched[item.main] - elsewhere:
             self.taken_in |= self.host.digests(sorted(paths))
 
     def _untouched(self, failed: Ending) -> list[Ending]:

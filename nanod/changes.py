@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nanod.steps import Cause, CauseKind
 from nanod.units.directives import Cost, cost_of
+from nanod.units.secrets import secrets_of
 from nanod.units.unitfile import parse
 from nanod.units.unitset import Role
 from nanod.values import content_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from nanod.diagnostics import Mark
     from nanod.units.unitfile import UnitFile
@@ -101,6 +102,41 @@ def compare(file: UnitFile, role: Role, disk: str | None, applied: str | None) -
         cause = Cause(kind=CauseKind.UNFINISHED, text="its file is not what the last finished apply left", cost=Cost.RESTART)
         causes, cost = (cause,), min(Cost.RESTART, _CEILING[role])
     return Comparison(file=file, role=role, text=text, old=disk, writes=not same, is_new=disk is None and applied is None, cost=cost, causes=causes)
+
+
+def with_secrets(item: Comparison, seen: Mapping[str, str], now: Mapping[str, str]) -> Comparison:
+    """The same, where a secret has another content than the one its processes were given: that asks what another LoadCredential= line would.
+
+    `seen`, `now`: files to digests. What the process does not keep (of a cleanup, a companion) asks for nothing.
+    """
+    cost = min(Cost.RESTART, _CEILING[item.role])
+    if item.is_new or cost < Cost.RESTART or item.role not in _HOLDING:
+        return item
+    changed = [secret for secret in secrets_of(item.file) if is_other(seen.get(secret.path), now.get(secret.path))]
+    causes = [
+        Cause(kind=CauseKind.CREDENTIAL, text=f"credential {secret.name} changed", subject=secret.name, cost=cost, mark=secret.origin)
+        for secret in changed
+    ]
+    return replace(item, causes=(*item.causes, *causes), cost=max(item.cost, cost)) if causes else item
+
+
+_HOLDING = (Role.MAIN, Role.PRESTART_TASK, Role.PRESTART_SIDECAR, Role.POSTSTART_TASK, Role.POSTSTART_SIDECAR)
+"""What starts again for a new secret. What is done once for a content or a volume is done: a secret is neither."""
+
+
+def is_other(seen: str | None, now: str | None) -> bool:
+    """Whether the content of a file has changed. Digests made with different keys, and what nobody could read, tell nothing."""
+    if seen is None or now is None:
+        return False
+    if not seen or not now:
+        return seen != now
+    return seen != now and _key(seen) == _key(now)
+
+
+def _key(digest: str) -> str:
+    """`KEY:DIGEST`, as `nanod.host.seal` has it."""
+    key, colon, _ = digest.partition(":")
+    return key if colon else ""
 
 
 def _known(file: UnitFile, role: Role, text: str, disk: str | None, *, edited: bool) -> tuple[tuple[Cause, ...], Cost]:

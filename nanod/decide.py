@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nanod.changes import is_other
 from nanod.state import UnitState
 from nanod.steps import Cause, CauseKind, Note, Reload, Restart, Start
 from nanod.units.directives import Cost
@@ -226,7 +227,7 @@ def _from_watched(making: Planning, service: ServiceUnits) -> Cost:
     found = Cost.NOTHING
     reload_cost = Cost.RELOAD if service.can_reload else Cost.RESTART
     for path, cost in (*((path, Cost.RESTART) for path in service.restart_on), *((path, reload_cost) for path in service.reload_on)):
-        if path in seen and seen[path] != making.snapshot.digests.get(path, ""):
+        if is_other(seen.get(path), making.snapshot.digests.get(path, "")):
             making.because(service.main, Cause(kind=CauseKind.WATCHED, text=f"{path} changed", subject=path, cost=cost, mark=service.origin))
             found = max(found, cost)
     return found

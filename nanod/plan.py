@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from nanod.changes import Comparison, compare
+from nanod.changes import Comparison, compare, with_secrets
 from nanod.decide import Planning, decide, rolls
 from nanod.errors import NanodError
 from nanod.state import Manifest, UnitState, VolumeRecord
@@ -33,6 +33,7 @@ from nanod.steps import (
     WriteUnit,
 )
 from nanod.units.names import GROUP, is_settings, timer_stamp
+from nanod.units.secrets import watched_files
 from nanod.units.unitfile import parse
 from nanod.units.unitset import Role
 from nanod.values import content_hash, digest
@@ -112,19 +113,22 @@ def _compare_all(wanted: UnitSet, manifest: Manifest | None, snapshot: Snapshot)
     for service in wanted.services:
         roles |= service.units
     applied = manifest.units if manifest else {}
-    return {unit.name: compare(unit, roles[unit.name], snapshot.files.get(unit.name), applied.get(unit.name)) for unit in wanted.units}
+    found = {unit.name: compare(unit, roles[unit.name], snapshot.files.get(unit.name), applied.get(unit.name)) for unit in wanted.units}
+    seen = manifest.watched if manifest else {}
+    return {name: with_secrets(item, seen, snapshot.digests) for name, item in found.items()}
 
 
 def _observe(making: Planning) -> None:
     for name, paths in sorted(making.snapshot.drop_ins.items()):
         making.notes.extend(Note(kind="drop-in", subject=name, text=f"has an administrator's drop-in, which wins: {path}") for path in paths)
     if making.manifest:
-        for path in sorted(_watched(making.wanted) - set(making.manifest.watched)):
+        named = {path for service in making.wanted.services for path in (*service.reload_on, *service.restart_on)}
+        for path in sorted(named - set(making.manifest.watched)):
             making.notes.append(Note(kind="watched", subject=path, text="is watched from now on"))
 
 
 def _watched(wanted: UnitSet) -> set[str]:
-    return {path for service in wanted.services for path in (*service.reload_on, *service.restart_on)}
+    return {path for paths in watched_files(wanted).values() for path in paths}
 
 
 def _steps(making: Planning) -> Iterator[AnyStep]:
@@ -313,5 +317,8 @@ def _rest(making: Planning) -> Iterator[str]:
 
 
 def plan_token(before: Manifest | None, after: Manifest | None, steps: Iterable[AnyStep], rest: Iterable[str] = ()) -> str:
-    """Of everything the steps follow from: equal tokens promise that apply does what plan printed, and records the same."""
-    return digest(repr(before), repr(after), *map(repr, steps), *rest)[:16]
+    """Of everything the steps follow from: equal tokens promise that apply does what plan printed, and records the same.
+
+    But for the digests of watched files: before the first apply there is no key for these, and what follows from them is in the steps.
+    """
+    return digest(repr(before), repr(after and replace(after, watched={})), *map(repr, steps), *rest)[:16]

@@ -28,6 +28,8 @@ class CauseKind(StrEnum):
     GONE = "gone-from-spec"
     WATCHED = "watched-file-changed"
     SETTINGS = "settings-changed"
+    CREDENTIAL = "credential-changed"
+    """The content of its file, which no unit file shows."""
     DEPENDENCY = "dependency-restarted"
     PROVISION = "provisioning-changed"
     PRESTART = "prestart-changed"

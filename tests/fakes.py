@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nanod.diagnostics import Mark
 from nanod.errors import NanodError
+from nanod.host import facts
 from nanod.state import HookName, HookResult, Intent, Manifest, Snapshot, UnitDetail, UnitState
 from nanod.units.directives import OLDEST
 from nanod.units.unitfile import Directive, UnitFile, parse
@@ -235,6 +236,9 @@ class FakeStore:
 
     def delete_tree(self, path: str) -> None:
         self._call("delete-tree", path)
+
+    def sealed(self, paths: Iterable[str]) -> dict[str, str]:
+        return facts.digests(paths)
 
     def install_lib(self) -> bool:
         return False

@@ -59,12 +59,13 @@ def here(unit_dir: str | None = None) -> Here:
     unit_dir = str(PurePath(unit_dir or UNIT_DIRECTORY))
     if unit_dir not in LOAD_PATH:
         raise UsageError(f"cannot use {unit_dir}: systemd does not look for units there", hint="--unit-dir /run/systemd/system is such a place")
+    store = LocalStore(unit_dir=unit_dir)
     return Here(
         systemd=DBusSystemd(),
-        store=LocalStore(unit_dir=unit_dir),
+        store=store,
         journal=Journalctl(),
         clock=SystemClock(),
-        digests=facts.digests,
+        digests=store.sealed,
         command=shlex.join(["nanod", *sys.argv[1:]]),
     )
 

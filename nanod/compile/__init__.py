@@ -8,13 +8,14 @@ from nanod.compile.failure import failure_unit
 from nanod.compile.features import expanded
 from nanod.compile.group import slice_unit, target_unit
 from nanod.compile.health import in_words
-from nanod.compile.hooks import check_secrets, hook_names, prestart_unit, ready_unit
+from nanod.compile.hooks import hook_names, prestart_unit, ready_unit
 from nanod.compile.liveness import liveness_names, liveness_units
 from nanod.compile.members import AROUND, members
 from nanod.compile.opinions import judge, levels
 from nanod.compile.part import App
 from nanod.compile.provision import provision_unit
 from nanod.compile.sandbox import check_paths
+from nanod.compile.secrets import check_secrets
 from nanod.compile.service import dependency, dependency_gates, main_unit, ordered
 from nanod.compile.settings import settings_file
 from nanod.compile.target import Target
@@ -116,8 +117,8 @@ def start_order(spec: Spec) -> list[Service]:
 
 
 def check_service(app: App, service: Service) -> None:
-    check_secrets(app, service)
     for keys in (service, *(task.service for task in (*service.processes, *service.tasks) if task.service)):
+        check_secrets(app, keys)
         check_paths(app.report, keys)
     if service.reload_on and "reload" not in service.hooks:
         app.report.error(service.at("reload_on"), "reload_on needs a reload hook: systemd would have nothing to run", service.at.path)

@@ -10,7 +10,8 @@ import shlex
 from typing import TYPE_CHECKING
 
 from nanod.compile.part import ENV, SLACK, App, as_user, beside, credentials, environment, identity, lib, user_name
-from nanod.compile.sandbox import has_namespace, sandbox
+from nanod.compile.sandbox import sandbox
+from nanod.compile.secrets import sees_secrets, with_secrets
 from nanod.phases import HOOK_PHASES, Context, Listing, OnFailure, Scope, phase_of
 from nanod.spec.model import Sandbox
 from nanod.state import RUN, HookName
@@ -68,7 +69,7 @@ def hook_line(app: App, service: Service, hook: Hook, stop: tuple[str, ...] = ()
         hook.on_failure.value,
         hook.timeout.in_seconds,
         *stop,
-        *hook.run.argv,
+        *(with_secrets(service, hook.run.argv) if sees_secrets(app, service, hook) else hook.run.argv),
     ]
     if hook.context is Context.HOST:
         return "+", [*as_user(app, service, hook.user), *run]
@@ -178,18 +179,3 @@ def hook_names(member: Member) -> tuple[HookName, ...]:
     if service.schedule:
         found.append(HookName(phase=RUN, name="script", unit=names.main, on_failure="fail"))
     return tuple(found)
-
-
-def check_secrets(app: App, service: Service) -> None:
-    """After the start hooks cannot read credentials once the service has a mount namespace: Post, Reload, Stop, StopPost get ENOENT (tried)."""
-    if not service.credentials or not has_namespace(service):
-        return
-    for phase in ("poststart", "reload", "prestop", "poststop"):
-        for hook in service.hooks.get(phase, ()):
-            if "CREDENTIALS_DIRECTORY" in " ".join(hook.run.argv):
-                app.report.error(
-                    hook.at(),
-                    f"a {phase} hook cannot read credentials: systemd shows them only to prestart and to the service itself once it has a sandbox"
-                    " (sandbox: off, or do it in a prestart or ready hook)",
-                    hook.at.path,
-                )

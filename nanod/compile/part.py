@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nanod.units.names import LIB, AppNames
+from nanod.units.secrets import ENCRYPTED, PLAIN
 from nanod.units.unitfile import UnitBuilder
 from nanod.units.unitset import Role
 from nanod.values import TimeSpan, digest
@@ -154,8 +155,9 @@ def run_directory(unit: UnitBuilder, app: App, member: Member) -> None:
 
 
 def credentials(unit: UnitBuilder, service: Service) -> None:
+    """Files that systemd reads, as root, before anything of the unit starts. The encryption of one binds its name (systemd-creds(1), --name=)."""
     for item in by_name(service.credentials):
-        unit.raw("Service", "LoadCredential", f"{item.name}:{item.file}", service.at("credentials", item.name))
+        unit.raw("Service", ENCRYPTED if item.encrypted else PLAIN, f"{item.name}:{item.file}", service.at("credentials", item.name))
 
 
 def by_name(credentials: Iterable[Credential]) -> list[Credential]:

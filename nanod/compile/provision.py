@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from nanod.compile.part import ENV, SLACK, App, as_user, beside, credentials, environment, identity, lib
 from nanod.compile.sandbox import DEFAULT, confine
+from nanod.compile.secrets import with_secrets
 from nanod.units.names import ONCE, SENTINEL
 from nanod.units.unitset import Role
 from nanod.values import TimeSpan, digest
@@ -66,8 +67,8 @@ def _install_lines(unit: UnitBuilder, app: App, service: Service, step: Provisio
     """Everything runs as the service's user. Only a sentinel without a volume is root's, and then a line of root's own writes it."""
     volume = service.volumes[0] if service.volumes else ""
     wait = step.timeout.in_seconds if not step.timeout.is_forever else "86400"
-    words = [lib("provision"), sentinel, volume, wait, step.timeout.in_seconds, str(step.retries), *step.creates, "--", *step.install.argv]
-    line = [ENV, "LIFECYCLE_PHASE=install", "NANOD_HOOK=install", *words]
+    words = [lib("provision"), sentinel, volume, wait, step.timeout.in_seconds, str(step.retries), *step.creates, "--"]
+    line = [ENV, "LIFECYCLE_PHASE=install", "NANOD_HOOK=install", *words, *with_secrets(service, step.install.argv)]
     if service.dynamic_user and not step.sandboxed:
         # A dynamic user is always in a sandbox; the host's context is outside.
         unit.exec("ExecStart", [*as_user(app, service), *line], step.at("install"), prefix="+")

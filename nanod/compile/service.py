@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from nanod.compile.health import gate_line
 from nanod.compile.hooks import hook_lines, hooks_of
 from nanod.compile.members import has_all
-from nanod.compile.part import ENV, SLACK, App, by_name, command, credentials, environment, identity, lib, run_directory
+from nanod.compile.part import ENV, SLACK, App, command, credentials, environment, identity, lib, run_directory
 from nanod.compile.sandbox import joins, sandbox
+from nanod.compile.secrets import with_secrets
 from nanod.phases import Scope
 from nanod.spec.model import Condition, Kind, ProbeKind, RestartPolicy
 from nanod.units.directives import since
@@ -229,15 +230,6 @@ def _main_line(service: Service) -> list[str]:
         # SIGHUP without a handler kills, counts as a clean end, and Restart=on-failure leaves the service down (tried).
         argv = [ENV, "--ignore-signal=HUP", *(argv[1:] if argv[0] == ENV else argv)]
     return argv
-
-
-def with_secrets(service: Service, argv: Sequence[str]) -> list[str]:
-    """A command for which the credentials that name a variable are put there."""
-    exported = [item for item in by_name(service.credentials) if item.env]
-    if not exported:
-        return list(argv)
-    script = "".join(f'{item.env}=$(cat "$CREDENTIALS_DIRECTORY/{item.name}") && export {item.env} && ' for item in exported)
-    return ["/bin/sh", "-c", f'{script}exec "$@"', "sh", *argv]
 
 
 def _restart_and_stop(unit: UnitBuilder, member: Member) -> None:

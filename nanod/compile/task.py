@@ -11,7 +11,8 @@ from nanod.compile.hooks import hook_lines
 from nanod.compile.members import GROUPS, has_all
 from nanod.compile.part import ENV, SLACK, App, by_name, credentials, environment, identity, lib, run_directory, user_name
 from nanod.compile.sandbox import sandbox
-from nanod.compile.service import dependency_gates, gate_seconds, own_lines, relations, resources, with_secrets
+from nanod.compile.secrets import with_secrets
+from nanod.compile.service import dependency_gates, gate_seconds, own_lines, relations, resources
 from nanod.phases import OnFailure
 from nanod.spec.model import RestartPolicy, Sandbox
 from nanod.units.unitset import Role
@@ -111,7 +112,7 @@ def _lend(unit: UnitBuilder, app: App, member: Member, note: str) -> list[str]:
     if not service.credentials:
         return []
     directory = f"{LENT}/{member.names.main.removesuffix('.service')}"
-    files = [word for item in by_name(service.credentials) for word in (item.name, item.file)]
+    files = [word for item in by_name(service.credentials) for word in (f"encrypted:{item.name}" if item.encrypted else item.name, item.file)]
     unit.exec("ExecStopPost", [lib("lend"), note, directory, user_name(app, service), *files], service.at("credentials"), prefix="-+")
     if service.sandbox is Sandbox.STRICT:
         unit.words("Service", "ReadWritePaths", [f"-{directory}"], service.at("credentials"))

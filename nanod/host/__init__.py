@@ -48,7 +48,8 @@ class Store(Protocol):
     """The only writer: unit files, links, generations, programs that units run, directories. Every write is temp + rename.
 
     Unit files become visible and durable with `sync`, all together; `discard` drops what was written since. What `commit` records may differ from
-    what was staged: of an apply that was cut short only a part is in force.
+    what was staged: of an apply that was cut short only a part is in force. `sealed` are digests that tell nobody else anything; `install_lib`
+    also keeps what they were made with.
     """
 
     unit_dir: str
@@ -60,6 +61,7 @@ class Store(Protocol):
     def link(self, path: str, target: str) -> None: ...
     def unlink(self, path: str) -> None: ...
     def make_directory(self, path: str, user: str, group: str | None) -> None: ...
+    def sealed(self, paths: Iterable[str]) -> dict[str, str]: ...
     def install_lib(self) -> bool: ...
     def sync(self) -> None: ...
     def discard(self) -> None: ...
@@ -123,7 +125,7 @@ class Host:
     journal: Journal
     clock: Clock
     digests: Callable[[Iterable[str]], Mapping[str, str]]
-    """Of watched files: path to SHA-256, "" for a missing one."""
+    """Of watched files and secrets: path to what `Store.sealed` says of its content, "" for a missing one."""
     command: str = ""
     """The command line of this nanod, for the record."""
     interrupts: Interrupts = field(default_factory=NoInterrupts)

@@ -14,6 +14,7 @@ from nanod.host.atomic import refusing
 from nanod.host.records import has_settings, stamps
 from nanod.state import Snapshot, UnitState
 from nanod.units.names import is_settings, reader_of
+from nanod.units.secrets import watched_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,7 +53,7 @@ def snapshot(systemd: Systemd | None, store: Store, wanted: UnitSet | None, mani
     host = _Names(places=places, app=_app(wanted, manifest), recorded=frozenset(manifest.units if manifest else ()), files=files, states=states)
     claims = {name: claim for name in sorted(names) if (claim := host.claim(name))}
     masked = frozenset(name for name in ours if claims.get(name) == _MASKED or states.get(name, _NOTHING).load == "masked")
-    watched = {path for service in wanted.services for path in (*service.reload_on, *service.restart_on)} if wanted else set()
+    watched = {path for paths in watched_files(wanted).values() for path in paths} if wanted else set()
     drop_ins = {name: found for name in sorted(ours) if (found := places.drop_ins(name))}
     return Snapshot(
         units=states,
@@ -61,7 +62,7 @@ def snapshot(systemd: Systemd | None, store: Store, wanted: UnitSet | None, mani
         masked=masked,
         foreign={name: claim for name, claim in claims.items() if claim != _MASKED and name not in masked},
         drop_ins=drop_ins,
-        digests=facts.digests(sorted(watched | set(manifest.watched if manifest else ())), root) | _contents(drop_ins, root),
+        digests=store.sealed(sorted(watched | set(manifest.watched if manifest else ()))) | _contents(drop_ins, root),
         missing_directories=frozenset(item.path for item in (wanted.directories if wanted else ()) if not os.path.lexists(places.below(item.path))),
         unit_dir=store.unit_dir,
         newest=max(store.generations(_app(wanted, manifest)), default=0),

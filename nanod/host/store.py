@@ -15,6 +15,7 @@ from nanod.host import records
 from nanod.host.accounts import owner
 from nanod.host.atomic import Batch, OpenDirectory, kind_of, open_directory, refusing
 from nanod.host.generations import Generations
+from nanod.host.seal import Seal
 from nanod.units.names import LIB, ONCE, SETTINGS, AppNames, is_settings, reader_of
 from nanod.units.unitfile import parse
 
@@ -33,6 +34,7 @@ class LocalStore:
         self.root = root
         self.unit_dir = unit_dir
         self._generations = Generations(root)
+        self._seal = Seal(root)
         self._batch = Batch(is_watched=True)
         self._open: dict[str, OpenDirectory] = {}
 
@@ -163,8 +165,16 @@ class LocalStore:
             finally:
                 os.close(parent)
 
+    def sealed(self, paths: Iterable[str]) -> dict[str, str]:
+        """See `Seal.digests`; `install_lib` keeps their key."""
+        return self._seal.digests(paths)
+
     def install_lib(self) -> bool:
-        """Put the programs that units run, and the directory for their stamps, in place; True when a program was missing or different."""
+        """Put what units and records need beside them in place: programs, the directory for stamps, the key of digests.
+
+        True when a program was missing or different.
+        """
+        self._seal.keep()
         with refusing(f"write {LIB}"), OpenDirectory.at(LIB, root=self.root, make=True) as directory:
             directory.sweep()
             batch = Batch()

@@ -30,9 +30,6 @@ def _service(findings: Findings, service: Service) -> None:
     for phase in HOOKS:
         if phase in service.hooks:
             _refuse(findings, at, f"a '{phase}' hook", "hooks", phase)
-    for credential in service.credentials:
-        if credential.encrypted:
-            _refuse(findings, at, "an encrypted credential", "credentials", credential.name, "encrypted")
 
 
 def _refuse(findings: Findings, at: Place, what: str, *keys: str) -> None:

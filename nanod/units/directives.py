@@ -136,6 +136,7 @@ _SERVICE: dict[str, Row] = {
     "Environment": Row(Emitter.WORDS, _RESTART, ASSIGNMENT),
     "EnvironmentFile": Row(_PATH, _RESTART, ANY_PATH),
     "LoadCredential": Row(_PATH, _RESTART, CREDENTIAL),
+    "LoadCredentialEncrypted": Row(_PATH, _RESTART, CREDENTIAL),
     "RuntimeDirectory": Row(_NAMES, _RESTART, BELOW),
     # Looked at when the service stops.
     "RuntimeDirectoryPreserve": Row(_VALUE, _LATER),

@@ -1,0 +1,74 @@
+"""Digests of watched files and secrets that only this host can make: a plain one of a short password is as good as the password.
+
+The key is random, root's own, and made with the first record that needs it. A lost one costs nothing: digests made with another tell nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from nanod.errors import NanodError
+from nanod.host import facts
+from nanod.host.atomic import Batch, OpenDirectory, refusing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_DIRECTORY, _NAME = "/var/lib/nanod", "digest.key"
+_BYTES = 32
+
+
+class Seal:
+    """The key of this machine, or with `root` of a tree. One that is not there yet is made up, and kept with `keep`."""
+
+    def __init__(self, root: str = "/") -> None:
+        self.root = root
+        self._key = b""
+        self._is_kept = False
+
+    def digests(self, paths: Iterable[str]) -> dict[str, str]:
+        """`KEY:DIGEST` of each, "" for a missing one; without those that only root could read, where the caller is somebody else.
+
+        Raises NanodError as `facts.digests`.
+        """
+        found = {}
+        for path in paths:
+            try:
+                plain = facts.digests([path], self.root)[path]
+            except NanodError:
+                if os.geteuid() == 0:
+                    raise
+                continue
+            found[path] = self._sealed(plain)
+        return found
+
+    def keep(self) -> None:
+        """A key that something was sealed with is on disk from now on. Raises NanodError when the disk refuses."""
+        if self._is_kept or not self._key:
+            return
+        with refusing(f"write {_DIRECTORY}/{_NAME}"), OpenDirectory.at(_DIRECTORY, root=self.root, make=True) as directory:
+            batch = Batch()
+            batch.put(directory, _NAME, self._key, 0o600)
+            batch.flush()
+        self._is_kept = True
+
+    def _sealed(self, plain: str) -> str:
+        if not plain:
+            return ""
+        if not self._key:
+            self._load()
+        name = hashlib.sha256(self._key).hexdigest()[:8]
+        return f"{name}:{hmac.digest(self._key, plain.encode(), 'sha256').hex()}"
+
+    def _load(self) -> None:
+        """Whoever may not read it makes digests that tell nothing."""
+        with refusing(f"read {_DIRECTORY}/{_NAME}"), suppress(FileNotFoundError, PermissionError):
+            with OpenDirectory.at(_DIRECTORY, root=self.root) as directory:
+                self._key = directory.read(_NAME) or b""
+            self._is_kept = len(self._key) == _BYTES
+        if not self._is_kept:
+            self._key = os.urandom(_BYTES)
