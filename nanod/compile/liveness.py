@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nanod.compile.part import SLACK, App, beside, credentials, environment, identity, lib
+from nanod.compile.part import SLACK, App, beside, environment, identity, lib
 from nanod.compile.sandbox import sandbox
 from nanod.state import LIVENESS, HookName
 from nanod.units.unitset import Role
@@ -71,9 +71,6 @@ def _probe(app: App, member: Member) -> UnitFile:
     unit.raw("Service", "NotifyAccess", "main", at)
     identity(unit, app, service)
     environment(unit, app, member)
-    if health.command:
-        # It may ask with a password, as it does at the start.
-        credentials(unit, service)
     sandbox(unit, service)
     _same_view(unit, service)
     subject = health.command.argv if health.command else (health.address,)

@@ -280,6 +280,31 @@ def test_it_sees_what_the_service_sees(on: Callable[[str], App]) -> None:
     assert not app.machine.path("/tmp/inside").exists()
 
 
+@pytest.mark.parametrize("user", [{"user": "www-data"}, {"dynamic_user": True, "sandbox": "strict"}], ids=["named", "dynamic"])
+def test_a_command_asks_with_what_the_service_has(on: Callable[[str], App], user: dict[str, Any]) -> None:
+    """Its variables, those of its files, and its runtime directory; but no secret, which the start gate has not either."""
+    app = on(f"asks-{len(user)}")
+    app.machine.write("/etc/nanod/asks.secret", "sesame", mode=0o600)
+    app.machine.write("/etc/nanod/asks.env", "FROM=file\n")
+    ask = 'test "$FROM $SAID" = "file so" && test -e "$NANOD_RUN_DIR/up"'
+    web = service(app, command='touch "$NANOD_RUN_DIR/up"; exec sleep infinity', runtime_dir=True, environment={"SAID": "so"}) | user
+    web |= {"environment_files": ["asks.env"], "credentials": {"key": "asks.secret"}}
+    web["health"] = {"exec": ask, "interval": "50ms", "liveness": {"interval": "100ms", "failures": 1}}
+    if "dynamic_user" in user:
+        del web["user"]
+    health = web["health"]
+    refused = app.apply({"web": web | {"health": health | {"exec": f'cat "$CREDENTIALS_DIRECTORY/key"; {ask}'}}}, status=2).err
+    assert "a probe cannot read credentials: it runs beside the service, and without its secrets" in refused
+    app.apply({"web": web})
+    before = app.run_of("web")
+    probes(app)
+    assert app.run_of("web") == before
+    assert actions(app) == []
+    app.machine.path(f"/run/{app.name}/web/up").unlink()
+    until(lambda: app.run_of("web") != before, "sick without its file")
+    assert actions(app)[0].endswith("; restarted it")
+
+
 def test_it_goes_on_after_a_crash_and_without_nanod(on: Callable[[str], App]) -> None:
     app = on("goes")
     well(app)
