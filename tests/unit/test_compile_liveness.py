@@ -148,6 +148,40 @@ def test_a_command_that_probes_has_the_variables_of_the_service() -> None:
     assert found["EnvironmentFile"] == ["/etc/web.env"]
 
 
+@pytest.mark.row("BX-23")
+def test_who_gives_up_calls_what_its_service_says() -> None:
+    units = compiled(
+        "{web: {user: www, on_failure: /bin/page, processes: {api: {command: [/bin/api]}, worker: {command: [/bin/w]}},"
+        " tasks: {side: {command: [/bin/s], lifecycle: {hook: prestart, sidecar: true}}, init: {command: [/bin/i], lifecycle: {hook: prestart}}}}}"
+    )
+    for part, handler in (("api", "page"), ("worker", "page"), ("side", "page")):
+        assert lines(units, f"shop-web-{part}.service", "OnFailure") == {"OnFailure": [f"shop-web-{part}-failure.service"]}
+        (text,) = lines(units, f"shop-web-{part}-failure.service", "ExecStart")["ExecStart"]
+        assert text.endswith(f"/bin/{handler}")
+        assert f"NANOD_FAILED_UNIT=shop-web-{part}.service" in text
+    assert lines(units, "shop-web-init.service", "OnFailure") == {"OnFailure": []}
+
+
+@pytest.mark.row("BX-23")
+def test_a_sidecar_gives_up_only_when_its_task_says_when() -> None:
+    task = "{{command: [/bin/s], lifecycle: {{hook: prestart, sidecar: true}}{0}}}"
+    for written, expected in (("", {"0"}), (", restart: {limit: 3}", {"1min"}), (", restart: {window: 5s}", {"5s"})):
+        units = compiled(f"{{web: {{command: [/bin/web], user: www, tasks: {{side: {task.format(written)}}}}}}}")
+        assert set(lines(units, "shop-web-side.service", "StartLimitIntervalSec")["StartLimitIntervalSec"]) == expected
+
+
+FOUND = HookResult(
+    unit="shop-web.service",
+    phase="liveness",
+    name="http",
+    status=1,
+    invocation="a",
+    duration_ms=5,
+    at=0,
+    text="http http://127.0.0.1/: status 500 (3 times in a row); restarted it",
+)
+
+
 @pytest.mark.row("BX-14")
 def test_what_was_done_stands_in_the_history() -> None:
     runs = [Run(service="web", at="2026-07-01T06:00:00+00:00", result=FOUND)]
