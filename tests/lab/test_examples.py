@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HERE = "/opt/examples"
+TRY = "#   sudo nanod rehearse "
+"""Begins what a spec says to try it with, in its own first lines."""
+SHOWS = {
+    "backup": ".tar.gz",
+    "group": "poststop task/notice",
+    "log-shipper": "web/log-shipper  run  healthy",
+    "report": "Mounted on",
+    "shop": "poststart",
+}
+"""What is then seen, among other things."""
 SPECS = sorted(path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.glob("*/*.yaml"))
 
 
@@ -48,6 +58,20 @@ def test_it_checks_and_compiles(machine: Machine, spec: str) -> None:
     assert "runs as root" in said if spec.startswith("nanokit/") else said == "", said
     assert ": error:" not in said
     assert "[Service]" in nanod(machine, "compile", spec).out
+
+
+@pytest.mark.parametrize("example", SHOWS)
+def test_what_it_says_to_try_it_with(machine: Machine, example: str) -> None:
+    lines = (EXAMPLES / example / f"{example}.yaml").read_text().splitlines()
+    (command,) = [line.removeprefix("#   sudo ") for line in lines if line.startswith(TRY)]
+    done = machine.run(["sh", "-c", command], cwd=Path(HERE).parent, timeout=120)
+    assert done.status == 0, done.out + done.err
+    assert SHOWS[example] in done.out
+    assert not machine.path("/srv/report").exists()
+
+
+def test_every_spec_that_says_so_is_tried() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*/*.yaml") if TRY in path.read_text()} == set(SHOWS)
 
 
 @pytest.mark.row("NK-1", "NK-10", "NK-14", "NK-15", "NK-16", "BX-24")
@@ -201,6 +225,8 @@ def test_group(machine: Machine) -> None:
     ship, web = (machine.run(["systemctl", "show", "--property=MainPID", "--value", f"orders-web{part}"]).out.strip() for part in ("-ship", ""))
     machine.run(["kill", "-KILL", web])
     until(lambda: machine.run(["curl", "-fs", "http://127.0.0.1:8092/"]).status == 0, "the web is back")
+    # Stopped while its gate still looks, it would have ended by a signal.
+    until(lambda: machine.run(["systemctl", "is-active", "orders-web"]).status == 0, "its gate has passed")
     assert machine.run(["systemctl", "show", "--property=MainPID", "--value", "orders-web-ship"]).out.strip() == ship
     said = machine.path("/srv/orders/chat")
     assert not said.exists()
