@@ -89,6 +89,7 @@ TITLES = {
     "MK-2": "one lifecycle, whatever a service is written in",
     "MK-3": "kinds: http, grpc, worker, script whose exit code is the result",
     "MK-6": "what goes wrong at the start comes out before a service counts as up",
+    "MK-7": "an error of a start hook is the error of the start; stop hooks run before the signal",
     "MK-11": "each kind by what says that it is well",
     "BX-14": "liveness: what is found sick is restarted, stopped or told of",
     "BX-15": "stop: prestop, drain, signal; and the hooks know why",

@@ -149,6 +149,26 @@ def test_what_goes_wrong_while_it_binds_its_port_comes_out_before_it_counts_as_u
     app.remove()
 
 
+@pytest.mark.row("MK-7")
+def test_an_error_on_the_way_up_is_told_and_the_way_down_has_its_hooks(any_machine: Machine) -> None:
+    app = App.on(any_machine, "errors")
+    again = {"delay": "100ms", "limit": 2, "window": "10s"}
+    web = app.service("web", restart=again) | {"hooks": {"prestart": f"echo no database >&2; {STEP}", "prestop": STEP, "poststop": STEP}}
+    app.exits("web", "prestart", 3)
+    failed = app.apply({"web": web}, status=4)
+    assert "cannot start errors-web: hook prestart/1 exited with status 3" in failed.out
+    assert "    no database" in failed.out.splitlines()
+    assert "main web" not in app.steps(), "the process never began"
+    assert "prestop web" not in app.steps(), "and there was nothing to shut down"
+    app.exits("web", "prestart", 0)
+    app.apply()
+    app.clear()
+    app.systemctl("stop", "errors-web")
+    assert app.steps() == ["prestop web", "signal web", "poststop web"]
+    assert app.show("web", "Result") == "success"
+    app.remove()
+
+
 @pytest.mark.row("MK-1")
 def test_the_phases_and_that_errors_come_early(machine: Machine) -> None:
     """Configure: nothing is touched for a spec that is wrong; build, start, run, shutdown are told by status while they last."""

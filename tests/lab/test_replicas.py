@@ -59,8 +59,8 @@ def test_nobody_is_turned_away_while_ten_instances_restart(host: Machine, at_onc
 
 
 @pytest.mark.row("BX-10", "BX-4")
-def test_a_bad_version_stops_at_the_first_wave(machine: Machine) -> None:
-    fleet = Fleet.made(machine, "bad")
+def test_a_bad_version_stops_at_the_first_wave(host: Machine) -> None:
+    fleet = Fleet.made(host, "bad")
     fleet.apply({"web": fleet.web(10)})
     before, all_before = fleet.instances(TEN), seen(fleet)
     fleet.clear()
