@@ -426,6 +426,7 @@ def snapshot_of(wanted: UnitSet, manifest: Manifest | None, *, states: Mapping[s
     """The host as an apply of `wanted` left it: all files and links there, target and services up. `states` overrides; `facts` are fields."""
     units = {unit.name: UnitState(name=unit.name, load="loaded") for unit in wanted.units}
     units |= {item.main: running(item.main) for item in wanted.services}
+    units |= {item.socket: running(item.socket, "listening") for item in wanted.services if item.socket}
     units[wanted.target] = running(wanted.target, "active")
     return replace(
         Snapshot(

@@ -33,8 +33,8 @@ def case(name: str, env: str | None = None) -> dict[str, Service]:
     return dict(spec((CORPUS / "ok" / name / "spec.yaml").read_text(), env=env).services)
 
 
-def later() -> dict[str, Service]:
-    return dict(spec((CORPUS / "later" / "full.yaml").read_text(), pending=False).services)
+def whole() -> dict[str, Service]:
+    return dict(spec((CORPUS / "whole" / "full.yaml").read_text()).services)
 
 
 def service(keys: str = "", command: str = "[/bin/web]") -> Service:
@@ -297,7 +297,7 @@ runtimes: {py: {command: [/bin/py], environment: {A: b}}}
 services: {web: {runtime: py}}
 deploy: {target: a, path: /a}
 """
-    loaded = spec(text, pending=False)
+    loaded = spec(text)
     web = loaded.services["web"]
     assert (web.user, web.dynamic_user, web.volumes) == ("root", True, ("/srv/stage",))
     assert web.command is not None
@@ -305,22 +305,23 @@ deploy: {target: a, path: /a}
     assert str(web.hooks["prestart"][0].timeout) == "5min"
     assert loaded.deploy is not None
     assert (loaded.deploy.targets, loaded.deploy.path) == (("c",), "/c")
-    bare = spec(text, pending=False, env="bare").services["web"]
+    bare = spec(text, env="bare").services["web"]
     assert (bare.user, bare.volumes, bare.hooks) == ("root", (), {})
 
 
-def test_what_comes_later_is_modelled() -> None:
-    services = later()
+def test_every_key_is_modelled() -> None:
+    services = whole()
     web = services["web"]
-    assert [(item.listen, item.backlog, item.via) for item in web.sockets] == [
+    assert [(item.listen, item.backlog, item.via) for item in services["front"].sockets] == [
         ("127.0.0.1:8080", 4096, "descriptor"),
         ("9090", 4096, "descriptor"),
-        ("/run/web.sock", 4096, "descriptor"),
-        ("[::]:80", 16, "proxy"),
+        ("/run/front.sock", 4096, "descriptor"),
+        ("[::1]:80", 4096, "descriptor"),
     ]
+    assert [(item.listen, item.backlog, item.via) for item in services["proxied"].sockets] == [("[::]:81", 16, "proxy")]
     assert web.replicas == 3
-    assert web.rolling is not None
-    assert web.rolling.strategy == "blue-green"
+    assert services["front"].rolling is not None
+    assert services["front"].rolling.strategy == "blue-green"
     assert web.health is not None
     assert web.health.liveness is not None
     assert web.working_dir == "/etc/nanod/web"
@@ -337,13 +338,13 @@ def test_what_comes_later_is_modelled() -> None:
 
 
 def test_kinds_with_ports_have_a_probe() -> None:
-    implied = later()["implied"].health
+    implied = whole()["implied"].health
     assert implied is not None
     assert (implied.kind, implied.address, implied.own_port) == (ProbeKind.TCP, "127.0.0.1:4000", True)
 
 
 def test_processes_inherit() -> None:
-    many = later()["many"]
+    many = whole()["many"]
     assert many.command is None
     api, worker = (task.service for task in many.processes)
     assert api is not None
@@ -381,7 +382,7 @@ services:
 
 
 def test_schedules() -> None:
-    nightly, short = later()["nightly"].schedule, later()["short"].schedule
+    nightly, short = whole()["nightly"].schedule, whole()["short"].schedule
     assert nightly is not None
     assert short is not None
     assert (nightly.calendar, nightly.persistent, nightly.timezone) == ("daily", False, "Europe/Berlin")
@@ -389,7 +390,7 @@ def test_schedules() -> None:
 
 
 def test_where_it_is_deployed_to() -> None:
-    deploy = spec((CORPUS / "later" / "full.yaml").read_text(), pending=False).deploy
+    deploy = spec((CORPUS / "whole" / "full.yaml").read_text()).deploy
     assert deploy is not None
     assert (deploy.targets, deploy.path, deploy.max_parallel) == (("root@a", "root@b"), "/opt/shop", 2)
     assert deploy.prepare is not None
@@ -465,10 +466,10 @@ LINES = st.sampled_from(
 
 
 @settings(deadline=None)
-@given(st.lists(LINES, max_size=12).map("\n".join), st.booleans(), st.sampled_from([None, "stage"]))
-def test_no_mix_of_lines_raises(text: str, pending: bool, env: str | None) -> None:
+@given(st.lists(LINES, max_size=12).map("\n".join), st.sampled_from([None, "stage"]))
+def test_no_mix_of_lines_raises(text: str, env: str | None) -> None:
     for body in (text, f"services:\n  web:\n    command: [/bin/web]\n{text}"):
-        loaded = load("shop.yaml", body, directory="/x", pending=pending, env=env)
+        loaded = load("shop.yaml", body, directory="/x", env=env)
         assert (loaded.spec is None) == loaded.report.has_errors
 
 
