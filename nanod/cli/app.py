@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 VERBS = tuple(
-    "init check compile plan apply status doctor history rollback start stop"
+    "init check compile plan apply deploy status doctor history rollback start stop"
     " restart logs run provision remove explain schema rehearse completion".split()
 )
 """In the order of `nanod --help`: as a person meets them."""
-HIDDEN = ("recover",)
-"""For units; every verb that takes the lock does the same by itself."""
+HIDDEN = ("recover", "receive")
+"""For units, although every verb that takes the lock does the same by itself; and for `nanod deploy` on another host."""
 
 
 class Verbs(click.Group):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
-from contextlib import contextmanager
+import sys
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,9 @@ from nanod.errors import NanodError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+_PATIENCE = 5.0
+"""Seconds that a program has to end after SIGTERM."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,3 +73,31 @@ def lines_of(argv: Sequence[str]) -> Iterator[Iterator[str]]:
             yield (line.decode(errors="replace") for line in started.stdout)
         finally:
             started.kill()
+
+
+def pass_through(argv: Sequence[str], *, directory: str, env: Mapping[str, str]) -> int:
+    """Run to the end in `directory`, with all that it prints on our standard error; its exit status as a shell has it, 128 + n for signal n.
+
+    An interrupt ends it with all that it started, and goes on. Raises NanodError when it cannot be started.
+    """
+    try:
+        # A group of its own: a signal to this process alone would leave behind what the program has started.
+        started = subprocess.Popen(
+            list(argv), stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), cwd=directory, env={**os.environ, **env}, process_group=0
+        )
+    except OSError as missing:
+        raise NanodError(f"cannot run {argv[0]}: {missing.strerror}") from missing
+    try:
+        status = started.wait()
+    except KeyboardInterrupt:
+        _end_group(started)
+        raise
+    return 128 - status if status < 0 else status
+
+
+def _end_group(started: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(started.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            started.wait(_PATIENCE if number == signal.SIGTERM else None)

@@ -1,0 +1,212 @@
+"""Another host, reached with the operator's own ssh(1) and rsync(1): their configuration, keys and known hosts decide.
+
+What is run there is one line for the shell of the account; whoever builds it quotes every word. Nothing is asked without a terminal.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import threading
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Final
+
+from nanod.errors import NanodError
+from nanod.host.process import Completed, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+_PACKAGES: Final = {"ssh": "openssh-client", "rsync": "rsync"}
+LOST: Final = 255
+"""How ssh(1) ends when it, and not the command, failed."""
+
+_OPTIONS: Final = (
+    # An ssh of the operator's may forward ports or run a command at each login: neither is wanted here.
+    "ClearAllForwardings=yes",
+    "RemoteCommand=none",
+    "ConnectTimeout=15",
+    "ServerAliveInterval=15",
+    "ServerAliveCountMax=4",
+    # One login for all that follows. It goes by itself a minute after the last use, should nobody be left to end it.
+    "ControlMaster=auto",
+    "ControlPersist=60",
+)
+_COPY: Final = ("--recursive", "--links", "--perms", "--checksum", "--chmod=go-w,ug-s")
+"""By content: a fresh checkout has new times for old files, and a build may have old times for new ones. Owners are the receiver's."""
+_LEFT_OUT: Final = ("--exclude=.git", "--exclude=.hg", "--exclude=.svn", "--filter=dir-merge /.rsync-filter")
+
+_SAID: Final = (
+    (
+        "REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "its host key is not the known one",
+        "somebody may listen in; if the host was set up anew, 'ssh-keygen -R {host}'",
+    ),
+    ("Host key verification failed", "its host key is unknown", "'ssh {target}' shows the key and takes it, once you have compared it"),
+    ("host key is known for", "its host key is unknown", "'ssh {target}' shows the key and takes it, once you have compared it"),
+    (
+        "Permission denied",
+        "it does not let you log in",
+        "try 'ssh {target}': it takes a key that is allowed there, in an agent or without a passphrase",
+    ),
+    ("Too many authentication failures", "it does not let you log in", "try 'ssh {target}'; IdentitiesOnly in ~/.ssh/config says which key to use"),
+    ("Could not resolve hostname", "there is no host of that name", "is it written right? 'ssh {target}' must work first"),
+    ("No route to host", "there is no route to it", "is it up, and reachable from here? try 'ssh {target}'"),
+    ("Network is unreachable", "there is no route to it", "is it up, and reachable from here? try 'ssh {target}'"),
+    ("Connection refused", "nothing answers on its ssh port", "is sshd running there? another port is said in ~/.ssh/config, or --ssh-option Port=N"),
+    ("timed out", "it does not answer", "is it up, and reachable from here? try 'ssh {target}'"),
+)
+"""What ssh(1) prints, what that means, and what to do."""
+
+
+def require_programs() -> None:
+    """Raises NanodError when this machine lacks what it takes."""
+    for program, package in _PACKAGES.items():
+        if shutil.which(program) is None:
+            raise NanodError(f"cannot deploy: {program} is not installed here", hint=f"apt install {package}")
+
+
+def explained(target: str, said: str) -> NanodError:
+    """Why ssh(1) could not log in, from what it printed."""
+    host = target.rpartition("@")[2]
+    for words, cause, hint in _SAID:
+        if words in said:
+            return NanodError(f"cannot deploy to {target}: {cause}", hint=hint.format(target=target, host=host))
+    last = _last(said) or "ssh gave no reason"
+    return NanodError(f"cannot deploy to {target}: {last}", hint=f"'ssh {target}' must work first")
+
+
+class Ssh:
+    """One host. Its methods may be called from any one thread, `interrupt` and `close` from another."""
+
+    def __init__(self, target: str, *, control: Path, options: Sequence[str] = (), asks: bool = False) -> None:
+        """`control` is where the socket of the one connection will be, `options` are as of ssh -o, and win; `asks`: there is somebody to ask."""
+        self._target = target
+        given = [*options, *(() if asks else ("BatchMode=yes",)), *_OPTIONS, f"ControlPath={str(control).replace('%', '%%')}"]
+        self._ssh = ["ssh", "-T", *(word for option in given for word in ("-o", option))]
+        self._lock = threading.Lock()
+        self._running: subprocess.Popen[bytes] | None = None
+        self._listening: IO[bytes] | None = None
+        self._is_interrupted = False
+
+    @property
+    def target(self) -> str:
+        return self._target
+
+    def run(self, command: str) -> Completed:
+        """Run a line there to its end. Raises NanodError when the host cannot be reached; a status is the caller's to judge."""
+        done = self._call([*self._ssh, "--", self.target, command])
+        if done.status == LOST:
+            raise explained(self.target, done.err)
+        return done
+
+    def send(self, directory: str, destination: str, *, like: Sequence[str] = (), rsync: str = "rsync") -> int:
+        """Copy what is in `directory` to `destination` there, which is new; how many files had to travel.
+
+        What is the same in one of the directories `like` is not sent, but linked from there. `rsync` is how it is called there.
+        Raises NanodError.
+        """
+        words = [*_COPY, *_LEFT_OUT, "--secluded-args", "--stats", f"--rsync-path={rsync}", *(f"--link-dest={other}" for other in like)]
+        argv = ["rsync", *words, "-e", shlex.join(self._ssh), "--", f"{directory.rstrip('/')}/", f"{_rsync_host(self.target)}:{destination}/"]
+        done = self._call(argv)
+        if done.status == LOST:
+            raise explained(self.target, done.err)
+        if done.status:
+            raise NanodError(f"cannot deploy to {self.target}: rsync: {_cause(done.err)}", hint=_rsync_hint(done.err))
+        found = re.search(r"^Number of regular files transferred: ([0-9.,]+)", done.out, re.MULTILINE)
+        return int(re.sub(r"\D", "", found[1])) if found else 0
+
+    def follow(self, command: str, out: Callable[[str], None], err: Callable[[str], None]) -> int:
+        """Run a line there and hand on each line it prints; its status, LOST when the connection was.
+
+        Its standard input stays open until `interrupt`. In a process group of its own: a Ctrl-C here is for `interrupt` to tell, which the command
+        answers in good order.
+        """
+        pipe = subprocess.PIPE
+        argv = [*self._ssh, "--", self.target, command]
+        with self._started(argv, stdin=pipe, process_group=0) as running:
+            assert running.stdin is not None
+            assert running.stdout is not None
+            assert running.stderr is not None
+            with self._lock:
+                self._listening = running.stdin
+            if self._is_interrupted:
+                self._hang_up()
+            beside = threading.Thread(target=_pass_on, args=(running.stderr, err))
+            beside.start()
+            _pass_on(running.stdout, out)
+            beside.join()
+            status = running.wait()
+            self._hang_up()
+        return status
+
+    def interrupt(self) -> None:
+        """End what is under way: a command that is followed is told by the end of its input, anything else by SIGTERM."""
+        self._is_interrupted = True
+        if not self._hang_up():
+            self._end()
+
+    def close(self, last: str = "") -> None:
+        """End what is under way, run the line `last` there, whatever comes of it, and end the connection."""
+        self._hang_up()
+        self._end()
+        with suppress(NanodError):
+            if last:
+                run([*self._ssh, "--", self.target, last])
+            run([*self._ssh, "-O", "exit", "--", self.target])
+
+    def _hang_up(self) -> bool:
+        with self._lock:
+            listening, self._listening = self._listening, None
+        if listening is None:
+            return False
+        with suppress(OSError):
+            listening.close()
+        return True
+
+    def _end(self) -> None:
+        with self._lock:
+            if self._running is not None and self._running.poll() is None:
+                self._running.terminate()
+
+    def _call(self, argv: Sequence[str]) -> Completed:
+        if self._is_interrupted:
+            raise NanodError(f"cannot deploy to {self.target}: interrupted")
+        with self._started(argv, stdin=subprocess.DEVNULL) as running:
+            out, err = running.communicate()
+        return Completed(argv=tuple(argv), status=running.returncode, out=out.decode(errors="replace"), err=err.decode(errors="replace"))
+
+    def _started(self, argv: Sequence[str], *, stdin: int, process_group: int | None = None) -> subprocess.Popen[bytes]:
+        with self._lock:
+            self._running = subprocess.Popen(list(argv), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=process_group)
+            return self._running
+
+
+def _pass_on(pipe: IO[bytes], to: Callable[[str], None]) -> None:
+    for line in pipe:
+        to(line.decode(errors="replace").removesuffix("\n"))
+
+
+def _rsync_host(target: str) -> str:
+    """For rsync a colon ends the host: an IPv6 address has brackets there, which ssh(1) does not want."""
+    user, at, host = target.rpartition("@")
+    return f"{user}{at}[{host}]" if ":" in host else target
+
+
+def _cause(said: str) -> str:
+    """The line that tells most: rsync's last one only repeats its exit code."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith("rsync error:")]
+    return (telling or lines or ["it gave no reason"])[-1].removeprefix("rsync: ")
+
+
+def _rsync_hint(said: str) -> str:
+    return "free some space there" if "No space left" in said else ""
+
+
+def _last(said: str) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1].removeprefix("ssh: ") if lines else ""
