@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 from nanod.errors import ExitCode, NanodError
 from nanod.execute import Execution, HaltedError, file_step
 from nanod.faults import Point, reach
-from nanod.settle import Progress, Settling, Watch
+from nanod.settle import Progress, Settling, Watch, await_run
 from nanod.state import UnitDetail
-from nanod.steps import Reload, Restart, Roll, Start, Stop, StopBefore, UnitStep
+from nanod.steps import Arm, Reload, Restart, Roll, RunPrestart, Start, Stop, StopBefore, UnitStep
 from nanod.told import told
 from nanod.transaction import begin, commit, record
 from nanod.undo import Undone, degraded, undo
+from nanod.units.names import irreversible_mark
 from nanod.units.secrets import watched_files
-from nanod.verdict import Ending, Status, Verdict, gone_warnings, judge, sentence
+from nanod.verdict import Ending, Reason, Status, Verdict, Why, gone_warnings, hook_text, judge, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,6 +44,8 @@ class Outcome:
     left: tuple[AnyStep, ...] = ()
     interrupted: bool = False
     undone: Undone | None = None
+    kept: str = ""
+    """Why nothing was put back although it failed."""
     seconds: float = 0.0
 
     @property
@@ -176,33 +179,38 @@ class _Applying:
         return self._judge(settling.endings())
 
     def _end(self, intent: Intent | None, verdict: Verdict, *, interrupted: bool) -> Outcome:
-        undone = None
+        undone, kept = None, ""
         not_reloaded = [item for item in verdict.services if item.status is Status.DEGRADED]
         is_good = verdict.exit_code is ExitCode.OK and not interrupted
-        if intent and self.plan.steps and self.rolls_back and not is_good and not self._is_past_undoing:
+        if not is_good and self.rolls_back:
+            kept = self._irreversible()
+        if intent and self.plan.steps and self.rolls_back and not is_good and not kept and not self._is_past_undoing:
             undone = self._undo(intent, keeps_configuration=[item.unit for item in not_reloaded])
         else:
             try:
                 self._commit(intent, [item.service for item in not_reloaded])
             except NanodError as refused:
                 raise self._give_up(intent, refused) from refused
+        if is_good:
+            verdict = self._afterwards(verdict)
         self._record("interrupted" if interrupted else str(verdict.status), judged=verdict, undone=undone)
         seconds = self.host.clock.now() - self.begin
         left = tuple(self.execution.left)
-        return Outcome(plan=self.plan, verdict=verdict, left=left, interrupted=interrupted, undone=undone, seconds=seconds)
+        return Outcome(plan=self.plan, verdict=verdict, left=left, interrupted=interrupted, undone=undone, kept=kept, seconds=seconds)
 
     def _give_up(self, intent: Intent | None, refused: NanodError) -> NanodError:
         """The error to end with: the first refusal is the one to hear of, and what became of what was done."""
         if intent is None:
             return refused
+        kept = ""
         if self._is_past_undoing:
             return NanodError(f"{refused.message}; the units are gone, and the next nanod command deletes the rest", hint=refused.hint)
-        if not self.rolls_back:
+        if not self.rolls_back or (kept := self._irreversible()):
             # A full disk would refuse this too.
             with suppress(NanodError):
                 self._commit(intent, ())
             self._record("refused", error=refused.message)
-            return refused
+            return NanodError(f"{refused.message}; nothing is put back: {kept}", hint=refused.hint) if kept else refused
         was_touched = len(self.execution.left) < len(self.plan.steps)
         undone = self._undo(intent)
         self._record("refused", error=refused.message, undone=undone)
@@ -219,6 +227,43 @@ class _Applying:
             was_reloaded=self.execution.has_reloaded,
             keeps_configuration=keeps_configuration,
         )
+
+    def _irreversible(self) -> str:
+        """What has run that no transaction takes back, in words."""
+        steps = [step for step in self.plan.steps if isinstance(step, Arm | RunPrestart) and step.irreversible]
+        if not steps or not self.host.store.existing([irreversible_mark(self.plan.app)]):
+            return ""
+        hooks = dict.fromkeys(f"the {'deploy' if isinstance(step, Arm) else 'prestart'} hook of {step.service}" for step in steps)
+        return f"{' and '.join(hooks)} has run, which is irreversible"
+
+    def _afterwards(self, verdict: Verdict) -> Verdict:
+        """Post-deploy hooks, and what is to be said of them when those are through that take no longer than a service settles."""
+        plan, host, wall = self.plan, self.host, self.host.clock.wall()
+        if plan.stages and plan.wanted:
+            kept = {item.service: item.keep for item in plan.wanted.releases}
+            needed = [manifest.releases for manifest in (plan.before, plan.manifest) if manifest]
+            with suppress(NanodError):
+                host.releases.collect(plan.app, kept, {name: {item[name] for item in needed if name in item} for item in needed for name in item})
+        units = {step.unit: step.service for step in plan.afterwards}
+        if not units:
+            return verdict
+        for unit, service in units.items():
+            self.tell(Progress(service=service, unit=unit, word="post-deploy", text="post_deploy hook", seconds=host.clock.now() - self.begin))
+            host.systemd.reset_failed(unit)
+            host.systemd.start(unit)
+        spans = [self.span if self.span is not None else item.settle for item in plan.services if item.post_deploy in units]
+        states = await_run(host.systemd, host.clock, list(units), limit=max(span.usec for span in spans) / 1_000_000)
+        records = {item.unit: item for item in host.journal.hook_results(list(units), since=wall)}
+        hooks = {hook.unit: hook for item in plan.services for hook in item.hooks}
+        said = []
+        for unit, state in states.items():
+            if state.active not in ("inactive", "failed"):
+                said.append(Reason(kind=Why.HOOK, text="the post_deploy hook runs on; 'nanod logs' shows what it does", unit=unit))
+            elif (record := records.get(unit)) and record.status and hooks[unit].on_failure != "ignore":
+                said.append(Reason(kind=Why.HOOK, text=hook_text(record), unit=unit, hook=f"{record.phase}/{record.name}", status=record.status))
+            elif state.active == "failed" and not record:
+                said.append(Reason(kind=Why.HOOK, text="the post_deploy hook did not begin", unit=unit))
+        return replace(verdict, warnings=(*verdict.warnings, *said))
 
     @property
     def _is_past_undoing(self) -> bool:
@@ -259,7 +304,7 @@ class _Applying:
     def _judge(self, endings: Sequence[Ending]) -> Verdict:
         journal, gone = self.host.journal, [step.unit for step in self.plan.steps if isinstance(step, Stop)]
         touched = [ending.service for ending in endings if ending.touched or ending.status is Status.FAILED]
-        names = [name for item in touched for name in (item.main, item.provision, item.prestart, item.ready) if name]
+        names = [name for item in touched for name in (item.main, *item.before, item.ready) if name]
         failed = [ending for ending in endings if ending.status is Status.FAILED]
         # What failed without being touched did so before this apply began.
         since = self.wall if all(ending.touched for ending in failed) else 0

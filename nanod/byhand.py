@@ -117,6 +117,9 @@ def hook_lines(service: ServiceUnits, phase: str, texts: Mapping[str, str]) -> t
     """The hooks of a phase, in the order in which they run. `texts`: unit name to the text of its file. Raises KeyError for no phase of hooks."""
     if phase == "ready":
         return tuple(_ready(service.ready, texts.get(service.ready, ""))) if service.ready else ()
+    if phase in ("deploy", "post_deploy"):
+        unit = service.deploy if phase == "deploy" else service.post_deploy
+        return tuple(_hooks(unit or "", "ExecStart", phase, texts))
     lines: list[HookLine] = []
     if phase == "prestart" and service.prestart:
         lines += _hooks(service.prestart, "ExecStart", phase, texts)

@@ -27,6 +27,8 @@ _CEILING: dict[Role, Cost] = {
     Role.FAILURE: Cost.DAEMON_RELOAD,
     Role.PROVISION: Cost.RESTART,
     Role.PRESTART: Cost.RESTART,
+    Role.DEPLOY: Cost.RESTART,
+    Role.POST_DEPLOY: Cost.DAEMON_RELOAD,
     Role.MAIN: Cost.STOP_FIRST,
     Role.TIMER: Cost.STOP_FIRST,
     # What runs of it runs to its end.
@@ -35,6 +37,8 @@ _CEILING: dict[Role, Cost] = {
     Role.ALIVE: Cost.DAEMON_RELOAD,
     Role.ALIVE_TIMER: Cost.DAEMON_RELOAD,
     Role.SETTINGS: Cost.RESTART,
+    Role.SOCKET: Cost.RESTART,
+    Role.PROXY: Cost.RESTART,
     Role.ALL: Cost.DAEMON_RELOAD,
     Role.GROUP: Cost.DAEMON_RELOAD,
     Role.PRESTART_TASK: Cost.RESTART,
@@ -193,6 +197,9 @@ def _cost(section: str, key: str, role: Role) -> Cost:
     if role is Role.PROVISION and key == "ConditionPathExists":
         # The sentinel's name holds what the install is made of: another name asks for another install, and the start of the service is what runs it.
         return Cost.RESTART
+    if role is Role.DEPLOY and key != "Content":
+        # What asks for another deployment is in there.
+        return min(cost_of(section, key), Cost.DAEMON_RELOAD)
     if role is Role.GROUP and key == "ExecStartPre":
         # The prestart hooks of a service with several mains.
         return Cost.RESTART

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nanod.changes import is_other
+from nanod.listening import proxies, socket_cost
 from nanod.state import UnitState
-from nanod.steps import Cause, CauseKind, Note, Reload, Restart, Start
+from nanod.steps import Again, Cause, CauseKind, Note, Reload, Restart, Start
 from nanod.units.directives import Cost
 from nanod.units.names import GROUP
 from nanod.units.unitset import Role
@@ -34,8 +35,13 @@ class Planning:
     stop_before: set[str] = field(default_factory=set)
     process: dict[str, type[Reload | Restart | Start]] = field(default_factory=dict)
     prestarts: list[ServiceUnits] = field(default_factory=list)
+    deploys: dict[str, ServiceUnits] = field(default_factory=dict)
+    """Units of deploy hooks that are due, each with a service whose start runs it."""
+    again: Again = Again.NOTHING
     anew: set[str] = field(default_factory=set)
     """Companions whose groups restart whole."""
+    held: set[str] = field(default_factory=set)
+    """Mains behind a socket that is open all the while."""
     notes: list[Note] = field(default_factory=list)
     members: dict[str, ServiceUnits] = field(init=False)
 
@@ -80,6 +86,7 @@ def decide(making: Planning) -> None:
     _dependents_stop_first(making)
     for service in making.wanted.services:
         _liveness(making, service)
+        proxies(making, service)
     _target(making)
 
 
@@ -91,11 +98,12 @@ def _service(making: Planning, service: ServiceUnits) -> None:
         return
     if service.role.is_pulled:
         return
-    beside = max(_from_beside(making, service, main.cost), _from_group(making, service))
+    beside = max(_from_beside(making, service, main.cost), _from_deploy(making, service, main.cost), _from_group(making, service))
     asked = max(_from_watched(making, service), _from_settings(making, service, main.cost), _from_dependencies(making, service))
-    cost = max(main.cost, beside, asked)
-    if service.rolling:
-        # Stopped first, all instances would be down together; so the new stop hooks end the old process.
+    cost = max(main.cost, beside, asked, socket_cost(making, service))
+    if service.rolling or service.main in making.held:
+        # Stopped first, all instances would be down together, and what is behind an open socket would come up again; so the new stop hooks end the
+        # old process.
         cost = min(cost, Cost.RESTART)
     if service.prestart and making.compared[service.prestart].causes and service.prestart not in [item.prestart for item in making.prestarts]:
         making.prestarts.append(service)
@@ -109,7 +117,7 @@ def _service(making: Planning, service: ServiceUnits) -> None:
 
 
 def _process(making: Planning, service: ServiceUnits, main: Comparison, cost: Cost) -> None:
-    state = making.state(service.main)
+    state, is_held = making.state(service.main), service.main in making.held
     retries = state.sub.startswith("auto-restart")
     if state.is_up:
         if cost is Cost.STOP_FIRST:
@@ -117,7 +125,10 @@ def _process(making: Planning, service: ServiceUnits, main: Comparison, cost: Co
         if cost >= Cost.RELOAD:
             making.process[service.main] = _JOB[cost]
         return
-    if state.active in _MOVING and main.writes:
+    if is_held and main.writes:
+        # A connection may start it before the new file is there.
+        making.process[service.main] = Restart
+    elif state.active in _MOVING and main.writes:
         making.stop_before.add(service.main)
         making.process[service.main] = Start
     elif state.active in _MOVING and not retries:
@@ -151,6 +162,21 @@ def _from_beside(making: Planning, service: ServiceUnits, main_cost: Cost) -> Co
             making.because(service.main, Cause(kind=kind, text=text, subject=name or "", cost=Cost.RESTART, mark=beside.causes[0].mark))
             found = Cost.RESTART
     return found
+
+
+def _from_deploy(making: Planning, service: ServiceUnits, main_cost: Cost) -> Cost:
+    """A deployment that is due. Its hook runs between the old process and the new one, so that nobody is served in between."""
+    item = making.compared[service.deploy] if service.deploy else None
+    if item is None or (item.cost < Cost.RESTART and making.again is not Again.ALL):
+        return Cost.NOTHING
+    making.deploys.setdefault(service.deploy or "", service)
+    if item.cost < Cost.RESTART:
+        making.because(service.deploy or "", Cause(kind=CauseKind.DEPLOY, text="once more", cost=Cost.RESTART))
+    if main_cost < Cost.RESTART:
+        text = "its deploy hook is new" if item.is_new else "its deploy hook changed" if item.cost >= Cost.RESTART else "it is deployed once more"
+        mark = item.causes[0].mark if item.causes else service.origin
+        making.because(service.main, Cause(kind=CauseKind.DEPLOY, text=text, subject=service.deploy or "", cost=Cost.RESTART, mark=mark))
+    return Cost.RESTART
 
 
 def _from_group(making: Planning, service: ServiceUnits) -> Cost:
@@ -273,7 +299,9 @@ def _dependents_stop_first(making: Planning) -> None:
     rolled = {service.main: service for service in making.wanted.services if service.rolling}
     for name, others in making.after().items():
         held = [other for other in others if other in making.stop_before]
-        if held and making.process.get(name) is Restart and not (name in rolled and rolls(making, rolled[name])):
+        if name in making.held or (name in rolled and rolls(making, rolled[name])):
+            continue
+        if held and making.process.get(name) is Restart:
             making.stop_before.add(name)
             making.process[name] = Start
             making.because(name, Cause(kind=CauseKind.ORDER, text=f"{held[0]} stops, and this one before it", subject=held[0]))

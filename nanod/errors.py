@@ -3,6 +3,7 @@
     NanodError                     the host refused                       exit 1
     ├── UsageError                 the command line was wrong             exit 2
     ├── SpecError                  the spec was wrong (carries a Report)  exit 2
+    ├── BuildError                 a release could not be built           exit 4
     ├── BusyError                  another nanod holds the lock           exit 5
     └── DegradedError              what was done could not be undone      exit 6
 
@@ -61,6 +62,17 @@ class SpecError(NanodError):
         super().__init__("the spec has errors")
         self.report = report
         self.sources = sources or {}
+
+
+class BuildError(NanodError):
+    """The build of a release failed, and nothing else was touched; `lines` are the last that it printed."""
+
+    exit_code = ExitCode.FAILED
+    kind = "build"
+
+    def __init__(self, message: str, lines: Sequence[str], *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.lines = tuple(lines)
 
 
 class BusyError(NanodError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, assert_never
 from nanod.faults import Point, reach
 from nanod.settle import Progress, await_run, await_stopped
 from nanod.steps import (
+    Arm,
     DaemonReload,
     Decide,
     FileStep,
@@ -32,6 +33,7 @@ from nanod.steps import (
     Unstamp,
     WriteUnit,
 )
+from nanod.units.names import armed
 from nanod.verdict import Ending, Status
 
 if TYPE_CHECKING:
@@ -105,22 +107,29 @@ class Execution:
             case RunPrestart():
                 self._prestarts([step for step in batch if isinstance(step, RunPrestart)])
                 reach(Point.PRESTARTED)
+            case Arm():
+                for unit in _units(batch):
+                    self.host.store.put_stamp(armed(unit), unit)
+                reach(Point.ARMED)
             case Forget():
                 for unit in _units(batch):
                     systemd.reset_failed(unit)
             case Roll():
-                wave = [step for step in batch if isinstance(step, Roll)]
-                for step in wave:
-                    systemd.reset_failed(step.unit)
-                for unit in dict.fromkeys(step.via or step.unit for step in wave):
-                    systemd.restart(unit)
-                reach(Point.ROLLED)
-                self.roll(wave)
+                self._wave([step for step in batch if isinstance(step, Roll)])
             case Reload() | Restart() | Start():
                 self._process([step for step in batch if isinstance(step, Reload | Restart | Start)])
                 reach(Point.STARTED)
             case _:
                 raise AssertionError(batch[0])
+
+    def _wave(self, wave: Sequence[Roll]) -> None:
+        systemd = self.host.systemd
+        for step in wave:
+            systemd.reset_failed(step.unit)
+        for unit in dict.fromkeys(step.via or step.unit for step in wave):
+            systemd.restart(unit)
+        reach(Point.ROLLED)
+        self.roll(wave)
 
     def _stop(self, units: Sequence[str], alone: Container[str] = ()) -> None:
         """Last started first. systemd puts stops in order, but for one that is `alone`: that one waits for its turn."""
@@ -182,7 +191,7 @@ class Execution:
         return Ending(service=service, status=Status.FAILED, unit=unit, touched=True, detail=detail, seconds=seconds)
 
     def _say(self, unit: str, word: str, text: str, service: str = "") -> None:
-        names = {name: item.name for item in self.services for name in (item.main, item.provision, item.prestart) if name}
+        names = {name: item.name for item in self.services for name in (item.main, *item.before)}
         seconds = self.host.clock.now() - self.begin
         self.tell(Progress(service=service or names.get(unit, unit), unit=unit, word=word, text=text, seconds=seconds))
 

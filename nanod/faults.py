@@ -20,6 +20,10 @@ from enum import StrEnum
 class Point(StrEnum):
     """Each durable step of a transaction, in their order; one is reached when the step is done."""
 
+    COPIED = "copied"
+    """The files of a release are where it will be built."""
+    BUILT = "built"
+    """One more release is whole."""
     INTENT = "intent"
     """What is about to change, and how it was, is on disk."""
     STAGED = "staged"
@@ -32,6 +36,8 @@ class Point(StrEnum):
     """One more unit file has its name, or one more link was made, or one of them was deleted."""
     INSTALLED = "installed"
     RELOADED = "reloaded"
+    ARMED = "armed"
+    """A deploy hook will run with the next start of its service."""
     PRESTARTED = "prestarted"
     """Deploy-scoped hooks have run."""
     ROLLED = "rolled"
@@ -41,6 +47,8 @@ class Point(StrEnum):
     SETTLED = "settled"
     COMMITTED = "committed"
     """The new generation is in force."""
+    SWITCHED = "switched"
+    """`current` of each service is the new release."""
     CLEARED = "cleared"
     """The intent is gone."""
     UNDOING = "undoing"

@@ -54,5 +54,6 @@ def owners(services: Iterable[ServiceUnits]) -> dict[str, Owner]:
     found: dict[str, Owner] = {}
     for item in services:
         beside = {item.main: "", item.job: "", item.provision: "install", item.prestart: "prestart", item.ready: "ready", item.failure: "on_failure"}
+        beside |= {item.deploy: "deploy", item.post_deploy: "post_deploy"}
         found |= {unit: Owner(service=item.name, phase=phase) for unit, phase in beside.items() if unit}
     return found

@@ -60,8 +60,6 @@ class Phase:
     scope: Scope | None = None
     shared: bool = False
     is_list: bool = True
-    available: bool = True
-    """False for what this version answers with "not supported yet"."""
 
 
 FAIL, WARN, IGNORE = OnFailure.FAIL, OnFailure.WARN, OnFailure.IGNORE
@@ -75,7 +73,7 @@ PHASES: tuple[Phase, ...] = (
     ),
     Phase(
         name="build", when="release inputs changed", default=FAIL, allowed=(FAIL,), context=Context.HOST, timeout=_span("1h"),
-        listing=Listing.ONE, rerun=("no", "no", "no", "if changed"), directive="transient unit", is_list=False, available=False,
+        listing=Listing.ONE, rerun=("no", "no", "no", "if changed"), directive="transient unit", is_list=False,
     ),
     Phase(
         name="prestart", when="before each start", default=FAIL, allowed=(FAIL, WARN, IGNORE), context=Context.HOST, timeout=_span("5min"),
@@ -95,13 +93,13 @@ PHASES: tuple[Phase, ...] = (
     ),
     Phase(
         name="deploy", when="new release, before it takes requests", default=WARN, allowed=(FAIL, WARN, IGNORE), context=Context.HOST,
-        timeout=TimeSpan.FOREVER, listing=Listing.ONE, rerun=("no", "no", "no", "if changed"), directive="unit before the switch",
-        is_list=False, available=False,
+        timeout=TimeSpan.FOREVER, listing=Listing.ONE, rerun=("no", "no", "no", "if changed"), directive="<app>-<service>-deploy.service",
+        is_list=False,
     ),
     Phase(
         name="post_deploy", when="after the release takes requests", default=WARN, allowed=(WARN, IGNORE), context=Context.HOST,
-        timeout=TimeSpan.FOREVER, listing=Listing.ONE, rerun=("no", "no", "no", "every redeploy"), directive="unit beside the traffic",
-        is_list=False, available=False,
+        timeout=TimeSpan.FOREVER, listing=Listing.ONE, rerun=("no", "no", "no", "every redeploy"), directive="<app>-<service>-post-deploy.service",
+        is_list=False,
     ),
     Phase(
         name="reload", when="SIGHUP, systemctl reload, reload_on", default=FAIL, allowed=(FAIL,), context=Context.SERVICE, timeout=_span("30s"),

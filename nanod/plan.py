@@ -10,7 +10,10 @@ from nanod.decide import Planning, decide, rolls
 from nanod.errors import NanodError
 from nanod.state import Manifest, UnitState, VolumeRecord
 from nanod.steps import (
+    Again,
     AnyStep,
+    Arm,
+    Build,
     Cause,
     CauseKind,
     DaemonReload,
@@ -23,6 +26,7 @@ from nanod.steps import (
     RemoveUnit,
     Restart,
     Roll,
+    RunPostDeploy,
     RunPrestart,
     Stamp,
     Start,
@@ -32,7 +36,8 @@ from nanod.steps import (
     Unstamp,
     WriteUnit,
 )
-from nanod.units.names import GROUP, is_settings, timer_stamp
+from nanod.units.directives import Cost
+from nanod.units.names import GROUP, IRREVERSIBLE, is_settings, timer_stamp
 from nanod.units.secrets import watched_files
 from nanod.units.unitfile import parse
 from nanod.units.unitset import Role
@@ -42,26 +47,37 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
 
     from nanod.state import Snapshot
+    from nanod.steps import PlanStep
     from nanod.units.unitset import ServiceUnits, UnitSet
 
 _GONE = (Cause(kind=CauseKind.GONE, text="no longer in the spec"),)
 
 
 def plan(
-    wanted: UnitSet, manifest: Manifest | None, snapshot: Snapshot, *, online: bool = True, take_over: bool = False, back_to: Manifest | None = None
+    wanted: UnitSet,
+    manifest: Manifest | None,
+    snapshot: Snapshot,
+    *,
+    online: bool = True,
+    take_over: bool = False,
+    back_to: Manifest | None = None,
+    again: Again = Again.NOTHING,
 ) -> Plan:
     """Steps in the order of their execution. `online` False is for `--root`: nothing runs there, so only files change.
 
-    `take_over`: the app may belong to a spec in another place. `back_to`: the generation that `wanted` was read from.
+    `again`: what is done although nothing has changed. `take_over`: the app may belong to a spec in another place. `back_to`: the generation that
+    `wanted` was read from.
 
     Raises NanodError when a name is taken, when the app belongs to another spec, or when a service that runs would be stopped and not come up again.
     """
     _refuse(wanted, None if take_over else manifest, snapshot)
-    making = Planning(wanted=wanted, manifest=manifest, snapshot=snapshot, compared=_compare_all(wanted, manifest, snapshot))
+    making = Planning(wanted=wanted, manifest=manifest, snapshot=snapshot, compared=_compare_all(wanted, manifest, snapshot), again=again)
     decide(making)
     _refuse_to_strand(making)
     _observe(making)
     steps = tuple(step for step in _steps(making) if online or isinstance(step, FileStep))
+    builds = tuple(_builds(making))
+    afterwards = tuple(_afterwards(making)) if online else ()
     after = _manifest(making, back_to, changed=bool(steps))
     return Plan(
         app=wanted.app,
@@ -70,7 +86,9 @@ def plan(
         notes=tuple(making.notes),
         manifest=after,
         before=manifest,
-        token=plan_token(manifest, after, steps, _rest(making)),
+        builds=builds,
+        afterwards=afterwards,
+        token=plan_token(manifest, after, (*builds, *steps, *afterwards), _rest(making)),
         masked=frozenset(name for name in snapshot.masked if making.is_masked(name)),
         action="apply" if back_to is None else "rollback",
         stages=back_to is None,
@@ -136,6 +154,8 @@ def _steps(making: Planning) -> Iterator[AnyStep]:
         if item.path in making.snapshot.missing_directories:
             yield MakeDirectory(directory=item, causes=(Cause(kind=CauseKind.MISSING, text="does not exist", subject=item.path, mark=item.origin),))
     order = [name for service in making.wanted.services for name in (service.provision, service.prestart, service.job, service.main) if name]
+    # What is open would start a service again that has stopped. Of a socket and who needs it, systemd stops the service first.
+    order += sorted(making.stop_before.difference(order))
     yield from (StopBefore(unit=name, causes=making.why(name)) for name in reversed(order) if name in making.stop_before)
     files = [*_writes(making), *_links(making), *_counted_anew(making)]
     yield from files
@@ -143,10 +163,12 @@ def _steps(making: Planning) -> Iterator[AnyStep]:
         yield DaemonReload(causes=(Cause(kind=CauseKind.UNITS, text="unit files changed"),))
     for ready in making.prestarts:
         unit = ready.main if ready.is_shared else ready.prestart or ""
-        yield RunPrestart(unit=unit, service=ready.name, causes=making.why(unit))
+        irreversible = is_irreversible(making.compared[unit].text)
+        yield RunPrestart(unit=unit, service=ready.name, irreversible=irreversible, causes=making.why(unit))
     if making.manifest:
         gone = [name for name in stop_order(making.manifest) if name not in making.compared]
         yield from departures(gone, making.snapshot, _GONE, pulled_units(making.manifest))
+    yield from _armed(making)
     yield from _jobs(making)
 
 
@@ -219,10 +241,47 @@ def stop_order(manifest: Manifest) -> list[str]:
     # What instances share stops after the last of them.
     downward = [name for units in reversed(list(manifest.services.values())) for name in (*units[1:], *units[:1])]
     members = list(dict.fromkeys(downward[::-1]))[::-1]
-    # A timer before what it starts.
-    members = [*(name for name in members if name.endswith(".timer")), *(name for name in members if not name.endswith(".timer"))]
+    # A timer or a socket before what it starts.
+    members.sort(key=lambda name: not name.endswith((".timer", ".socket")))
     rest = sorted(set(manifest.units) - set(members))
     return [*(name for name in rest if name.endswith(".target")), *members, *(name for name in rest if not name.endswith(".target"))]
+
+
+def _builds(making: Planning) -> Iterator[Build]:
+    before = making.manifest.releases if making.manifest else {}
+    for release in making.wanted.releases:
+        if release.path not in making.snapshot.releases:
+            there = before.get(release.service, "")
+            text = "first release" if not there else "it is not there any more" if there == release.name else "another release"
+            if making.again is Again.ALL and there.partition(".")[0] == release.name.partition(".")[0]:
+                text = "once more"
+            yield Build(release=release, causes=(Cause(kind=CauseKind.RELEASE, text=text, subject=release.name, mark=release.origin),))
+
+
+def _armed(making: Planning) -> Iterator[Arm]:
+    for unit, service in making.deploys.items():
+        if service.main in making.process or service.role is not Role.MAIN:
+            yield Arm(unit=unit, service=service.service, irreversible=is_irreversible(making.compared[unit].text), causes=making.why(unit))
+
+
+def is_irreversible(text: str) -> bool:
+    """Of the unit of hooks that run once per content: it leaves a mark before they begin."""
+    return any(key == "ExecStartPre" and f" {IRREVERSIBLE}/" in value for _, key, value in parse(text))
+
+
+def _afterwards(making: Planning) -> Iterator[RunPostDeploy]:
+    """With each deployment, and whenever one is asked for."""
+    done = set()
+    for service in making.wanted.services:
+        unit = service.post_deploy
+        if unit is None or unit in done or service.role is not Role.MAIN or making.is_masked(unit) or making.is_masked(service.main):
+            continue
+        main = making.compared[service.main]
+        is_deployed = service.deploy in making.deploys if service.deploy else main.is_new or main.cost >= Cost.RESTART
+        if is_deployed or making.again is not Again.NOTHING:
+            done.add(unit)
+            text = "it is deployed" if is_deployed else "it is deployed once more"
+            yield RunPostDeploy(unit=unit, service=service.service, causes=(Cause(kind=CauseKind.DEPLOY, text=text, mark=service.origin),))
 
 
 def _jobs(making: Planning) -> Iterator[AnyStep]:
@@ -231,7 +290,8 @@ def _jobs(making: Planning) -> Iterator[AnyStep]:
     anew = {name: by_unit[name].companion for name in making.process if name in by_unit and by_unit[name].companion in making.anew}
     via = {name: tops.get(companion, companion) for name, companion in anew.items()} | {top: top for top in tops.values()}
     waves = _waves(making)
-    restarted = {name for name, step in making.process.items() if step is Restart and name not in via and name not in waves}
+    alone = {*via, *waves, *making.held}
+    restarted = {name for name, step in making.process.items() if step is Restart and name not in alone}
     together: set[str] = set()
     for name, others in making.after().items():
         if name in restarted and (chain := restarted.intersection(others)):
@@ -240,8 +300,9 @@ def _jobs(making: Planning) -> Iterator[AnyStep]:
     # The target first: its start is one transaction for all that it wants, so that their order holds from the first job on.
     # What comes up with the mains of its group last: started before they are about to, it would be stopped at once (StopWhenUnneeded=).
     pulled = {service.main for service in making.wanted.services if service.role.is_pulled}
-    # What restarts together does so before instances roll, or their turns would come between its stops and starts.
-    last = waves if together else ()
+    # What restarts together does so before instances roll, or their turns would come between its stops and starts; what is behind a socket restarts
+    # by a job of its own, for a stop alone would last until the next connection.
+    last = {*waves, *making.held} if together else ()
     for name in sorted(making.process, key=lambda name: (name != making.wanted.target, name in pulled, name in last)):
         step, causes = making.process[name], making.why(name)
         if name in waves:
@@ -296,6 +357,7 @@ def _manifest(making: Planning, back_to: Manifest | None, *, changed: bool) -> M
         about={item.name: item.record for item in wanted.services},
         volumes=tuple(_volumes(wanted)),
         made=tuple(sorted(made)),
+        releases={item.service: item.name for item in wanted.releases},
         directories=tuple(VolumeRecord(path=item.path, user=item.user, group=item.group) for item in wanted.directories),
     )
     if back_to is not None:
@@ -316,7 +378,7 @@ def _rest(making: Planning) -> Iterator[str]:
     yield from (f"{path} {making.snapshot.digests.get(path)}" for paths in making.snapshot.drop_ins.values() for path in paths)
 
 
-def plan_token(before: Manifest | None, after: Manifest | None, steps: Iterable[AnyStep], rest: Iterable[str] = ()) -> str:
+def plan_token(before: Manifest | None, after: Manifest | None, steps: Iterable[PlanStep], rest: Iterable[str] = ()) -> str:
     """Of everything the steps follow from: equal tokens promise that apply does what plan printed, and records the same.
 
     But for the digests of watched files: before the first apply there is no key for these, and what follows from them is in the steps.

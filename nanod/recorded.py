@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from nanod.diagnostics import Mark
 from nanod.state import ServiceRecord
-from nanod.units.names import AppNames, is_settings
+from nanod.units.names import RELEASES, AppNames, is_settings
 from nanod.units.unitfile import Directive, UnitFile, contents
-from nanod.units.unitset import Directory, Role, Rolling, ServiceUnits, UnitSet
+from nanod.units.unitset import Directory, Release, Role, Rolling, ServiceUnits, UnitSet
 from nanod.values import TimeSpan
 
 if TYPE_CHECKING:
@@ -39,7 +39,14 @@ def unit_set(manifest: Manifest, texts: Mapping[str, str]) -> UnitSet:
         users=tuple((name, origin) for name in sorted(set(_users(units)))),
         files=tuple((path, origin) for path in sorted(set(_files(units)))),
         host_units=tuple((name, origin) for name in sorted(_host_units(services))),
+        releases=tuple(_release(manifest, service, name) for service, name in manifest.releases.items()),
     )
+
+
+def _release(manifest: Manifest, service: str, name: str) -> Release:
+    """Its name, and where it is; what it was made from nobody knows any more."""
+    path, origin = f"{RELEASES}/{manifest.app}/{service}/{name}", Mark(manifest.spec)
+    return Release(service=service, name=name, path=path, source="", inputs=(), digest="", user=None, group=None, keep=0, build=None, origin=origin)
 
 
 def service_units(manifest: Manifest, name: str) -> ServiceUnits:
@@ -62,11 +69,16 @@ def service_units(manifest: Manifest, name: str) -> ServiceUnits:
         rearm=by_role.get(Role.REARM),
         provision=by_role.get(Role.PROVISION),
         prestart=by_role.get(Role.PRESTART),
+        deploy=by_role.get(Role.DEPLOY),
+        post_deploy=by_role.get(Role.POST_DEPLOY),
         ready=by_role.get(Role.READY),
         failure=by_role.get(Role.FAILURE),
         alive=by_role.get(Role.ALIVE),
         alive_timer=by_role.get(Role.ALIVE_TIMER),
         settings=by_role.get(Role.SETTINGS),
+        socket=by_role.get(Role.SOCKET),
+        proxy=by_role.get(Role.PROXY),
+        sockets=about.sockets,
         requires=about.requires,
         restarts_with=about.restarts_with,
         is_script=about.is_script,
@@ -88,6 +100,8 @@ def _roles(names: MemberNames, there: Iterable[str]) -> dict[str, str]:
     known = {
         names.provision: Role.PROVISION,
         names.prestart: Role.PRESTART,
+        names.deploy: Role.DEPLOY,
+        names.post_deploy: Role.POST_DEPLOY,
         names.ready: Role.READY,
         names.failure: Role.FAILURE,
         names.timer: Role.TIMER,
@@ -95,6 +109,8 @@ def _roles(names: MemberNames, there: Iterable[str]) -> dict[str, str]:
         names.alive: Role.ALIVE,
         names.alive_timer: Role.ALIVE_TIMER,
         names.settings: Role.SETTINGS,
+        names.socket: Role.SOCKET,
+        names.proxy: Role.PROXY,
     }
     return {unit: known.get(unit, Role.MAIN).value for unit in there}
 

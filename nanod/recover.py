@@ -5,7 +5,8 @@ Committed: only the intent is left, and goes. Decided (a removal that deletes da
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from nanod.errors import NanodError
@@ -14,11 +15,12 @@ from nanod.faults import Point, reach
 from nanod.restore import Now, restore_steps
 from nanod.steps import FileStep
 from nanod.undo import Undone, finish, undo
+from nanod.units.names import irreversible_mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from nanod.host import Host, Store
+    from nanod.host import Host, Releases, Store
     from nanod.settle import Progress
     from nanod.state import Intent
 
@@ -30,11 +32,17 @@ class Recovered:
     intent: Intent
     how: str
     undone: Undone | None = None
+    goes_on: bool = False
+    """The new generation is in force, although not all of it was done."""
 
 
 def recover(intent: Intent, host: Host, tell: Callable[[Progress], None]) -> Recovered:
     """With a systemd that runs. `host.store` is that of the intent's unit directory. Raises NanodError when the disk refuses."""
-    if done := _without_undoing(intent, host.store):
+    if done := _without_undoing(intent, host.store, host.releases):
+        if done.goes_on:
+            with suppress(NanodError):  # what cannot be started now is told by the next apply
+                host.systemd.start(f"{intent.app}.target")
+            _record(done, host.store, ())
         return done
     undone = undo(intent, host, tell=tell)
     recovered = Recovered(intent=intent, how=_back_to(intent), undone=undone)
@@ -51,7 +59,9 @@ class Early(Protocol):
     def has_job(self, unit: str) -> bool: ...
 
 
-def recover_at_boot(intents: Mapping[str, Intent], store_of: Callable[[Intent], Store], systemctl: Early) -> tuple[list[Recovered], list[NanodError]]:
+def recover_at_boot(
+    intents: Mapping[str, Intent], store_of: Callable[[Intent], Store], releases: Releases, systemctl: Early
+) -> tuple[list[Recovered], list[NanodError]]:
     """Files alone: nothing of an app runs yet. What was done, and what the disk or systemd refused: that stays for the next command.
 
     Units that the boot has already queued take what they are from the new definitions after the reload; newly wanted ones are not in its
@@ -65,7 +75,7 @@ def recover_at_boot(intents: Mapping[str, Intent], store_of: Callable[[Intent], 
             # Deleting data may take long, and its file system may not be mounted yet: that waits for the next command.
             continue
         try:
-            if done := _restored_at_boot(intent, store_of(intent)):
+            if done := _restored_at_boot(intent, store_of(intent), releases):
                 found.append(done)
             else:
                 restored.append(intent)
@@ -105,10 +115,10 @@ def _start_again(intent: Intent, store: Store, systemctl: Early) -> list[NanodEr
     return []
 
 
-def _restored_at_boot(intent: Intent, store: Store) -> Recovered | None:
+def _restored_at_boot(intent: Intent, store: Store, releases: Releases) -> Recovered | None:
     """Put its files back; hands back what was done instead when there is nothing to undo."""
     store.sweep()
-    if done := _without_undoing(intent, store):
+    if done := _without_undoing(intent, store, releases):
         return done
     for step in restore_steps(intent, _before_boot(intent, store)):
         if isinstance(step, FileStep):
@@ -117,7 +127,7 @@ def _restored_at_boot(intent: Intent, store: Store) -> Recovered | None:
     return None
 
 
-def _without_undoing(intent: Intent, store: Store) -> Recovered | None:
+def _without_undoing(intent: Intent, store: Store, releases: Releases) -> Recovered | None:
     if intent.decided:
         for path in intent.purge:
             store.delete_tree(path)
@@ -125,10 +135,27 @@ def _without_undoing(intent: Intent, store: Store) -> Recovered | None:
         store.forget(intent.app)
         return Recovered(intent=intent, how="removed it with its data")
     if intent.is_committed(store.in_force(intent.app)):
+        manifest = store.manifest(intent.app)
+        releases.switch(intent.app, manifest.releases if manifest else {})
         store.clear_intent(intent.app)
         reach(Point.CLEARED)
         return Recovered(intent=intent, how=f"generation {intent.generation} was in force already")
+    if intent.generation and store.existing([irreversible_mark(intent.app)]):
+        return _forward(intent, store, releases)
     return None
+
+
+def _forward(intent: Intent, store: Store, releases: Releases) -> Recovered:
+    """A hook has run that nobody can take back: the new generation is in force. Which of its processes run, the next apply will see to."""
+    manifest, _, _ = store.generation(intent.app, intent.generation)
+    open_units = {*intent.files, *intent.units}
+    manifest = replace(manifest, units={name: "" if name in open_units else content for name, content in manifest.units.items()})
+    store.commit(manifest)
+    releases.switch(intent.app, manifest.releases)
+    store.clear_intent(intent.app)
+    reach(Point.CLEARED)
+    how = f"generation {intent.generation} is in force, for an irreversible hook of it has run; 'nanod apply' does what is left to do"
+    return Recovered(intent=intent, how=how, goes_on=True)
 
 
 def _before_boot(intent: Intent, store: Store) -> Now:
@@ -152,7 +179,7 @@ def _record(recovered: Recovered, store: Store, problems: tuple[str, ...]) -> No
         "generation": intent.generation,
         "verdict": "recovered" if not problems else "degraded",
         "interrupted": {"action": intent.action, "at": intent.at, "command": intent.command},
-        "rolled_back_to": intent.before,
+        "rolled_back_to": None if recovered.goes_on else intent.before,
         "problems": list(problems),
     }
     store.record(intent.app, entry)

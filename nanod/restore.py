@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nanod.state import Before, Intent, UnitState
 from nanod.steps import (
+    Arm,
     Cause,
     CauseKind,
     DaemonReload,
@@ -31,7 +32,7 @@ from nanod.steps import (
     Unstamp,
     WriteUnit,
 )
-from nanod.units.names import ONCE
+from nanod.units.names import ONCE, armed
 from nanod.units.unitfile import parse
 from nanod.units.unitset import Role
 
@@ -61,6 +62,8 @@ def touched_units(plan: Plan) -> list[str]:
     # A poststart task that fails may end its group.
     ending = {item.service for item in plan.services if item.role is Role.POSTSTART_TASK and item.main in named}
     named |= {item.main for item in plan.services if item.service in ending}
+    # One that has failed too often takes its socket along.
+    named |= {item.socket for item in plan.services if item.socket and item.main in named}
     known: dict[str, None] = {}
     for manifest in (plan.before, plan.manifest):
         for units in manifest.services.values() if manifest else ():
@@ -84,6 +87,7 @@ def intent_of(plan: Plan, origin: Origin, units: Mapping[str, Before], links: Ma
     there = set(stamped)
     old_stamps = {stamp: step.unit for step in writes for stamp in stamps_of(step.old) if stamp in there}
     new_stamps = {stamp for step in writes if isinstance(step, WriteUnit) for stamp in stamps_of(step.text)}
+    new_stamps |= {armed(step.unit) for step in plan.steps if isinstance(step, Arm)}
     starts = {step.unit for step in plan.steps if isinstance(step, Start | Restart)}
     return Intent(
         app=plan.app,
@@ -222,15 +226,43 @@ def _is_down(state: UnitState) -> bool:
 
 
 def _stops(intent: Intent, now: Now) -> Iterator[StopBefore]:
-    """Last started first, by the hooks of the file that started it. A target is not stopped: that would take along what it only wants."""
-    for name in reversed(list(intent.units)):
+    """Last started first, by the hooks of the file that started it. A target is not stopped: that would take along what it only wants.
+
+    Sockets first: what is open would start its service again. Who is behind one that stays open restarts later, in one job.
+    """
+    for name in sorted(reversed(list(intent.units)), key=lambda name: not name.endswith(".socket")):
+        if is_held(intent, now, name):
+            continue
         if _is_new(intent, name):
             if now.state(name).active not in ("inactive", "failed") or now.state(name).job:
                 yield StopBefore(unit=name, causes=_CAUSE, alone=_is_beside(now, name))
+        elif _has_lost_its_socket(intent, now, name):
+            yield StopBefore(unit=name, causes=_CAUSE)
         elif _is_other_run(intent, now, name) and not name.endswith((".target", ".slice")):
             before = intent.units[name]
             if name in intent.files or _role(now, name) is Role.ALL or not (before.was_up or before.active == "activating"):
                 yield StopBefore(unit=name, causes=_CAUSE, alone=_is_beside(now, name))
+
+
+def is_held(intent: Intent, now: Now, name: str) -> bool:
+    """Whether it is behind a socket that is open as it was before, and so cannot be stopped: the next connection would start it again."""
+    socket = _socket_of(now.files.get(name, ""))
+    return bool(socket) and not _is_new(intent, name) and socket in intent.units and is_same_run(intent, now, socket)
+
+
+def _socket_of(text: str) -> str:
+    """Of the unit file of a main."""
+    found = parse(text)
+    if ("X-Nanod", "Role", Role.MAIN.value) not in found:
+        return ""
+    needs = (word for section, key, value in found if (section, key) == ("Unit", "Requires") for word in value.split())
+    return next((word for word in needs if word.endswith(".socket")), "")
+
+
+def _has_lost_its_socket(intent: Intent, now: Now, name: str) -> bool:
+    """It runs, with the descriptors of a socket that is not open any more, and could not be opened beside it."""
+    socket = _socket_of(now.files.get(name, ""))
+    return socket in intent.units and intent.units[socket].was_up and not now.state(socket).is_up and now.state(name).is_up
 
 
 def _is_beside(now: Now, name: str) -> bool:
@@ -274,6 +306,8 @@ def _starts(intent: Intent, now: Now, keeps_configuration: set[str]) -> Iterator
             continue
         if _is_down(state) and (before.was_up or before.active == "activating"):
             yield Start(unit=name, causes=_CAUSE, alone=name.endswith(".target"))
+        elif name in intent.files and is_held(intent, now, name) and _is_other_run(intent, now, name):
+            yield Restart(unit=name, causes=_CAUSE)
         elif name in intent.reloads and name not in keeps_configuration and state.is_up and not _is_other_run(intent, now, name):
             yield Reload(unit=name, causes=_CAUSE)
 

@@ -84,7 +84,9 @@ def choice(members: Sequence[ServiceUnits], phase: str, name: str | None, host: 
         return _task(task, (mains or [task])[0], name, host)
     if len(members) == 1 or phase not in HOOK_PHASES:
         return Choice(member=members[0], lines=chosen(members[0], phase, name, host, others=members))
-    texts = host.store.read_units([unit for item in members for unit in (item.main, item.prestart, item.ready) if unit])
+    texts = host.store.read_units(
+        [unit for item in members for unit in (item.main, item.prestart, item.ready, item.deploy, item.post_deploy) if unit]
+    )
     # With several mains, the hooks of the service itself are those of what stands for them, and of their companion.
     for item in sorted(members, key=lambda item: item.role not in (Role.ALL, Role.GROUP)):
         if not item.role.is_pulled or item.role is Role.GROUP:
@@ -115,7 +117,7 @@ def chosen(service: ServiceUnits, phase: str, name: str | None, host: Host, *, o
         more = f"; tasks are: {', '.join(tasks)}" if tasks else ""
         what = "phase or task" if tasks else "phase"
         raise UsageError(f"cannot run '{phase}': there is no such {what}", hint=f"phases are: {', '.join(HOOK_PHASES)}{more}")
-    texts = host.store.read_units([unit for unit in (service.main, service.prestart, service.ready) if unit])
+    texts = host.store.read_units([unit for unit in (service.main, service.prestart, service.ready, service.deploy, service.post_deploy) if unit])
     if service.main not in texts:
         raise NanodError(f"cannot run hooks of {service.name}: {service.main} is not the file that nanod left", hint="'nanod status' says more")
     lines = hook_lines(service, phase, texts)

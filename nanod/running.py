@@ -171,7 +171,7 @@ class Running:
         meant, systemd = self._with_parts(self._meant(Action.STOP), ends=True)[::-1], self.host.systemd
         if not self.names:
             systemd.stop(self.target)
-        beside = [name for item in meant for name in (item.ready, item.prestart, item.provision) if name]
+        beside = [name for item in meant for name in (item.ready, item.prestart, item.deploy, item.provision, item.post_deploy) if name]
         busy = [name for name, state in systemd.states(beside).items() if state.active == "activating"] if beside else []
         jobs = [item.job for item in meant if item.job]
         busy += [name for name, state in systemd.states(jobs).items() if state.active not in ("inactive", "failed")] if jobs else []
@@ -284,7 +284,7 @@ class Running:
         journal = self.host.journal
         failed = [ending for ending in endings if ending.status is Status.FAILED]
         asked = [ending.service for ending in endings if ending.touched or ending.status is Status.FAILED]
-        names = [name for item in asked for name in (item.main, item.provision, item.prestart, item.ready) if name]
+        names = [name for item in asked for name in (item.main, *item.before, item.ready) if name]
         # What failed without being touched did so before.
         since = self.wall if all(ending.touched for ending in failed) else 0
         records = journal.hook_results(names, since=since) if names else []

@@ -7,6 +7,7 @@ that waits for a failed dependency is blocked by it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -144,7 +145,7 @@ class Settling:
         names: dict[str, None] = {}
         for watch in pending:
             service = watch.service
-            names |= dict.fromkeys(name for name in (service.main, service.provision, service.prestart) if name)
+            names |= dict.fromkeys((service.main, *service.before))
             names |= dict.fromkeys(self._unit(name) for name in service.requires)
         return list(names)
 
@@ -262,8 +263,8 @@ class Settling:
 
     def _down(self, watch: Watch, states: Mapping[str, UnitState], state: UnitState) -> None:
         service = watch.service
-        for name in (service.provision, service.prestart):
-            if name and states.get(name, _NOTHING).active == "failed":
+        for name in service.before:
+            if states.get(name, _NOTHING).active == "failed":
                 self._end(watch, Status.FAILED, unit=name)
                 return
         if state.active == "failed":
@@ -327,9 +328,10 @@ class Settling:
 
     def _words(self, watch: Watch, states: Mapping[str, UnitState], state: UnitState) -> tuple[str, str] | None:
         service = watch.service
-        for name, text in ((service.provision, "installing"), (service.prestart, "deploy-scoped prestart hooks")):
-            if name and states.get(name, _NOTHING).active == "activating":
-                return "installing" if name == service.provision else "prestart", text
+        words = {service.provision: ("installing", "installing"), service.deploy: ("deploying", "deploy hook")}
+        for name in service.before:
+            if states.get(name, _NOTHING).active == "activating":
+                return words.get(name, ("prestart", "deploy-scoped prestart hooks"))
         if state.sub in ("dead", "start-pre", "auto-restart-queued") and (state.job or state.sub == "start-pre"):
             for name in service.requires:
                 other = states.get(self._unit(name), _NOTHING)
@@ -384,16 +386,16 @@ def await_stopped(systemd: Systemd, clock: Clock, names: Sequence[str]) -> dict[
     return _await(systemd, clock, names, ("inactive", "failed"))
 
 
-def await_run(systemd: Systemd, clock: Clock, names: Sequence[str]) -> dict[str, UnitState]:
-    """Until none of the oneshots has a job left or is at work."""
-    return _await(systemd, clock, names, ("active", "inactive", "failed"))
+def await_run(systemd: Systemd, clock: Clock, names: Sequence[str], *, limit: float = math.inf) -> dict[str, UnitState]:
+    """Until none of the oneshots has a job left or is at work; or for `limit` seconds."""
+    return _await(systemd, clock, names, ("active", "inactive", "failed"), limit)
 
 
-def _await(systemd: Systemd, clock: Clock, names: Sequence[str], rest: Container[str]) -> dict[str, UnitState]:
-    wait = FIRST_WAIT
+def _await(systemd: Systemd, clock: Clock, names: Sequence[str], rest: Container[str], limit: float = math.inf) -> dict[str, UnitState]:
+    wait, until = FIRST_WAIT, clock.now() + limit
     while True:
         states = systemd.states(names)
-        if all(not state.job and state.active in rest for state in states.values()):
+        if all(not state.job and state.active in rest for state in states.values()) or clock.now() > until:
             return states
         clock.sleep(wait)
         wait = min(LONGEST_WAIT, wait * 1.5)

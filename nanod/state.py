@@ -97,6 +97,7 @@ class ServiceRecord:
     reload_on: tuple[str, ...] = ()
     restart_on: tuple[str, ...] = ()
     can_reload: bool = False
+    sockets: tuple[str, ...] = ()
     group: str = ""
     companion: str = ""
     is_shared: bool = False
@@ -141,6 +142,8 @@ class Manifest:
     """Volumes that nanod created; `remove --purge` deletes these and no others."""
     directories: tuple[VolumeRecord, ...] = ()
     """Volumes that are made when missing."""
+    releases: Mapping[str, str] = field(default_factory=dict)
+    """Of each service that has a source: the name of the release that it runs from."""
     previous: int = 0
     """The generation that was in force when this one was made, and that `rollback` brings back; 0 for none."""
     unit_dir: str = ""
@@ -219,6 +222,8 @@ class Snapshot:
     digests: Mapping[str, str] = field(default_factory=dict)
     """Watched files and drop-ins to SHA-256, "" when missing."""
     missing_directories: frozenset[str] = frozenset()
+    releases: frozenset[str] = frozenset()
+    """Paths of the releases wanted that are there, whole."""
     newest: int = 0
     """Number of the newest generation on disk, in force or not; 0 without one."""
     unit_dir: str = ""

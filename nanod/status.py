@@ -200,7 +200,7 @@ def _ending(service: ServiceUnits, seen: _Seen) -> Ending:
     """What verdict needs to find reasons. A unit that keeps the main one down is the one to ask."""
     main, asked = seen.states[service.main], service.main
     if main.active == "inactive":
-        asked = next((name for name in (service.provision, service.prestart) if name and seen.states[name].active == "failed"), asked)
+        asked = next((name for name in service.before if seen.states[name].active == "failed"), asked)
     if main.load == "masked":
         status = Status.MASKED
     elif seen.states[asked].active == "failed" or main.sub.startswith("auto-restart"):
@@ -320,7 +320,7 @@ def _hooks(service: ServiceUnits, verdict: ServiceVerdict, seen: _Seen) -> tuple
 
 def phase_of(service: ServiceUnits, states: Mapping[str, UnitState]) -> Phase | None:
     """None while nothing is under way: stopped, failed, finished."""
-    if any(states[name].active == "activating" for name in (service.provision, service.prestart) if name):
+    if any(states[name].active == "activating" for name in service.before):
         return Phase.CONFIGURE
     match states[service.main].active:
         case "activating":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from nanod.diagnostics import Mark
     from nanod.state import Manifest
     from nanod.units.directives import Cost
-    from nanod.units.unitset import Directory, ServiceUnits, UnitSet
+    from nanod.units.unitset import Directory, Release, ServiceUnits, UnitSet
+
+
+class Again(IntEnum):
+    """What is done once more although nothing changed: nothing; what every redeploy does (post_deploy); builds and deploy hooks, too."""
+
+    NOTHING = 0
+    REDEPLOY = 1
+    ALL = 2
 
 
 class CauseKind(StrEnum):
@@ -33,6 +41,12 @@ class CauseKind(StrEnum):
     DEPENDENCY = "dependency-restarted"
     PROVISION = "provisioning-changed"
     PRESTART = "prestart-changed"
+    RELEASE = "release"
+    """Of a build: there is no such release yet."""
+    DEPLOY = "deployment"
+    """Of a deploy hook, and of what restarts for it: another content is deployed, or the same once more."""
+    SOCKET = "socket-changed"
+    """Of a socket that is closed for a while, and of the service behind it."""
     TASK = "task-changed"
     """Of a prestart task or the companion of a group: its mains start after it."""
     ORDER = "stops-before-dependency"
@@ -62,6 +76,20 @@ class Step:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitStep(Step):
     unit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build(Step):
+    """Before all others, and before anything is touched: a release that is not there yet."""
+
+    release: Release
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPostDeploy(UnitStep):
+    """After all others, when everything is healthy and in force; beside the traffic."""
+
+    service: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +147,18 @@ class DaemonReload(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPrestart(UnitStep):
-    """Deploy-scoped hooks, alone and waited for: when one fails, apply ends here and the old processes serve on."""
+    """Deploy-scoped hooks, alone and waited for: when one fails, apply ends here and the old processes serve on. `irreversible`: as of `Arm`."""
 
     service: str
+    irreversible: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm(UnitStep):
+    """The deploy hook `unit` runs with the next start of its service, which follows. `irreversible`: once it ran, nothing is put back."""
+
+    service: str
+    irreversible: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,8 +247,9 @@ class Decide(Step):
 
 
 FileStep = MakeDirectory | WriteUnit | RemoveUnit | Link | Unlink | RemoveDirectory | Stamp | Unstamp | Decide | ForgetApp | Purge
-JobStep = StopBefore | DaemonReload | RunPrestart | Stop | Reload | Restart | Start | Forget
+JobStep = StopBefore | DaemonReload | RunPrestart | Arm | Stop | Reload | Restart | Start | Forget
 AnyStep = FileStep | JobStep
+PlanStep = Build | AnyStep | RunPostDeploy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,12 +275,14 @@ class Plan:
     masked: frozenset[str] = frozenset()
     action: str = "apply"
     """apply, rollback or remove."""
+    builds: tuple[Build, ...] = ()
+    afterwards: tuple[RunPostDeploy, ...] = ()
     stages: bool = True
     """Whether `manifest` is of a new generation; a rollback goes back to one that is there."""
 
     @property
     def is_empty(self) -> bool:
-        return not self.steps
+        return not (self.steps or self.builds or self.afterwards)
 
     @property
     def records(self) -> bool:

@@ -19,6 +19,7 @@ from nanod.faults import Point, reach
 from nanod.restore import Origin, intent_of, stamps_of, touched_units
 from nanod.state import Before
 from nanod.steps import DaemonReload, Link, MakeDirectory, RemoveUnit, UnitStep, Unlink, WriteUnit
+from nanod.units.names import irreversible_mark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,6 +41,8 @@ def begin(plan: Plan, host: Host, spec_text: str) -> Intent | None:
     if not plan.steps and not (plan.manifest and plan.records):
         return None
     intent = _intent(plan, host)
+    # Of a transaction that is over.
+    store.delete_tree(irreversible_mark(plan.app))
     try:
         store.write_intent(intent)
         if plan.manifest and plan.records and plan.stages:
@@ -76,6 +79,10 @@ def commit(manifest: Manifest, intent: Intent | None, host: Host) -> None:
         # What fails after the switch takes nothing back.
         if intent is None or not intent.is_committed(host.store.in_force(manifest.app)):
             raise
+    with suppress(NanodError):
+        # Units name their release; who goes by the link is told by the next apply at the latest.
+        host.releases.switch(manifest.app, manifest.releases)
+    reach(Point.SWITCHED)
     if intent:
         # What is left of it then is cleared by the next command, which finds the generation in force.
         with suppress(NanodError):

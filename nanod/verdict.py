@@ -54,6 +54,8 @@ class Why(StrEnum):
     RETRIES = "start-limit"
     DEPENDENCY = "dependency"
     MASKED = "masked"
+    SOCKET = "socket"
+    """Its socket is not open, and cannot be opened."""
     SYSTEMD = "systemd"
     """Something that nanod has no words for; `text` has systemd's."""
     UNKNOWN = "unknown"
@@ -151,6 +153,11 @@ _START_RESULTS = {
     "core-dump": "one of its start commands crashed",
 }
 """Results of a run in which not the main process failed, and of which there is no record."""
+_SOCKET_RESULTS = {
+    "resources": "its socket cannot be opened: its address is taken, or not of this host",
+    "service-start-limit-hit": "its socket was closed when it had failed too often",
+    "trigger-limit-hit": "its socket was closed: connections started it too often",
+}
 _ASIDE = (Why.CRASHED, Why.RETRIES)
 """Links of the chain that say when, and not why."""
 _CLD_EXITED, _CLD_KILLED, _CLD_DUMPED = 1, 2, 3
@@ -223,6 +230,8 @@ def _reasons(ending: Ending, records: Sequence[HookResult], lines: tuple[str, ..
 
 def _cause(ending: Ending, detail: UnitDetail, own: Sequence[HookResult], lines: Sequence[str]) -> Reason:
     """Of the unit's last run. Its records come first: when a prestart line failed, systemd's ExecMain* are still those of the run before."""
+    if ending.unit == ending.service.socket:
+        return Reason(kind=Why.SOCKET, text=_SOCKET_RESULTS.get(detail.result, f"systemd says '{detail.result}' of its socket"), unit=ending.unit)
     end = _own_end(detail, _who(ending))
     if end and end.kind is Why.EXITED and any(line.endswith(SOMETHING_ELSE) for line in lines):
         end = replace(end, text=f"{end.text}, and something else answers at {ending.service.health}")
@@ -276,7 +285,8 @@ def _from_nothing(ending: Ending, detail: UnitDetail) -> Reason:
 
 def _who(ending: Ending) -> str:
     """Without a record nobody knows which hook it was, and still it was not the service itself."""
-    beside = {ending.service.provision: "its install", ending.service.prestart: "its deploy-scoped prestart"}
+    service = ending.service
+    beside = {service.provision: "its install", service.prestart: "its deploy-scoped prestart", service.deploy: "its deploy hook"}
     return beside.get(ending.unit, "it")
 
 
@@ -299,7 +309,7 @@ def _warnings(ending: Ending, records: Sequence[HookResult]) -> tuple[Reason, ..
     failed = {
         f"{item.phase}/{item.name}": item
         for item in records
-        if item.status and item.unit in (service.main, service.ready, service.prestart) and _severity(service.hooks, item) == "warn"
+        if item.status and item.unit in (service.main, service.ready, service.prestart, service.deploy) and _severity(service.hooks, item) == "warn"
     }
     found = [Reason(kind=Why.HOOK, text=hook_text(item), unit=item.unit, hook=name, status=item.status) for name, item in failed.items()]
     if ending.status is Status.HEALTHY and ending.started and ending.detail:

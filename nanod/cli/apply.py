@@ -9,7 +9,7 @@ import click
 
 from nanod.apply import write_files
 from nanod.cli import console, host, transact
-from nanod.cli.options import ENV, EXPECT, JSON, LOCK_TIMEOUT, NO_ROLLBACK, SETTLE, SPEC, TAKE_OVER, UNIT_DIR, verb
+from nanod.cli.options import ENV, EXPECT, JSON, LOCK_TIMEOUT, NO_ROLLBACK, REBUILD, REDEPLOY, SETTLE, SPEC, TAKE_OVER, UNIT_DIR, again, verb
 from nanod.errors import ExitCode, NanodError, UsageError
 from nanod.host import facts
 from nanod.host.store import LocalStore
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 @TAKE_OVER
 @EXPECT
 @NO_ROLLBACK
+@REDEPLOY
+@REBUILD
 @click.option("--any-owner", is_flag=True, help="Take a spec, programs and files, too, that others than root could change.")
 @JSON
 def command(
@@ -45,6 +47,8 @@ def command(
     take_over: bool,
     expect: str | None,
     no_rollback: bool,
+    redeploy: bool,
+    rebuild: bool,
     any_owner: bool,
     as_json: bool,
 ) -> int:
@@ -62,7 +66,7 @@ def command(
         return _install_files(root, spec, env, lock_timeout, unit_dir, take_over=take_over, as_json=as_json)
     here = host.here(unit_dir)
     with host.locked(lock_timeout):
-        planned = host.planned(spec, env=env, host=here, take_over=take_over, any_owner=any_owner)
+        planned = host.planned(spec, env=env, host=here, take_over=take_over, any_owner=any_owner, again=again(redeploy=redeploy, rebuild=rebuild))
         transact.require_expected(planned.plan, expect)
         return transact.carry_out(planned, here, span=settle, rolls_back=not no_rollback, as_json=as_json)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from nanod.diagnostics import Severity
-from nanod.errors import DegradedError, ExitCode, NanodError, SpecError
+from nanod.errors import BuildError, DegradedError, ExitCode, NanodError, SpecError
 from nanod.view.tty import Style, clean
 
 if TYPE_CHECKING:
@@ -101,7 +101,10 @@ def fail(error: NanodError, *, as_json: bool) -> int:
     """Say why a command ends without having done its work; the exit code it ends with."""
     found = list(error.report) if isinstance(error, SpecError) else []
     if as_json:
-        _fail_json(error.kind, error.message, error.hint, found, error.left if isinstance(error, DegradedError) else None)
+        more = (
+            {"left": list(error.left)} if isinstance(error, DegradedError) else {"lines": list(error.lines)} if isinstance(error, BuildError) else {}
+        )
+        _fail_json(error.kind, error.message, error.hint, found, more)
         return error.exit_code
     shown = style_of(sys.stderr)
     if isinstance(error, SpecError):
@@ -112,6 +115,9 @@ def fail(error: NanodError, *, as_json: bool) -> int:
     if isinstance(error, DegradedError):
         for line in error.left:
             err(f"  {clean(line)}")
+    if isinstance(error, BuildError):
+        for line in error.lines:
+            err(f"  | {clean(line)}")
     if error.hint:
         err(f"hint: {clean(error.hint)}")
     return error.exit_code
@@ -126,6 +132,5 @@ def fail_usage(wrong: click.ClickException, *, as_json: bool) -> int:
     return ExitCode.BAD_SPEC
 
 
-def _fail_json(kind: str, message: str, hint: str, found: Iterable[Diagnostic], left: Iterable[str] | None = None) -> None:
-    error = {"kind": kind, "message": message, "hint": hint, "diagnostics": [item.data() for item in found]}
-    out_json({"error": error if left is None else {**error, "left": list(left)}})
+def _fail_json(kind: str, message: str, hint: str, found: Iterable[Diagnostic], more: Mapping[str, object] | None = None) -> None:
+    out_json({"error": {"kind": kind, "message": message, "hint": hint, "diagnostics": [item.data() for item in found], **(more or {})}})

@@ -26,8 +26,9 @@ from nanod.view.deploy import outcome_data, outcome_text, trouble_text
 from nanod.view.tty import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from nanod.deploy import Outcome
     from nanod.spec.model import Deploy, Spec
     from nanod.values import TimeSpan
 
@@ -71,13 +72,8 @@ def command(
     hosts = tuple(dict.fromkeys(targets or plan.targets))
     if wrong := check_targets(hosts):
         raise UsageError(f"cannot deploy: {wrong}")
-    words = [
-        "--redeploy",
-        *(["--env", env] if env else []),
-        *(["--settle", str(settle)] if settle is not None else []),
-        *["--lock-timeout", str(lock_timeout)],
-        *[word for word, is_on in (("--rebuild", rebuild), ("--take-over", take_over), ("--no-rollback", no_rollback)) if is_on],
-    ]
+    switches = [word for word, is_on in (("--rebuild", rebuild), ("--take-over", take_over), ("--no-rollback", no_rollback)) if is_on]
+    values = (("--env", env), ("--settle", settle), ("--lock-timeout", lock_timeout))
     order = Order(
         app=found.app,
         project=found.project,
@@ -85,33 +81,37 @@ def command(
         file=Path(found.file).name,
         path=plan.path,
         at_once=max_parallel or plan.max_parallel,
-        words=tuple(words),
+        words=("--redeploy", *(word for name, value in values if value is not None for word in (name, str(value))), *switches),
         as_json=as_json,
         version=__version__,
     )
+    outcome = _carried_out(order, hosts, options, _prepare(found, plan))
+    if as_json:
+        console.out_json(outcome_data(outcome))
+        return outcome.exit_code
+    if trouble := trouble_text(outcome, console.style_of(sys.stderr)):
+        console.err(trouble)
+    console.out(outcome_text(outcome, console.style()))
+    return outcome.exit_code
+
+
+def _carried_out(order: Order, hosts: Sequence[str], options: Sequence[str], prepare: Callable[[], int] | None) -> Outcome:
     asks = sys.stdin.isatty()
     # A directory of its own: nobody else can put a socket there, and its name is short, for a socket's path may have 108 characters.
     sockets = Path(tempfile.mkdtemp(prefix="nanod-"))
     try:
         links = [Ssh(target, control=sockets / str(number), options=options, asks=asks) for number, target in enumerate(hosts)]
         with host.interruptible() as signals:
-            outcome = deploy(
+            return deploy(
                 order,
                 links,
-                prepare=_prepare(found, plan),
-                teller=_Told(len(hosts), as_json=as_json),
+                prepare=prepare,
+                teller=_Told(len(hosts), as_json=order.as_json),
                 surveys_at_once=1 if asks else _SURVEYS,
                 interrupts=signals,
             )
     finally:
         shutil.rmtree(sockets, ignore_errors=True)
-    if trouble := trouble_text(outcome, console.style_of(sys.stderr)):
-        console.err(trouble)
-    if as_json:
-        console.out_json(outcome_data(outcome))
-    else:
-        console.out(outcome_text(outcome, console.style()))
-    return outcome.exit_code
 
 
 def _checked(spec: str, env: str | None) -> tuple[Spec, Deploy]:

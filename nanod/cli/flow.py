@@ -12,12 +12,13 @@ from nanod.compile.features import expanded
 from nanod.diagnostics import Report
 from nanod.errors import NanodError, SpecError
 from nanod.host import facts
+from nanod.host.releases import LocalReleases
 from nanod.spec.load import read_spec
 from nanod.units.directives import OLDEST
 from nanod.units.names import UNIT_DIRECTORY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from nanod.spec.model import Spec
     from nanod.units.unitset import UnitSet
@@ -43,13 +44,21 @@ def check(path: str, *, env: str | None) -> Checked:
 
 
 def compiled(
-    path: str, *, env: str | None, version: int | Callable[[], int] | None = None, unit_dir: str = UNIT_DIRECTORY
+    path: str,
+    *,
+    env: str | None,
+    version: int | Callable[[], int] | None = None,
+    unit_dir: str = UNIT_DIRECTORY,
+    releases: Callable[[str], Mapping[str, Sequence[str]]] = lambda _: {},
+    rebuilds: bool = False,
 ) -> tuple[UnitSet, Checked]:
     """The units for this machine, or for systemd `version`; where that must be asked for, it is once the spec is found good.
 
+    `releases`: of an app, those there are by service; `rebuilds`: not these, but new ones.
+
     Raises SpecError with all that is wrong, NanodError when the file cannot be read, or a plug-in fails.
     """
-    made = _compile(path, env, lambda spec: target(spec, version, unit_dir))
+    made = _compile(path, env, lambda spec: target(spec, version, unit_dir, releases(spec.app), rebuilds=rebuilds))
     if made.units is None:
         raise SpecError(made.report, made.sources)
     return made.units, made
@@ -70,7 +79,17 @@ def _compile(path: str, env: str | None, target_of: Callable[[Spec], Target]) ->
     return Checked(spec=spec, units=units, target=made_for, report=report, sources=loaded.sources)
 
 
-def target(spec: Spec, version: int | Callable[[], int] | None, unit_dir: str = UNIT_DIRECTORY) -> Target:
+NO_RELEASES: Mapping[str, Sequence[str]] = {}
+
+
+def target(
+    spec: Spec,
+    version: int | Callable[[], int] | None,
+    unit_dir: str = UNIT_DIRECTORY,
+    releases: Mapping[str, Sequence[str]] = NO_RELEASES,
+    *,
+    rebuilds: bool = False,
+) -> Target:
     """What to compile for; where no systemd is installed, the oldest. Raises NanodError for a systemd that is too old."""
     if version is None:
         version = facts.systemd_version() if shutil.which("systemctl") else OLDEST
@@ -79,4 +98,10 @@ def target(spec: Spec, version: int | Callable[[], int] | None, unit_dir: str = 
     if version < OLDEST:
         raise NanodError(f"cannot compile for systemd {version}: nanod needs {OLDEST} or newer")
     inputs = [path for service in spec.services.values() if service.provisioning for path in service.provisioning.inputs]
-    return Target(version=version, inputs=facts.digests(inputs), unit_dir=unit_dir)
+    return Target(version=version, inputs=facts.digests(inputs), sources=sources(spec), releases=releases, rebuilds=rebuilds, unit_dir=unit_dir)
+
+
+def sources(spec: Spec) -> dict[str, str]:
+    """Of each service that has a source, the digest of what its release is made of."""
+    made = LocalReleases()
+    return {name: made.digest(item.source, item.build.inputs) for name, item in spec.services.items() if item.source and item.build}

@@ -19,13 +19,14 @@ from nanod.host import Host, facts
 from nanod.host.clock import SystemClock
 from nanod.host.journal import Journalctl
 from nanod.host.lock import host_lock
+from nanod.host.releases import LocalReleases
 from nanod.host.safety import ROOT, check_credentials, check_root_environment, check_root_programs, check_root_volumes, unsafe
 from nanod.host.snapshot import LOAD_PATH, snapshot
 from nanod.host.store import LocalStore
 from nanod.host.systemd import DBusSystemd
 from nanod.plan import plan as make_plan
 from nanod.recorded import unit_set
-from nanod.steps import WriteUnit
+from nanod.steps import Again, WriteUnit
 from nanod.units.directives import OLDEST
 from nanod.units.names import UNIT_DIRECTORY
 
@@ -65,6 +66,7 @@ def here(unit_dir: str | None = None) -> Here:
         store=store,
         journal=Journalctl(),
         clock=SystemClock(),
+        releases=LocalReleases(),
         digests=store.sealed,
         command=shlex.join(["nanod", *sys.argv[1:]]),
     )
@@ -142,19 +144,26 @@ def interruptible() -> Iterator[Signals]:
         yield signals
 
 
-def planned(path: str, *, env: str | None, host: Here, take_over: bool = False, any_owner: bool = False) -> Planned:
+def planned(path: str, *, env: str | None, host: Here, take_over: bool = False, any_owner: bool = False, again: Again = Again.NOTHING) -> Planned:
     """Load, compile, look at the host, plan, and verify what would be written. Raises SpecError for what the host lacks or systemd does not take.
 
     `take_over`: also an app of a spec in another place. `any_owner`: also with programs and files that others than root could change.
     """
-    if same := unchanged(path, env=env, host=host, any_owner=any_owner):
+    if again is Again.NOTHING and (same := unchanged(path, env=env, host=host, any_owner=any_owner)):
         warn(host.store)
         return _verified(same.plan, same.report, {path: same.text}, same.text)
     # Three quarters of all that a command imports, and a spec that nothing has changed of needs none of it.
     from nanod.cli import flow  # noqa: PLC0415
 
     # PID 1 is asked anyway, and `systemctl --version` would be one more process.
-    units, checked = flow.compiled(path, env=env, version=host.systemd.version, unit_dir=host.store.unit_dir)
+    units, checked = flow.compiled(
+        path,
+        env=env,
+        version=host.systemd.version,
+        unit_dir=host.store.unit_dir,
+        releases=lambda app: releases_of(app, host),
+        rebuilds=again is Again.ALL,
+    )
     assert checked.spec is not None
     manifest = host.store.manifest(units.app)
     warn(host.store)
@@ -167,7 +176,7 @@ def planned(path: str, *, env: str | None, host: Here, take_over: bool = False, 
         report.merge(check_root_volumes(units))
         report.merge(check_credentials(units))
     report.merge(facts.check_host(units, seen.units))
-    plan = make_plan(units, manifest, seen, take_over=take_over)
+    plan = make_plan(units, manifest, seen, take_over=take_over, again=again)
     made = made_from(path, env, checked, plan)
     return replace(_verified(plan, report, checked.sources, "".join(checked.sources.values())), made=made)
 
@@ -187,11 +196,23 @@ def planned_rollback(app: str, generation: int | None, host: Here) -> Planned:
     units = unit_set(old, texts)
     seen = snapshot(host.systemd, host.store, units, manifest)
     report = facts.check_host(units, seen.units)
+    if gone := [item for item in units.releases if item.path not in seen.releases]:
+        raise NanodError(
+            f"cannot roll back {app} to generation {number}: release {gone[0].name} of {gone[0].service} is gone",
+            hint="'build: {keep: N}' says how many are kept; or apply the spec of that time again",
+        )
     if report.has_errors:
         lacking = "; ".join(item.message for item in report)
         raise NanodError(f"cannot roll back {app} to generation {number}: {lacking}", hint="what it needs was there when it was applied")
     made = make_plan(units, manifest, seen, take_over=True, back_to=old)
     return _verified(made, report, {old.spec: spec_text}, spec_text)
+
+
+def releases_of(app: str, host: Here) -> dict[str, list[str]]:
+    """Of each service the releases there are, the one in force first."""
+    manifest = host.store.manifest(app)
+    in_force = manifest.releases if manifest else {}
+    return {service: sorted(names, key=lambda name: name != in_force.get(service)) for service, names in host.releases.names(app).items()}
 
 
 def require_unit_dir(manifest: Manifest, store: LocalStore, action: str) -> None:
@@ -221,6 +242,11 @@ def planned_below(root: str, path: str, *, env: str | None, store: LocalStore, t
     report = Report()
     report.merge(checked.report)
     report.merge(facts.check_host(units, {}, root))
+    if units.releases:
+        raise NanodError(
+            f"cannot apply {units.app} to {root}: {units.releases[0].service} has a source, and a release is built where it runs",
+            hint="apply it on the machine itself",
+        )
     made = make_plan(units, manifest, seen, online=False, take_over=take_over)
     return _verified(made, report, checked.sources, "".join(checked.sources.values()))
 

@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from nanod.steps import Again
 from nanod.units.directives import OLDEST
 from nanod.units.names import APPS
 from nanod.values import TimeSpan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+
+def again(*, redeploy: bool, rebuild: bool) -> Again:
+    """What `--redeploy` and `--rebuild` ask for."""
+    return Again.ALL if rebuild else Again.REDEPLOY if redeploy else Again.NOTHING
 
 
 class Verb(click.Command):
@@ -74,6 +80,8 @@ SYSTEMD_VERSION = click.option(
 )
 TAKE_OVER = click.option("--take-over", is_flag=True, help="Take an app over from a spec in another place, as after a move.")
 UNIT_DIR = click.option("--unit-dir", type=click.Path(file_okay=False), metavar="DIR", help="Where unit files go; default: /etc/systemd/system.")
+REDEPLOY = click.option("--redeploy", is_flag=True, help="Run post_deploy hooks also where nothing has changed.")
+REBUILD = click.option("--rebuild", is_flag=True, help="Build every release anew, and run its deploy hooks, also where nothing has changed.")
 SETTLE = click.option("--settle", type=Span(), metavar="TIME", help="How long what was started must stay up; default: as the spec says.")
 EXPECT = click.option("--expect", metavar="TOKEN", help="Refuse when the plan is not the one that TOKEN was printed with.")
 NO_ROLLBACK = click.option("--no-rollback", is_flag=True, help="Leave what was done when it fails, instead of putting back what there was.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from nanod.cli import console, host
-from nanod.cli.options import ENV, JSON, SPEC, TAKE_OVER, UNIT_DIR, verb
+from nanod.cli.options import ENV, JSON, REBUILD, REDEPLOY, SPEC, TAKE_OVER, UNIT_DIR, again, verb
 from nanod.errors import ExitCode
 from nanod.host import facts
 from nanod.view.plan import plan_data, plan_text
@@ -18,15 +18,28 @@ from nanod.view.plan import plan_data, plan_text
 @click.option("--diff/--no-diff", "diffs", default=True, help="Show what changes in each unit file; on by default.")
 @TAKE_OVER
 @UNIT_DIR
+@REDEPLOY
+@REBUILD
 @JSON
-def command(*, spec: str, env: str | None, detailed: bool, diffs: bool, take_over: bool, unit_dir: str | None, as_json: bool) -> int:
+def command(
+    *,
+    spec: str,
+    env: str | None,
+    detailed: bool,
+    diffs: bool,
+    take_over: bool,
+    unit_dir: str | None,
+    redeploy: bool,
+    rebuild: bool,
+    as_json: bool,
+) -> int:
     """Show what apply would do, and why.
 
     For each unit the action, its cause with the line of the spec, and what changes in its file. Changes nothing.
     """
     facts.require_systemd("plan")
     here = host.here(unit_dir)
-    found = host.planned(spec, env=env, host=here, take_over=take_over).plan
+    found = host.planned(spec, env=env, host=here, take_over=take_over, again=again(redeploy=redeploy, rebuild=rebuild)).plan
     if intent := here.store.intents().get(found.app):
         console.err(f"nanod: warning: the {intent.action} that began at {intent.at} was cut off; apply undoes it first")
     if as_json:

@@ -10,6 +10,7 @@ from nanod.cli import console, host
 from nanod.cli.options import JSON, LOCK_TIMEOUT, verb
 from nanod.errors import DegradedError, ExitCode, NanodError
 from nanod.host import facts
+from nanod.host.releases import LocalReleases
 from nanod.host.store import LocalStore
 from nanod.host.systemctl import Systemctl
 from nanod.recover import recover_at_boot, words
@@ -32,7 +33,7 @@ def command(*, boot: bool, lock_timeout: TimeSpan, as_json: bool) -> int:
             store = LocalStore()
             intents = store.intents()
             store.tidy()
-            found, refusals = recover_at_boot(intents, lambda intent: LocalStore(unit_dir=intent.unit_dir), Systemctl())
+            found, refusals = recover_at_boot(intents, lambda intent: LocalStore(unit_dir=intent.unit_dir), LocalReleases(), Systemctl())
             host.warn(store)
             said = [words(item) for item in found]
         else:

@@ -20,6 +20,7 @@ from nanod.host.store import LocalStore
 from nanod.job import begin, of_itself, script_of, wait
 from nanod.phases import HOOK_PHASES
 from nanod.run import choice, run_hooks
+from nanod.units.names import RUNTIME_UNITS
 from nanod.view.tty import clean
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 REFUSED = 125
 """nanod itself could not; as docker(1) and timeout(1) have it, so that it is no status of the hook."""
-RUNTIME_UNITS = "/run/systemd/system"
 _LEVEL = re.compile(rb"(?m)^<[0-7]>(?=nanod: )")
 """What journald would take for the priority of a line."""
 

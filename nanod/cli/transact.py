@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING
 
 from nanod.apply import apply
 from nanod.cli import console, host, progress
-from nanod.errors import DegradedError, ExitCode, NanodError
+from nanod.errors import BuildError, DegradedError, ExitCode, NanodError
 from nanod.host import facts
+from nanod.host.store import LocalStore
+from nanod.units.names import RUNTIME_UNITS
 from nanod.view.plan import plan_text
 from nanod.view.verdict import outcome_data, outcome_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nanod.cli.host import Here, Planned
+    from nanod.settle import Progress
     from nanod.steps import Plan
     from nanod.values import TimeSpan
 
@@ -29,6 +34,8 @@ def carry_out(planned: Planned, here: Here, *, span: TimeSpan | None = None, rol
     if not as_json:
         console.out(plan_text(plan, console.style()))
     with host.interruptible() as signals, progress.shown() as tell:
+        if plan.builds:
+            _build(plan, here, tell)
         outcome = apply(plan, replace(here, interrupts=signals), spec_text=planned.spec_text, span=span, rolls_back=rolls_back, tell=tell)
     if planned.made and plan.records and outcome.exit_code is ExitCode.OK and not outcome.left:
         # It only saves time; a full disk is no reason to fail now.
@@ -39,6 +46,20 @@ def carry_out(planned: Planned, here: Here, *, span: TimeSpan | None = None, rol
     else:
         console.out(outcome_text(outcome, console.style()))
     return outcome.exit_code
+
+
+def _build(plan: Plan, here: Here, tell: Callable[[Progress], None]) -> None:
+    """Raises BuildError, which history knows of, too."""
+    from nanod.release import make_releases  # noqa: PLC0415  (few plans have something to build)
+
+    try:
+        make_releases(plan, here, LocalStore(unit_dir=RUNTIME_UNITS), tell)
+    except BuildError as failed:
+        with suppress(NanodError):
+            generation = plan.before.generation if plan.before else 0
+            entry = {"action": plan.action, "command": here.command, "generation": generation, "verdict": "failed", "error": failed.message}
+            here.store.record(plan.app, entry)
+        raise
 
 
 def require_expected(plan: Plan, token: str | None) -> None:

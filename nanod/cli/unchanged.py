@@ -19,6 +19,7 @@ from nanod.cli import entrypoints
 from nanod.diagnostics import Diagnostic, Mark, Report, Severity
 from nanod.errors import NanodError
 from nanod.host import facts
+from nanod.host.releases import LocalReleases
 from nanod.host.safety import check_credentials, check_root_environment, check_root_volumes, root_programs, unsafe
 from nanod.host.snapshot import snapshot
 from nanod.plan import plan as make_plan
@@ -53,6 +54,8 @@ class Made(NamedTuple):
     installed: str
     """Digest of what the record says when all is done."""
     inputs: Sequence[str]
+    sources: Sequence[Sequence[str]]
+    """What releases are made from: service, directory, and which files."""
     programs: Sequence[str]
     """What root runs."""
     users: Sequence[str]
@@ -91,9 +94,10 @@ def made_from(path: str, env: str | None, checked: Checked, plan: Plan) -> Made 
         return None
     return Made(
         source=_source(checked.sources[path], path, env),
-        target=_target(target.version, target.inputs, target.unit_dir),
+        target=_target(target.version, target.inputs, target.sources, target.unit_dir),
         installed=_installed(plan.manifest),
         inputs=sorted(target.inputs),
+        sources=[[item.service, item.source, *item.inputs] for item in units.releases],
         programs=root_programs(spec),
         users=[name for name, _ in units.users],
         files=[name for name, _ in units.files],
@@ -121,7 +125,7 @@ def _plan(app: str, made: Made, host: Here, *, any_owner: bool) -> Plan | None:
     manifest = host.store.manifest(app)
     if manifest is None or _installed(manifest) != made.installed:
         return None
-    if _target(host.systemd.version(), facts.digests(made.inputs), host.store.unit_dir) != made.target:
+    if _target(host.systemd.version(), facts.digests(made.inputs), _sources(made), host.store.unit_dir) != made.target:
         return None
     texts = host.store.read_units(manifest.units)
     if {name: content_hash(text) for name, text in texts.items()} != manifest.units:
@@ -131,7 +135,7 @@ def _plan(app: str, made: Made, host: Here, *, any_owner: bool) -> Plan | None:
     if facts.check_host(units, seen.units) or not (any_owner or _is_roots_own(units, made.programs)):
         return None
     plan = make_plan(units, manifest, seen)
-    return None if plan.steps or plan.notes or plan.records else plan
+    return None if plan.steps or plan.builds or plan.notes or plan.records else plan
 
 
 def _units(manifest: Manifest, texts: Mapping[str, str], made: Made) -> UnitSet:
@@ -178,8 +182,13 @@ def _code() -> str:
     return digest(*sorted(found))
 
 
-def _target(version: int, inputs: Mapping[str, str], unit_dir: str) -> str:
-    return digest(str(version), repr(sorted(inputs.items())), unit_dir)
+def _target(version: int, inputs: Mapping[str, str], sources: Mapping[str, str], unit_dir: str) -> str:
+    return digest(str(version), repr(sorted(inputs.items())), repr(sorted(sources.items())), unit_dir)
+
+
+def _sources(made: Made) -> dict[str, str]:
+    releases = LocalReleases()
+    return {service: releases.digest(source, inputs) for service, source, *inputs in made.sources}
 
 
 def _installed(manifest: Manifest) -> str:

@@ -14,10 +14,12 @@ from nanod.compile.members import AROUND, members
 from nanod.compile.opinions import judge, levels
 from nanod.compile.part import App
 from nanod.compile.provision import provision_unit
+from nanod.compile.release import Before, deploy_units, release, released
 from nanod.compile.sandbox import check_paths
 from nanod.compile.secrets import check_secrets
 from nanod.compile.service import dependency, dependency_gates, main_unit, ordered
 from nanod.compile.settings import settings_file
+from nanod.compile.socket import proxy_unit, socket_unit
 from nanod.compile.target import Target
 from nanod.compile.task import all_unit, companion_unit, task_unit
 from nanod.compile.timer import rearm_unit, timer_unit
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from nanod.diagnostics import Mark
     from nanod.spec.model import Service, Spec
     from nanod.units.unitfile import UnitFile
+    from nanod.units.unitset import Release
 
 __all__ = ["Target", "compile_spec"]
 
@@ -52,19 +55,23 @@ def compile_spec(spec: Spec, target: Target, plugins: Plugins = NONE) -> tuple[U
     if added.has_errors:
         return None, added
     report = Report(list(added))
-    app = App(spec=spec, target=target, names=AppNames(spec.app), report=report)
+    spec, paths = released(spec, target)
+    app = App(spec=spec, target=target, names=AppNames(spec.app), report=report, releases=paths)
     parts = {name: tuple(item.name for item in (*service.processes, *service.tasks)) for name, service in spec.services.items()}
     for name, part, message in check_names(app.names, parts):
         report.error(_named(spec, name, part), message)
     ordered_services = start_order(spec)
     completed = {need.target for service in spec.services.values() for need in service.requires if need.condition is Condition.COMPLETED}
     units = {unit.name: unit for unit in (target_unit(app), slice_unit(app))}
-    services = []
+    services: list[ServiceUnits] = []
+    releases: list[Release] = []
     for service in ordered_services:
         check_service(app, service)
         settings = settings_file(app, service)
         said = levels(report, service, plugins)
         for member in members(app, service):
+            if not releases or releases[-1].service != service.name:
+                releases += [made_from] if (made_from := release(app, member)) else []
             made = _member(app, member, stays=service.name in completed, settings=settings)
             facts = _facts(member, {unit.name for unit in made}, stays=service.name in completed)
             judge(app, member, [(unit, facts.units[unit.name]) for unit in made if unit.name not in units], plugins, said)
@@ -84,6 +91,7 @@ def compile_spec(spec: Spec, target: Target, plugins: Plugins = NONE) -> tuple[U
             directories=_directories(spec),
             users=_users(spec),
             files=_files(spec),
+            releases=tuple(releases),
             host_units=tuple((need.target, need.at()) for service in ordered_services for need in service.requires if need.is_unit),
         ),
         report,
@@ -134,7 +142,8 @@ def _member(app: App, member: Member, *, stays: bool, settings: UnitFile | None)
         case Role.MAIN:
             main = main_unit(app, member, stays=stays)
             beside = (timer_unit(app, member), rearm_unit(app, member), ready_unit(app, member), failure_unit(app, member), settings)
-            made = (main, *_shared(app, member, main, settings), *beside, *liveness_units(app, member))
+            front = (proxy_unit(app, member), socket_unit(app, member))
+            made = (main, *_shared(app, member, main, settings), *beside, *front, *liveness_units(app, member))
             return [unit for unit in made if unit is not None]
         case Role.PRESTART_SIDECAR | Role.POSTSTART_SIDECAR:
             made = (main_unit(app, member, stays=False), failure_unit(app, member), settings, *liveness_units(app, member))
@@ -150,7 +159,8 @@ def _shared(app: App, member: Member, main: UnitFile | None, settings: UnitFile 
     gates = [argv for _, argv in dependency_gates(app, whole)]
     content = [unit for unit in (main, settings) if unit]
     made = (provision_unit(app, member), prestart_unit(app, member, needs, gates, content) if main else None)
-    return [unit for unit in made if unit is not None]
+    around = deploy_units(app, member, Before(needs=tuple(needs), gates=tuple(gates), content=tuple(content))) if main else []
+    return [*(unit for unit in made if unit is not None), *around]
 
 
 def _facts(member: Member, made: set[str], *, stays: bool) -> ServiceUnits:
@@ -176,11 +186,16 @@ def _facts(member: Member, made: set[str], *, stays: bool) -> ServiceUnits:
         rearm=present(names.rearm),
         provision=present(names.provision),
         prestart=present(names.prestart),
+        deploy=present(names.deploy),
+        post_deploy=present(names.post_deploy),
         ready=present(names.ready),
         failure=present(names.failure),
         alive=present(names.alive),
         alive_timer=present(names.alive_timer),
         settings=present(names.settings),
+        socket=present(names.socket),
+        proxy=present(names.proxy),
+        sockets=tuple(socket.listen for socket in whole.sockets) if is_main else (),
         # A timer waits for nothing: the script does, each time.
         requires=(*member.needs, *(needs if not is_scheduled and member.role in (Role.MAIN, Role.PRESTART_TASK, Role.PRESTART_SIDECAR) else ())),
         restarts_with=tuple(need.target for need in whole.requires if need.restart) if is_main and not is_scheduled else (),

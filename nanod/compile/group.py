@@ -20,6 +20,9 @@ def target_unit(app: App) -> UnitFile:
     unit.raw("Unit", "Description", f"App {app.names.app}", spec.at("project"))
     for name, service in sorted(spec.services.items()):
         unit.words("Unit", "Wants", [app.names.member(name).timer if service.schedule else app.names.service(name)], service.at())
+    for name, service in sorted(spec.services.items()):
+        if service.sockets:
+            unit.words("Unit", "Wants", [app.names.member(name).socket], service.at("sockets"))
     unit.words("Install", "WantedBy", ["multi-user.target"], spec.at())
     return unit.finish()
 

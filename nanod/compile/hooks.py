@@ -16,7 +16,7 @@ from nanod.phases import HOOK_PHASES, Context, Listing, OnFailure, Scope, phase_
 from nanod.spec.model import Sandbox
 from nanod.state import RUN, HookName
 from nanod.units.directives import Cost, cost_of
-from nanod.units.names import ONCE, STOPPING
+from nanod.units.names import ONCE, STOPPING, armed, irreversible_mark
 from nanod.units.unitset import Role
 from nanod.values import TimeSpan, digest
 
@@ -95,7 +95,7 @@ def prestart_unit(app: App, member: Member, needs: Iterable[str], gates: Sequenc
         return None
     origin = hooks[0].at()
     unit = app.builder(member.names.prestart, Role.PRESTART, member)
-    stamp = f"{ONCE}/{unit.name.removesuffix('.service')}-{digest(_content(content, hooks))[:16]}"
+    stamp = f"{ONCE}/{unit.name.removesuffix('.service')}-{digest(content_of(content, hooks))[:16]}"
     beside(unit, app, f"Prestart hooks, once per content, of {service.name} of {app.names.app}", origin)
     if service.provisioning:
         unit.words("Unit", "Requires", [member.names.provision], origin)
@@ -110,6 +110,8 @@ def prestart_unit(app: App, member: Member, needs: Iterable[str], gates: Sequenc
     credentials(unit, service)
     if any(hook.context is Context.SERVICE for hook in hooks):
         sandbox(unit, service)
+    if any(hook.irreversible for hook in hooks):
+        unit.exec("ExecStartPre", [lib("begun"), armed(unit.name), irreversible_mark(app.names.app)], origin, prefix="+")
     for gate in gates:
         unit.exec("ExecStartPre", gate, origin, prefix="+")
     for hook in hooks:
@@ -121,10 +123,11 @@ def prestart_unit(app: App, member: Member, needs: Iterable[str], gates: Sequenc
     return unit.finish()
 
 
-def _content(files: Iterable[UnitFile], hooks: Iterable[Hook]) -> str:
+def content_of(files: Iterable[UnitFile], hooks: Iterable[Hook]) -> str:
     """What asks for another process asks for its deployment too; a changed limit or timeout does not."""
     lines = [f"{item.key}={item.text}" for file in files for item in file.directives if cost_of(item.section, item.key) >= Cost.RESTART]
-    return "\n".join([*lines, *(word for hook in hooks for word in hook.run.argv)])
+    words = [word for hook in hooks for word in (*hook.run.argv, *(part for pair in sorted(hook.environment.items()) for part in pair))]
+    return "\n".join([*lines, *words])
 
 
 def ready_unit(app: App, member: Member) -> UnitFile | None:
@@ -168,14 +171,21 @@ def hook_names(member: Member) -> tuple[HookName, ...]:
     if member.is_first and member.is_main and member.whole.provisioning:
         found.append(HookName(phase="install", name="install", unit=names.provision, on_failure="fail"))
     for phase in HOOK_PHASES:
-        for hook in service.hooks.get(phase, ()):
+        # A build is no part of the running service: apply and history tell of it.
+        for hook in service.hooks.get(phase, ()) if phase != "build" else ():
             unit = names.main
             if phase == "ready":
                 unit = names.ready
             elif hook.scope is Scope.DEPLOY:
                 unit = names.prestart
-            if hook.scope is not Scope.DEPLOY or member.is_first:
+            elif phase in RELEASE:
+                unit = names.deploy if phase == "deploy" else names.post_deploy
+            if (hook.scope is not Scope.DEPLOY and phase not in RELEASE) or member.is_first:
                 found.append(HookName(phase=phase, name=hook.name, unit=unit, on_failure=hook.on_failure.value))
     if service.schedule:
         found.append(HookName(phase=RUN, name="script", unit=names.main, on_failure="fail"))
     return tuple(found)
+
+
+RELEASE = ("deploy", "post_deploy")
+"""Phases of a deployment, once for all instances and processes of a service."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nanod.spec.model import Command, Health, Service, Task
     from nanod.units.names import MemberNames
 
-AROUND = {Role.GROUP: ("install", "prestart", "poststop"), Role.ALL: ("poststart", "ready", "reload", "prestop")}
+AROUND = {Role.GROUP: ("install", "deploy", "prestart", "poststop"), Role.ALL: ("poststart", "ready", "post_deploy", "reload", "prestop")}
 """With several mains: whose lines the hooks of the service itself are."""
 PARTS = "parts:"
 """Before a companion's name, in what is waited for: all that is part of it."""
@@ -111,6 +111,11 @@ class Member:
 
 def is_group(service: Service) -> bool:
     return bool(service.tasks or service.processes or service.replicas is not None)
+
+
+def is_proxied(service: Service) -> bool:
+    """Whether it takes no descriptors. The loader has seen to it that all of a service's sockets go one way."""
+    return any(socket.via == "proxy" for socket in service.sockets)
 
 
 def has_all(service: Service) -> bool:

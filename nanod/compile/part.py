@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nanod.units.names import LIB, AppNames
@@ -12,7 +12,7 @@ from nanod.units.unitset import Role
 from nanod.values import TimeSpan, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nanod.compile.members import Member
     from nanod.compile.target import Target
@@ -35,6 +35,8 @@ class App:
     target: Target
     names: AppNames
     report: Report
+    releases: Mapping[str, str] = field(default_factory=dict)
+    """Service to the directory that it runs from, of those that have a source."""
 
     def builder(self, name: str, role: Role, member: Member | None = None) -> UnitBuilder:
         """A unit of this app with its stamps."""

@@ -6,20 +6,21 @@ from typing import TYPE_CHECKING
 
 from nanod.compile.health import gate_line
 from nanod.compile.hooks import hook_lines, hooks_of
-from nanod.compile.members import has_all
+from nanod.compile.members import has_all, is_proxied
 from nanod.compile.part import ENV, SLACK, App, command, credentials, environment, identity, lib, run_directory
 from nanod.compile.sandbox import joins, sandbox
 from nanod.compile.secrets import with_secrets
-from nanod.phases import Scope
-from nanod.spec.model import Condition, Kind, ProbeKind, RestartPolicy
+from nanod.phases import OnFailure, Scope
+from nanod.spec.model import Condition, Kind, ProbeKind, RestartPolicy, Sandbox
 from nanod.units.directives import since
 from nanod.units.unitset import Role
 from nanod.values import TimeSpan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from nanod.compile.members import Member
+    from nanod.diagnostics import Mark
     from nanod.spec.model import Requirement, Service
     from nanod.units.unitfile import UnitBuilder, UnitFile
 
@@ -44,6 +45,8 @@ def main_unit(app: App, member: Member, *, stays: bool) -> UnitFile:
         unit.raw("Unit", "StartLimitIntervalSec", service.restart.window, at("restart", "window"))
         unit.raw("Unit", "StartLimitBurst", service.restart.limit, at("restart", "limit"))
     _type(unit, service, stays=stays)
+    if member.is_main and member.whole.sockets and not is_proxied(member.whole):
+        unit.words("Service", "Sockets", [member.names.socket], member.whole.at("sockets"))
     unit.raw("Service", "Slice", app.names.slice, at())
     unit.raw("Service", "SyslogIdentifier", member.names.main.removesuffix(".service"), at())
     identity(unit, app, service)
@@ -51,6 +54,8 @@ def main_unit(app: App, member: Member, *, stays: bool) -> UnitFile:
     environment(unit, app, member)
     credentials(unit, service)
     sandbox(unit, service)
+    if (release := app.releases.get(member.whole.name)) and service.sandbox is not Sandbox.OFF:
+        unit.words("Service", "ReadOnlyPaths", [release], member.whole.at("source"))
     _lines(unit, app, member, stays=stays)
     _restart_and_stop(unit, member)
     resources(unit, service)
@@ -73,18 +78,16 @@ def own_lines(unit: UnitBuilder, app: App, service: Service, sections: Sequence[
 
 def relations(unit: UnitBuilder, app: App, member: Member) -> None:
     """What a unit of a service stands to: the app's target, what is done before it, the others of its group, what the service requires."""
-    service, whole, at, names = member.service, member.whole, member.at, member.names
+    service, at, names = member.service, member.at, member.names
     if member.role in _PARTS:
         unit.words("Unit", "PartOf", [app.names.target, *member.part_of], at)
     elif member.part_of:
         unit.words("Unit", "PartOf", member.part_of, at)
     if member.role in (Role.MAIN, Role.GROUP):
-        if whole.provisioning:
-            unit.words("Unit", "Requires", [names.provision], whole.provisioning.at())
-            unit.words("Unit", "After", [names.provision], whole.provisioning.at())
-        if deploy := hooks_of(whole, "prestart", Scope.DEPLOY):
-            unit.words("Unit", "Requires", [names.prestart], deploy[0].at())
-            unit.words("Unit", "After", [names.prestart], deploy[0].at())
+        for unit_name, key, mark in _done_before(member):
+            unit.words("Unit", key, [unit_name], mark)
+            unit.words("Unit", "After", [unit_name], mark)
+    _behind_socket(unit, member)
     _among(unit, member)
     joins(unit, member)
     if member.role in _AWAITING:
@@ -97,9 +100,28 @@ def relations(unit: UnitBuilder, app: App, member: Member) -> None:
         unit.words("Unit", "OnFailure", [names.failure], handler.at())
 
 
+def _done_before(member: Member) -> Iterator[tuple[str, str, Mark]]:
+    """Install and the hooks of a deployment: each unit, how it is asked for, and by what."""
+    whole, names = member.whole, member.names
+    if whole.provisioning:
+        yield names.provision, "Requires", whole.provisioning.at()
+    if once := hooks_of(whole, "prestart", Scope.DEPLOY):
+        yield names.prestart, "Requires", once[0].at()
+    for hook in whole.hooks.get("deploy", ()):
+        yield names.deploy, "Requires" if hook.on_failure is OnFailure.FAIL else "Wants", hook.at()
+
+
 _PARTS = (Role.MAIN, Role.ALL, Role.GROUP)
 _AWAITING = (Role.MAIN, Role.PRESTART_TASK, Role.PRESTART_SIDECAR)
 """What starts only when the service's own requirements are up."""
+
+
+def _behind_socket(unit: UnitBuilder, member: Member) -> None:
+    """It would not start without its descriptors, and behind a proxy it goes with its socket all the same: a port that is taken is told of."""
+    whole, at = member.whole, member.whole.at("sockets")
+    if member.is_main and whole.sockets:
+        unit.words("Unit", "Requires", [member.names.socket], at)
+        unit.words("Unit", "After", [member.names.socket], at)
 
 
 def _among(unit: UnitBuilder, member: Member) -> None:

@@ -9,16 +9,21 @@ from nanod.units.directives import OLDEST
 from nanod.units.names import UNIT_DIRECTORY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """`version` is systemd's, 252 or newer. `inputs`: the files of every `provisioning.inputs`, path to SHA-256, "" for a missing one.
 
+    `sources`: service to the digest of what its release is made from. `releases`: service to the names of the releases there are, that in force
+    first: the same content is the same release, also when it has been built once more. `rebuilds`: every service has a new one all the same.
     `unit_dir`: where the units will be, and files of settings beside them.
     """
 
     version: int = OLDEST
     inputs: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    releases: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    rebuilds: bool = False
     unit_dir: str = UNIT_DIRECTORY

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from nanod.state import HookResult, Intent, Manifest, UnitDetail, UnitState
+    from nanod.units.unitset import Release
 
 
 class Systemd(Protocol):
@@ -87,6 +88,39 @@ class Store(Protocol):
     def history(self, app: str) -> list[dict[str, object]]: ...
 
 
+class Releases(Protocol):
+    """Directories that services run from: `nanod.host.releases`."""
+
+    def names(self, app: str) -> Mapping[str, Sequence[str]]: ...
+    def whole(self, paths: Iterable[str]) -> frozenset[str]: ...
+    def copy(self, release: Release) -> None: ...
+    def seal(self, release: Release) -> None: ...
+    def drop(self, path: str) -> None: ...
+    def switch(self, app: str, names: Mapping[str, str]) -> None: ...
+    def collect(self, app: str, kept: Mapping[str, int], needed: Mapping[str, Iterable[str]]) -> None: ...
+
+
+class NoReleases:
+    """For callers whose apps have none."""
+
+    def names(self, app: str) -> Mapping[str, Sequence[str]]:
+        del app
+        return {}
+
+    def whole(self, paths: Iterable[str]) -> frozenset[str]:
+        return frozenset(paths)
+
+    def copy(self, release: Release) -> None: ...
+
+    def seal(self, release: Release) -> None: ...
+
+    def drop(self, path: str) -> None: ...
+
+    def switch(self, app: str, names: Mapping[str, str]) -> None: ...
+
+    def collect(self, app: str, kept: Mapping[str, int], needed: Mapping[str, Iterable[str]]) -> None: ...
+
+
 class Clock(Protocol):
     """Seconds that only go forward, and a wait; `wall` is microseconds since the epoch, as the journal counts; `utc` is that in ISO 8601."""
 
@@ -129,3 +163,4 @@ class Host:
     command: str = ""
     """The command line of this nanod, for the record."""
     interrupts: Interrupts = field(default_factory=NoInterrupts)
+    releases: Releases = field(default_factory=NoReleases)

@@ -261,7 +261,7 @@ class Batch:
     def _sync_contents(self) -> None:
         if len(self._waiting) > _MANY:
             for directory in {os.fstat(item[0].fd).st_dev: item[0] for item in self._waiting}.values():
-                _syncfs(directory.fd)
+                sync_file_system(directory.fd)
             return
         for directory, temporary, _ in self._waiting:
             descriptor = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory.fd)
@@ -271,7 +271,8 @@ class Batch:
                 os.close(descriptor)
 
 
-def _syncfs(descriptor: int) -> None:
+def sync_file_system(descriptor: int) -> None:
+    """All that was written to the file system of this descriptor is on disk (syncfs(2))."""
     import ctypes  # noqa: PLC0415  (2 ms; few commands write many files)
 
     libc = ctypes.CDLL(None, use_errno=True)

@@ -65,6 +65,20 @@ def require_run_space() -> None:
 def check_host(wanted: UnitSet, states: Mapping[str, UnitState], root: str = "/") -> Report:
     """What the app needs and the host lacks, at the places of the spec that need it: users, groups, files, units."""
     report = Report()
+    _check_accounts(wanted, root, report)
+    for file, mark in wanted.files:
+        if not Path(root, file.lstrip("/")).exists():
+            report.error(mark, f"'{file}' does not exist on this host")
+    for name, mark in wanted.host_units:
+        if name in states and states[name].load == "not-found":
+            report.error(mark, f"unit '{name}' does not exist on this host")
+    for release in wanted.releases:
+        if release.source and not release.digest:
+            report.error(release.origin, f"'{release.source}' is no directory on this host")
+    return report
+
+
+def _check_accounts(wanted: UnitSet, root: str, report: Report) -> None:
     for user, mark in wanted.users:
         if user != "root" and find_user(user, root) is None:
             report.error(mark, f"user '{user}' does not exist on this host")
@@ -72,13 +86,6 @@ def check_host(wanted: UnitSet, states: Mapping[str, UnitState], root: str = "/"
         for item in unit.directives:
             if (item.section, item.key) == ("Service", "Group") and find_group(item.text, root) is None:
                 report.error(item.origin, f"group '{item.text}' does not exist on this host")
-    for file, mark in wanted.files:
-        if not Path(root, file.lstrip("/")).exists():
-            report.error(mark, f"'{file}' does not exist on this host")
-    for name, mark in wanted.host_units:
-        if name in states and states[name].load == "not-found":
-            report.error(mark, f"unit '{name}' does not exist on this host")
-    return report
 
 
 def digests(paths: Iterable[str], root: str = "/") -> dict[str, str]:

@@ -163,7 +163,7 @@ class Generations:
             for name in directory.names():
                 if _is_app(name) and kind_of(directory.fd, name) == "directory":
                     with directory.sub(name) as mine:
-                        mine.sweep()
+                        _tidy(mine, _in_force(mine))
                         if name in self._unreadable_intents:
                             _set_aside(mine, _INTENT)
             self._unreadable_intents.clear()

@@ -48,6 +48,7 @@ def decode(content: bytes) -> Manifest:
             volumes=_names(record["volumes"]),
             made=_names(record["made"]),
             directories=tuple(_volume(item) for item in _sequence(record["directories"])),
+            releases=_texts(record["releases"]),
         )
 
 
@@ -109,6 +110,7 @@ def _about(value: object) -> ServiceRecord:
         reload_on=_names(record["reload_on"]),
         restart_on=_names(record["restart_on"]),
         can_reload=_flag(record["can_reload"]),
+        sockets=_names(record["sockets"]),
         group=_text(record["group"]),
         companion=_text(record["companion"]),
         is_shared=_flag(record["is_shared"]),

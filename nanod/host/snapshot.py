@@ -12,6 +12,7 @@ from nanod.errors import NanodError
 from nanod.host import facts
 from nanod.host.atomic import refusing
 from nanod.host.records import has_settings, stamps
+from nanod.host.releases import LocalReleases
 from nanod.state import Snapshot, UnitState
 from nanod.units.names import is_settings, reader_of
 from nanod.units.secrets import watched_files
@@ -64,6 +65,7 @@ def snapshot(systemd: Systemd | None, store: Store, wanted: UnitSet | None, mani
         drop_ins=drop_ins,
         digests=store.sealed(sorted(watched | set(manifest.watched if manifest else ()))) | _contents(drop_ins, root),
         missing_directories=frozenset(item.path for item in (wanted.directories if wanted else ()) if not os.path.lexists(places.below(item.path))),
+        releases=LocalReleases(root).whole(item.path for item in (wanted.releases if wanted else ())),
         unit_dir=store.unit_dir,
         newest=max(store.generations(_app(wanted, manifest)), default=0),
     )

@@ -15,6 +15,7 @@ from nanod.host import records
 from nanod.host.accounts import owner
 from nanod.host.atomic import Batch, OpenDirectory, kind_of, open_directory, refusing
 from nanod.host.generations import Generations
+from nanod.host.releases import LocalReleases
 from nanod.host.seal import Seal
 from nanod.units.names import LIB, ONCE, SETTINGS, AppNames, is_settings, reader_of
 from nanod.units.unitfile import parse
@@ -245,6 +246,7 @@ class LocalStore:
         reach(Point.COMMITTED)
 
     def forget(self, app: str) -> None:
+        LocalReleases(self.root).forget(app)
         self._generations.forget(app)
 
     def record(self, app: str, entry: Mapping[str, object]) -> None:

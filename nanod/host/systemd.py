@@ -92,6 +92,8 @@ class DBusSystemd:
         if name.endswith(".timer"):
             elapse = self._property(path, _NAME + b".Timer", "NextElapseUSecRealtime")
             return replace(general, next_elapse=elapse if elapse < _INFINITY else 0)
+        if name.endswith(".socket"):
+            return replace(general, result=self._property(path, _NAME + b".Socket", "Result").decode())
         if not name.endswith(".service"):
             return general
 

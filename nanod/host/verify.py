@@ -87,6 +87,8 @@ def _judge(line: str, units: dict[str, UnitFile], wanted: UnitSet, report: Repor
     if found := _MISSING_PROGRAM.search(words):
         if found[1].startswith(f"{LIB}/"):
             return  # the first apply puts them there
+        if any(found[1].startswith(f"{release.path}/") for release in wanted.releases):
+            return  # the build makes it
         report.note(_origin_of_program(units[name], found[1], wanted), f"'{found[1]}' is not there yet: {found[2].lower()}")
         return
     mark = directive.origin if directive else _service_mark(units[name], wanted)

@@ -15,7 +15,7 @@ from nanod.spec.tree import Map, Place, Seq, shown
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nanod.spec.model import Hook, Stop
+    from nanod.spec.model import Hook, Listen, Stop
     from nanod.spec.needs import Group
     from nanod.spec.read import Context
 
@@ -35,6 +35,8 @@ def service(context: Context, group: Group, place: Place, name: str, *, is_task:
     health = probes.health(context, place, ports, shell, working_dir) or probes.implied_health(context, place, ports, kind)
     own_hooks = hooks.hooks(context, place, shell, working_dir)
     stop = parts.stop(context, place)
+    sockets = probes.sockets(context, place)
+    relies = None if kind is Kind.SCRIPT else _relies(own_hooks, health, stop, sockets)
     directives, replaced = parts.directives(context, place)
     return Service(
         at=place,
@@ -42,7 +44,7 @@ def service(context: Context, group: Group, place: Place, name: str, *, is_task:
         description=read.text(place, "description"),
         kind=kind,
         runtime=read.text(place, "runtime"),
-        command=_main(context, place, shell, working_dir, None if kind is Kind.SCRIPT else _relies(own_hooks, health, stop), is_task=is_task),
+        command=_main(context, place, shell, working_dir, relies, is_task=is_task),
         shell=shell,
         working_dir=working_dir,
         user=_user(context, place),
@@ -54,7 +56,7 @@ def service(context: Context, group: Group, place: Place, name: str, *, is_task:
         requires=needs.requires(context, group, place),
         after=needs.after(context, group, place),
         ports=ports,
-        sockets=probes.sockets(context, place),
+        sockets=sockets,
         health=health,
         settle=read.default_span(context, place, "settle", zero=True),
         volumes=volumes,
@@ -74,7 +76,7 @@ def service(context: Context, group: Group, place: Place, name: str, *, is_task:
         sandbox=read.choice(place, "sandbox", Sandbox, str(DEFAULTS["sandbox"])),
         schedule=parts.schedule(context, place),
         source=source,
-        build=parts.build(context, place),
+        build=parts.build(context, place, shell, working_dir),
         settings=_free(place, "settings"),
         features=_free(place, "features"),
         systemd=directives,
@@ -114,12 +116,14 @@ def _ports(context: Context, place: Place) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _relies(own_hooks: Mapping[str, tuple[Hook, ...]], health: Health | None, stop: Stop) -> str:
+def _relies(own_hooks: Mapping[str, tuple[Hook, ...]], health: Health | None, stop: Stop, sockets: tuple[Listen, ...]) -> str:
     """What goes wrong when the shell stays the main process; empty when little does."""
     if health is not None and health.kind == "notify":
         return "'notify' counts what the main process says"
     if "reload" in own_hooks:
         return "'reload' speaks to the main process"
+    if any(socket.via == "descriptor" for socket in sockets):
+        return "'sockets' are handed to the main process"
     return f"{stop.signal} would end the shell" if stop.signal not in {"SIGTERM", "SIGKILL"} else ""
 
 

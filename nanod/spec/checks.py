@@ -7,25 +7,27 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from nanod.spec.model import Condition, Kind, ProbeKind, RestartPolicy
 from nanod.spec.needs import is_unit_name
 from nanod.spec.probes import LOOPBACK, split_address
+from nanod.spec.releases import check_release
+from nanod.spec.sockets import check_sockets
 from nanod.spec.tree import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from nanod.spec.model import Health, Service, Spec, Task
+    from nanod.spec.model import Service, Spec, Task
     from nanod.spec.tree import Findings
 
 _MAX_CIRCLES: Final = 20
-_INSTANCE_PROBES: Final = (ProbeKind.NOTIFY, ProbeKind.EXEC, ProbeKind.UNIX)
 
 
 def check(findings: Findings, services: Mapping[str, Service]) -> None:
     _ports(findings, services)
+    check_sockets(findings, services)
     for service in services.values():
-        _sockets(findings, service)
         _replicas(findings, service)
         _tasks(findings, service)
         _environment(findings, service)
+        check_release(findings, service)
         if service.kind is Kind.SCRIPT:
             _script(findings, service)
         if "Timer" in service.systemd and service.schedule is None:
@@ -63,33 +65,6 @@ def _mains(service: Service) -> list[tuple[str, Service]]:
     """What runs of it, by name: itself, or its processes."""
     processes = [(f"{service.name}/{task.name}", task.service) for task in service.processes if task.service]
     return processes or [(service.name, service)]
-
-
-def _sockets(findings: Findings, service: Service) -> None:
-    place = _place(service)
-    for position, socket in enumerate(service.sockets):
-        if not socket.listen or socket.listen.startswith("/"):
-            continue
-        host, port = split_address(socket.listen)
-        if port in service.ports:
-            findings.error(place, f"port {port} stands in 'ports' too: either the service binds it or nanod's socket does", "sockets", position)
-        health = service.health
-        if health and health.kind in {ProbeKind.TCP, ProbeKind.GRPC} and _reaches(health, host, port, is_port_alone=":" not in socket.listen):
-            message = f"a {health.kind} probe of a socket that nanod owns succeeds with nobody accepting; use http, exec or notify"
-            findings.error(place, message, "health", str(health.kind))
-    if service.rolling and service.rolling.strategy == "blue-green" and service.health:
-        health = service.health
-        if health.kind not in _INSTANCE_PROBES and not health.own_port:
-            message = "with blue-green the probe must reach the new instance itself: notify, exec, unix, or its own port"
-            findings.error(place, message, "health", str(health.kind))
-
-
-def _reaches(health: Health, host: str, port: int, *, is_port_alone: bool) -> bool:
-    if not health.address:
-        return False
-    probed_host, probed_port = split_address(health.address)
-    same = probed_host == host or is_port_alone or (probed_host in LOOPBACK and host in {*LOOPBACK, "0.0.0.0", "[::]"})  # noqa: S104 - compared, never bound
-    return same and probed_port == port
 
 
 def _replicas(findings: Findings, service: Service) -> None:

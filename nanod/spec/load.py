@@ -17,7 +17,6 @@ from nanod.spec import accept, build, checks, needs, source
 from nanod.spec.defaults import RUNTIMES
 from nanod.spec.merge import laid_over, normalised
 from nanod.spec.model import Spec
-from nanod.spec.pending import refuse_pending
 from nanod.spec.read import Context
 from nanod.spec.schema import SCHEMA
 from nanod.spec.shapes import APP_NAME
@@ -58,16 +57,14 @@ def _bytes(path: str) -> bytes:
         return file.read(source.MAX_BYTES + 1)
 
 
-def load(file: Path | str, text: str | bytes, *, env: str | None = None, directory: str | None = None, pending: bool = True) -> Loaded:
+def load(file: Path | str, text: str | bytes, *, env: str | None = None, directory: str | None = None) -> Loaded:
     """The spec that a text says. `directory`: where relative paths start, None when nothing says it (standard input).
-
-    `pending=False` lets through what is checked but not compiled yet.
     """
     report = Report()
     name = str(file)
     read = source.read(name, text, report)
     sources = {name: read.text}
-    spec = _Loading(name, read, report, env, directory).spec(pending=pending)
+    spec = _Loading(name, read, report, env, directory).spec()
     return Loaded(spec=None if report.has_errors else spec, report=report, sources=sources)
 
 
@@ -84,7 +81,7 @@ class _Loading:
         self.root = Place(Text(file, read.text, read.span), read.root)
         self.overlay = Place(self.root.text, None)
 
-    def spec(self, *, pending: bool) -> Spec | None:
+    def spec(self) -> Spec | None:
         if not self._has_shape():
             return None
         env = self._environment()
@@ -105,8 +102,6 @@ class _Loading:
             deploy=build.deploy(self.context, deploy) if deploy else None,
         )
         checks.check(self.findings, services)
-        if pending:
-            refuse_pending(self.findings, made)
         return made
 
     def _has_shape(self) -> bool:

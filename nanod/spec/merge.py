@@ -60,8 +60,11 @@ def copied(layer: Map) -> Map:
 
 
 def normalised(layer: Map) -> Map:
-    """Service keys with the short forms written out, so that a short form replaces what a long one said below: `volume`, a runtime's `install`."""
-    if "volume" not in layer and "install" not in layer:
+    """Service keys with the short forms written out, so that a short form replaces what a long one said below.
+
+    These are `volume`, and of a runtime `install` and `build`.
+    """
+    if "volume" not in layer and "install" not in layer and not _is_command(layer.get("build")):
         return layer
     made = copied(layer)
     if "volume" in made:
@@ -77,4 +80,12 @@ def normalised(layer: Map) -> Map:
         provisioning = made.get("provisioning")
         made["provisioning"] = laid_over(provisioning, own, "plain") if isinstance(provisioning, Map) else own
         made.places.setdefault("provisioning", own.places["install"])
+    if _is_command(made.get("build")):
+        build = Map()
+        build["run"], build.places["run"] = made["build"], made.places["build"]
+        made["build"] = build
     return made
+
+
+def _is_command(value: object) -> bool:
+    return isinstance(value, (str, Seq))

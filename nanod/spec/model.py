@@ -198,6 +198,9 @@ class Schedule(Item):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build(Item):
+    """`run`: what the runtime does in every release, before the build hook. `inputs`: patterns of gitignore(5), "!" excludes."""
+
+    run: Command | None
     environment: Mapping[str, str]
     inputs: tuple[str, ...]
     keep: int
@@ -263,6 +266,7 @@ class Service(Item):
     schedule: Schedule | None
     source: str | None
     build: Build | None
+    """None where there is no `source`."""
     settings: Mapping[str, object]
     features: Mapping[str, object]
     systemd: Mapping[str, Mapping[str, tuple[str, ...]]]

@@ -162,12 +162,16 @@ def rolling(context: Context, service: Place) -> Rolling | None:
     )
 
 
-def build(context: Context, service: Place) -> Build | None:
-    place = service.below("build")
-    if place is None:
+def build(context: Context, service: Place, shell: tuple[str, ...], working_dir: str) -> Build | None:
+    """How a release is made, where there is something to make one of."""
+    if service.get("source") is None:
+        if service.get("build") is not None and (place := service.below("build")) and set(place.map.places) - {"run"}:
+            context.findings.error(service, "'build' says how a release is made, and there is no 'source' to make one of", "build", on_key=True)
         return None
+    place = service.child("build")
     return Build(
         at=place,
+        run=read.command_at(context, place, "run", shell, working_dir),
         environment=read.environment(context, place),
         inputs=read.strings(place, "inputs") or ("**",),
         keep=read.integer(place, "keep", int(DEFAULTS["build.keep"])),

@@ -259,6 +259,12 @@ _TASK = mapping(
         "per": said(choice("replica", "group"), "Once for each instance, or once for all.", DEFAULTS["tasks.per"]),
     },
 )
+_BUILD: dict[str, Shape] = {
+    "environment": said(ENVIRONMENT, "Variables of the build alone."),
+    "inputs": said(sequence("a list of patterns", LINE), "Files of the source that a release is made of, as gitignore(5) writes them."),
+    "keep": said(number("a number from 1 to 100", 1, 100), "Releases kept.", DEFAULTS["build.keep"]),
+}
+_BUILD_RUN = said(COMMAND, "The command, beside settings.")
 
 _SERVICE = mapping(
     "a mapping of a service's keys",
@@ -326,17 +332,7 @@ _SERVICE = mapping(
             "Scripts only: when a timer runs it.",
         ),
         "source": said(PATH, "The directory that a release is made from."),
-        "build": said(
-            mapping(
-                "a mapping of build settings",
-                {
-                    "environment": said(ENVIRONMENT, "Variables of the build alone."),
-                    "inputs": said(sequence("a list of patterns", LINE), "Files whose change means a new release."),
-                    "keep": said(number("a number from 1 to 100", 1, 100), "Releases kept.", DEFAULTS["build.keep"]),
-                },
-            ),
-            "How a release is made.",
-        ),
+        "build": said(mapping("a mapping of build settings", _BUILD), "How a release is made."),
         "settings": said(FREE, "Rendered to a file whose path is in NANOD_SETTINGS."),
         "features": said(FREE, "Blocks of plug-ins, by name."),
     },
@@ -346,6 +342,10 @@ _RUNTIME: Shape = {
     "properties": {
         **{key: shape for key, shape in _SERVICE["properties"].items() if key != "runtime"},
         "install": said(optional(COMMAND), "Short for provisioning.install."),
+        "build": said(
+            any_of("a command, or a mapping of build settings", COMMAND, mapping("a mapping of build settings", {**_BUILD, "run": _BUILD_RUN})),
+            "What every release is built with first, before the build hook; and how a release is made.",
+        ),
     },
 }
 

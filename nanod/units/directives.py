@@ -127,6 +127,8 @@ _SERVICE: dict[str, Row] = {
     "TimeoutStopSec": Row(_VALUE, _LATER),
     "KillMode": Row(_VALUE, _LATER),
     "KillSignal": Row(_VALUE, _LATER),
+    # Descriptors are given to the process when it is started.
+    "Sockets": Row(_NAMES, _RESTART, UNIT_NAME),
     # Processes stay in the cgroup that they were started in.
     "Slice": Row(_TEXT, _RESTART, UNIT_NAME),
     "User": Row(_TEXT, _RESTART, USER),
@@ -144,6 +146,8 @@ _SERVICE: dict[str, Row] = {
     "CacheDirectory": Row(_NAMES, _RESTART, BELOW),
     # `source:destination:options`: a path with a colon would be read as more than one.
     "BindPaths": Row(Emitter.PATHS, _RESTART, _shape(r"/[^:]*", "an absolute path without ':'")),
+    "ReadOnlyPaths": Row(Emitter.PATHS, _RESTART, ACCESS_PATH),
+    "InaccessiblePaths": Row(Emitter.PATHS, _RESTART, ACCESS_PATH),
     "ReadWritePaths": Row(Emitter.PATHS, _RESTART, ACCESS_PATH),
     "ProtectSystem": _SETTING,
     "ProtectHome": _SETTING,
@@ -190,11 +194,27 @@ _TIMER: dict[str, Row] = {
     "RandomizedDelaySec": Row(_VALUE, _LATER),
     "AccuracySec": Row(_VALUE, _LATER),
 }
+_SOCKET: dict[str, Row] = {
+    # PID 1 opens a socket when the unit starts, and keeps it over a daemon-reload: another one takes a stop of both, the service first.
+    "ListenStream": Row(_TEXT, _RESTART),
+    "Backlog": Row(_VALUE, _RESTART),
+    # Looked at for each connection that finds no service running (tried: a daemon-reload retargets it, and the port stays open).
+    "Service": Row(_NAMES, _LATER, UNIT_NAME),
+    "RemoveOnStop": Row(_VALUE, _LATER),
+}
 _INSTALL: dict[str, Row] = {"WantedBy": _UNITS}
 # Stamps are for people and for nanod; PID 1 ignores the section.
-_X_NANOD: dict[str, Row] = {name: Row(_TEXT, _LATER) for name in ("App", "Service", "Role")}
+_X_NANOD: dict[str, Row] = {name: Row(_TEXT, _LATER) for name in ("App", "Service", "Role")} | {"Content": Row(_TEXT, _RESTART)}
 
-TABLE: dict[str, dict[str, Row]] = {"Unit": _UNIT, "Service": _SERVICE, "Timer": _TIMER, "Slice": {}, "Install": _INSTALL, "X-Nanod": _X_NANOD}
+TABLE: dict[str, dict[str, Row]] = {
+    "Unit": _UNIT,
+    "Service": _SERVICE,
+    "Socket": _SOCKET,
+    "Timer": _TIMER,
+    "Slice": {},
+    "Install": _INSTALL,
+    "X-Nanod": _X_NANOD,
+}
 
 
 NEWER: dict[str, dict[str, int]] = {

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 LIB = "/var/lib/nanod/lib/1"
 """Where the programs that units run are kept. The number is the contract between units and programs: a new one leaves running units with the old."""
 UNIT_DIRECTORY = "/etc/systemd/system"
+RUNTIME_UNITS = "/run/systemd/system"
+"""Where units are that a reboot forgets."""
 APPS = "/var/lib/nanod/apps"
 """The records of apps. The names in it are readable to everyone, unlike what is below them: completion works without root."""
 ONCE = "/var/lib/nanod/once"
@@ -58,7 +60,9 @@ GROUP = "group"
 """The part of a name that the companion of a group has: `shop-web-group.service`."""
 TIMER_STAMPS = "/var/lib/systemd/timers"
 """Where systemd keeps, as the time of a file, when a persistent timer last ran (systemd.timer(5), Persistent=)."""
-RESERVED_PARTS = frozenset({"provision", "prestart", "ready", "failure", "rearm", "alive", "settings", "build", "deploy", "post-deploy", "blue", "green", GROUP})
+RESERVED_PARTS = frozenset(
+    {*("provision", "prestart", "ready", "failure", "rearm", "alive", "settings", "build", "deploy", "post-deploy", "proxy", "blue", "green"), GROUP}
+)
 """What a task or process cannot be called: units beside the service's main one have these names."""
 _NAME_LIMIT = 255
 
@@ -126,6 +130,16 @@ class MemberNames:
         return f"{self.stem}-alive{self.suffix}.timer"
 
     @property
+    def socket(self) -> str:
+        """What owns the addresses of the service."""
+        return f"{self.whole}.socket"
+
+    @property
+    def proxy(self) -> str:
+        """Takes connections from the socket for a service that takes no descriptors."""
+        return f"{self.stem}-proxy{self.suffix}.service"
+
+    @property
     def settings(self) -> str:
         """The file that `settings` are rendered to."""
         return f"{self.whole}{SETTINGS}"
@@ -135,7 +149,7 @@ class MemberNames:
         """Every name that a member may take, now or with another key."""
         return (
             *(self.main, self.provision, self.prestart, self.ready, self.failure, self.timer, self.rearm, self.alive, self.alive_timer),
-            *(f"{self.stem}-{GROUP}{self.suffix}.service", self.build, self.deploy, self.post_deploy),
+            *(f"{self.stem}-{GROUP}{self.suffix}.service", self.build, self.deploy, self.post_deploy, self.socket, self.proxy),
         )
 
 
@@ -233,6 +247,16 @@ def _check_parts(names: AppNames, service: str, parts: Iterable[str]) -> Iterato
 
 def timer_stamp(timer: str) -> str:
     return f"{TIMER_STAMPS}/stamp-{timer}"
+
+
+def irreversible_mark(app: str) -> str:
+    """Says that a hook of the transaction under way has run that cannot be taken back."""
+    return f"{IRREVERSIBLE}/{app}"
+
+
+def armed(unit: str) -> str:
+    """The file that lets a deploy hook run this once."""
+    return f"{ARMED}/{unit}"
 
 
 def building(unit: str, pid: int) -> str:

@@ -22,6 +22,11 @@ class Role(StrEnum):
     PROVISION = "provision"
     PRESTART = "prestart"
     """Deploy-scoped prestart hooks: started alone after the daemon-reload, before the main is touched."""
+    BUILD = "build"
+    """Builds a release; never installed."""
+    DEPLOY = "deploy"
+    """The deploy hook: wanted by the mains, and run once per deployment, before these start."""
+    POST_DEPLOY = "post-deploy"
     READY = "ready"
     FAILURE = "failure"
     TIMER = "timer"
@@ -33,6 +38,10 @@ class Role(StrEnum):
     ALIVE = "alive"
     """The liveness probe of a service, and what starts it."""
     ALIVE_TIMER = "alive-timer"
+    SOCKET = "socket"
+    """Owns the addresses of a service, and holds connections while nobody takes them."""
+    PROXY = "proxy"
+    """Takes them for a service that takes no descriptors."""
     SETTINGS = "settings"
     """No unit: the file that a service's settings are rendered to."""
     ALL = "all"
@@ -96,11 +105,17 @@ class ServiceUnits:
     rearm: str | None = None
     provision: str | None = None
     prestart: str | None = None
+    deploy: str | None = None
+    post_deploy: str | None = None
     ready: str | None = None
     failure: str | None = None
     alive: str | None = None
     alive_timer: str | None = None
     settings: str | None = None
+    socket: str | None = None
+    proxy: str | None = None
+    sockets: tuple[str, ...] = ()
+    """The addresses that its socket owns."""
     requires: tuple[str, ...] = ()
     """Services of this app, and host units, that it waits for at start and does not start without."""
     restarts_with: tuple[str, ...] = ()
@@ -128,6 +143,11 @@ class ServiceUnits:
         return self.group or self.name
 
     @property
+    def before(self) -> tuple[str, ...]:
+        """What is up or done before it starts, and may keep it from that: its socket, its install, the hooks of a deployment."""
+        return tuple(name for name in (self.socket, self.provision, self.deploy, self.prestart) if name)
+
+    @property
     def units(self) -> dict[str, Role]:
         """Every unit of it, the main one first."""
         named = (
@@ -138,8 +158,9 @@ class ServiceUnits:
                 (self.provision, Role.PROVISION),
                 (self.prestart, Role.PRESTART),
             ),
+            *((self.deploy, Role.DEPLOY), (self.post_deploy, Role.POST_DEPLOY)),
             *((self.ready, Role.READY), (self.failure, Role.FAILURE), (self.alive, Role.ALIVE), (self.alive_timer, Role.ALIVE_TIMER)),
-            (self.settings, Role.SETTINGS),
+            *((self.settings, Role.SETTINGS), (self.proxy, Role.PROXY), (self.socket, Role.SOCKET)),
         )
         return {unit: role for unit, role in named if unit}
 
@@ -157,6 +178,7 @@ class ServiceUnits:
             reload_on=self.reload_on,
             restart_on=self.restart_on,
             can_reload=self.can_reload,
+            sockets=self.sockets,
             group=self.group,
             companion=self.companion,
             is_shared=self.is_shared,
@@ -164,6 +186,24 @@ class ServiceUnits:
             max_parallel=self.rolling.max_parallel if self.rolling else 0,
             min_healthy_usec=self.rolling.min_healthy_usec if self.rolling else 0,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """What a service runs from: the files of `source` that `inputs` name, and what its build makes of them, in `path`. `digest` is of those files."""
+
+    service: str
+    name: str
+    path: str
+    source: str
+    inputs: tuple[str, ...]
+    digest: str
+    user: str | None
+    """Whose its files are; None for a dynamic user: root's, and everybody may read them."""
+    group: str | None
+    keep: int
+    build: UnitFile | None
+    origin: Mark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +224,8 @@ class UnitSet:
     """Files that must exist on the host when applied (credentials, environment files), with the place that names them."""
     host_units: tuple[tuple[str, Mark], ...]
     """Units of the host that must exist."""
+    releases: tuple[Release, ...] = ()
+    """What must have been made before any of the units can run."""
 
     @property
     def links(self) -> dict[str, str]:

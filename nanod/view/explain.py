@@ -31,16 +31,16 @@ def phase_title(phase: Phase) -> str:
 
 def lifecycle_text(style: Style) -> str:
     """Three tables, one question each, so that every line fits a terminal of 80 columns."""
-    when = [(_title(phase), phase.when, phase.context, str(phase.timeout)) for phase in _ROWS]
-    failure = [(_title(phase), _on_failure(phase), _listing(phase)) for phase in _ROWS]
-    again = [(_title(phase), *phase.rerun) for phase in _ROWS]
-    realised = [(_title(phase), phase.directive) for phase in _ROWS]
+    when = [(phase_title(phase), phase.when, phase.context, str(phase.timeout)) for phase in _ROWS]
+    failure = [(phase_title(phase), _on_failure(phase), _listing(phase)) for phase in _ROWS]
+    again = [(phase_title(phase), *phase.rerun) for phase in _ROWS]
+    realised = [(phase_title(phase), phase.directive) for phase in _ROWS]
     parts = (
         _table(style, "When does it run, where, and how long may it take?", ("phase", "when", "runs in", "timeout"), when),
         _table(style, "What does a failure do (what may be written instead)?", ("phase", "on failure", "several hooks run"), failure),
         _table(style, "What runs again?", ("phase", *AGAIN), again),
         _table(style, "What does systemd see?", ("phase", "realised as"), realised),
-        "fail halts the service; warn shows in verdict, status and history; ignore in\nhistory only. * not supported yet",
+        "fail halts the service; warn shows in verdict, status and history; ignore in\nhistory only.",
     )
     return "\n\n".join(parts)
 
@@ -51,7 +51,7 @@ def lifecycle_markdown() -> str:
     rows = [head, tuple("---" for _ in head)]
     rows.extend(
         (
-            f"**{phase_title(phase)}**{_mark(phase)}",
+            f"**{phase_title(phase)}**",
             phase.when,
             _on_failure(phase),
             phase.context,
@@ -82,16 +82,7 @@ def _phase_data(phase: Phase) -> dict[str, object]:
         "listing": phase.listing,
         "again": dict(zip(AGAIN_KEYS, phase.rerun, strict=True)),
         "realised_as": phase.directive,
-        "available": phase.available,
     }
-
-
-def _title(phase: Phase) -> str:
-    return phase_title(phase) + _mark(phase)
-
-
-def _mark(phase: Phase) -> str:
-    return "" if phase.available else " *"
 
 
 def _timeout(phase: Phase) -> str:

@@ -7,6 +7,8 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from nanod.steps import (
+    Arm,
+    Build,
     CauseKind,
     DaemonReload,
     Decide,
@@ -19,6 +21,7 @@ from nanod.steps import (
     RemoveUnit,
     Restart,
     Roll,
+    RunPostDeploy,
     RunPrestart,
     Stamp,
     Start,
@@ -35,7 +38,7 @@ from nanod.view.tty import clean, columns
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from nanod.steps import AnyStep, Cause, Plan
+    from nanod.steps import Cause, Plan, PlanStep
     from nanod.view.tty import Style
 
 ACTIONS: dict[type[object], str] = {
@@ -47,6 +50,9 @@ ACTIONS: dict[type[object], str] = {
     Unlink: "unlink",
     DaemonReload: "daemon-reload",
     RunPrestart: "run",
+    Build: "build",
+    Arm: "deploy",
+    RunPostDeploy: "post-deploy",
     Stop: "stop",
     Reload: "reload",
     Restart: "restart",
@@ -76,19 +82,24 @@ def summary(plan: Plan) -> str:
     """`2 units written, 1 daemon-reload, 1 restart`."""
     if plan.is_empty:
         return "nothing to do"
-    counts: Counter[type[object]] = Counter(type(step) for step in plan.steps)
+    if not plan.steps and not plan.builds:
+        return "post_deploy only"
+    counts: Counter[type[object]] = Counter(type(step) for step in _all_steps(plan))
     words: tuple[tuple[type[object], str, str], ...] = (
+        (Build, "release built", "releases built"),
         (MakeDirectory, "directory made", "directories made"),
         (WriteUnit, "unit written", "units written"),
         (RemoveUnit, "unit deleted", "units deleted"),
         (Purge, "path purged", "paths purged"),
         (DaemonReload, "daemon-reload", "daemon-reloads"),
         (RunPrestart, "prestart run", "prestart runs"),
+        (Arm, "deploy hook", "deploy hooks"),
         (Stop, "stop", "stops"),
         (Reload, "reload", "reloads"),
         (Restart, "restart", "restarts"),
         (Roll, "rolling restart", "rolling restarts"),
         (Start, "start", "starts"),
+        (RunPostDeploy, "post_deploy hook", "post_deploy hooks"),
     )
     found = [f"{counts[kind]} {one if counts[kind] == 1 else many}" for kind, one, many in words if counts[kind]]
     return ", ".join(found) or "only links and records"
@@ -100,18 +111,29 @@ def plan_data(plan: Plan) -> dict[str, object]:
         "generation": plan.manifest.generation if plan.manifest else None,
         "token": plan.token,
         "empty": plan.is_empty,
-        "steps": [_step_data(step) for step in plan.steps],
+        "steps": [_step_data(step) for step in _all_steps(plan)],
         "notes": [{"kind": note.kind, "subject": note.subject, "text": note.text} for note in plan.notes],
     }
 
 
-def _step_data(step: AnyStep) -> dict[str, object]:
+def _all_steps(plan: Plan) -> tuple[PlanStep, ...]:
+    """In the order of their execution."""
+    return (*plan.builds, *plan.steps, *plan.afterwards)
+
+
+def _step_data(step: PlanStep) -> dict[str, object]:
     found: dict[str, object] = {"action": ACTIONS[type(step)], "causes": [_cause_data(cause) for cause in step.causes]}
     subject = _subject(step)
     if subject:
         found["unit" if isinstance(step, UnitStep) else "path"] = subject
     if isinstance(step, WriteUnit | RemoveUnit):
         found["diff"] = step.diff()
+    if isinstance(step, Build):
+        found |= {"service": step.release.service, "release": step.release.name}
+    if isinstance(step, Arm):
+        found |= {"service": step.service, "irreversible": step.irreversible}
+    if isinstance(step, RunPostDeploy):
+        found["service"] = step.service
     if isinstance(step, Restart) and step.via:
         found["via"] = step.via
     if isinstance(step, Roll):
@@ -130,10 +152,12 @@ def _cause_data(cause: Cause) -> dict[str, object]:
     return found
 
 
-def _subject(step: AnyStep) -> str:
+def _subject(step: PlanStep) -> str:
     match step:
         case MakeDirectory(directory=item):
             return item.path
+        case Build(release=release):
+            return release.path
         case Link(path=path) | Unlink(path=path) | Purge(path=path) | Unstamp(path=path):
             return path
         case UnitStep(unit=unit):
@@ -143,8 +167,8 @@ def _subject(step: AnyStep) -> str:
 
 
 def _table(plan: Plan, style: Style, *, diffs: bool) -> Iterator[str]:
-    by_subject: dict[str, list[AnyStep]] = {}
-    for step in plan.steps:
+    by_subject: dict[str, list[PlanStep]] = {}
+    for step in _all_steps(plan):
         if subject := _subject(step):
             by_subject.setdefault(subject, []).append(step)
     if not by_subject:
@@ -161,10 +185,10 @@ def _table(plan: Plan, style: Style, *, diffs: bool) -> Iterator[str]:
             yield from _diff(steps, style)
 
 
-def _symbol(steps: Sequence[AnyStep]) -> str:
+def _symbol(steps: Sequence[PlanStep]) -> str:
     for step in steps:
         match step:
-            case WriteUnit(old=None) | MakeDirectory() | Link():
+            case WriteUnit(old=None) | MakeDirectory() | Link() | Build():
                 return "+"
             case WriteUnit():
                 return "~"
@@ -185,7 +209,7 @@ def _beside(plan: Plan) -> dict[str, str]:
     }
 
 
-def _action(steps: Sequence[AnyStep], beside: str) -> str:
+def _action(steps: Sequence[PlanStep], beside: str) -> str:
     """`beside`: what happens to it without a step of its own."""
     words = [_word(step) for step in steps if not isinstance(step, _QUIET)]
     if words:
@@ -196,14 +220,14 @@ def _action(steps: Sequence[AnyStep], beside: str) -> str:
     return "write" if isinstance(steps[0], WriteUnit) and steps[0].old is None else "no restart"
 
 
-def _word(step: AnyStep) -> str:
+def _word(step: PlanStep) -> str:
     word = ACTIONS[type(step)].replace("-", " ")
     if isinstance(step, Roll):
         return f"{word} {step.wave + 1}"
     return f"{word} with its group" if isinstance(step, Restart) and step.via else word
 
 
-def _causes(steps: Iterable[AnyStep]) -> list[Cause]:
+def _causes(steps: Iterable[PlanStep]) -> list[Cause]:
     return list(dict.fromkeys(cause for step in steps for cause in step.causes))
 
 
@@ -226,7 +250,7 @@ def _place(causes: Iterable[Cause]) -> str:
     return f" ({', '.join(places)})" if places else ""
 
 
-def _diff(steps: Iterable[AnyStep], style: Style) -> Iterator[str]:
+def _diff(steps: Iterable[PlanStep], style: Style) -> Iterator[str]:
     for step in steps:
         if isinstance(step, WriteUnit | RemoveUnit):
             for line in step.diff().splitlines():

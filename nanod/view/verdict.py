@@ -31,6 +31,8 @@ def outcome_text(outcome: Outcome, style: Style) -> str:
     lines = [_head(outcome, style), *verdict_lines(outcome.verdict, style)]
     if outcome.undone:
         lines += _undone(outcome, outcome.undone, style)
+    elif outcome.kept:
+        lines.append(style.warn(clean(f"not rolled back: {outcome.kept}; {_left(outcome)}" if outcome.left else f"not rolled back: {outcome.kept}")))
     elif outcome.interrupted:
         lines.append(style.warn(f"interrupted; {_left(outcome)}"))
     elif outcome.left:
@@ -49,6 +51,7 @@ def outcome_data(outcome: Outcome) -> dict[str, object]:
         "interrupted": outcome.interrupted,
         "left": len(outcome.left),
         "rolled_back": _undone_data(outcome.undone) if outcome.undone else None,
+        "kept": outcome.kept,
     }
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import typing_extensions
 
 from tests.lab.steps import DIRECTORY, PROGRAMS, STEP, App, until
 
@@ -127,7 +127,15 @@ def test_a_grpc_service_that_does_not_serve_is_not_up(any_machine: Machine) -> N
 def test_a_real_grpc_server(machine: Machine) -> None:
     app = App.on(machine, "real")
     program = app.program("real.py", REAL_GRPC)
-    command = [sys.executable, program, "8120"]
+    # The checkout may be where the machine has directories of its own.
+    site = machine.path("/srv/site")
+    for name in ("grpc", "grpc_health", "google.protobuf"):
+        found = importlib.util.find_spec(name)
+        assert found is not None
+        assert found.submodule_search_locations is not None
+        shutil.copytree(found.submodule_search_locations[0], site / name.replace(".", "/"))
+    shutil.copy(typing_extensions.__file__, site)
+    command = ["/usr/bin/env", "PYTHONPATH=/srv/site", "/usr/bin/python3", program, "8120"]
     app.apply({"calls": app.service("calls", kind="grpc", command=command, ports=[8120], health={"grpc": True, "start_timeout": "20s"})})
     assert services(app)["calls"]["health"] == "healthy"
     app.remove()

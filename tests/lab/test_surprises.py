@@ -55,7 +55,10 @@ def test_prestop_hooks_of_a_service_with_a_umask_share_their_deadline(app: App) 
     hooks = [{"name": name, "run": f"cat /run/nanod/stopping/$NANOD_UNIT >{NOTES}/{name}"} for name in ("second", "first")]
     app.apply({"web": PLAIN | {"systemd": {"Service": {"UMask": "0077"}}, "hooks": {"prestop": hooks}}})
     app.systemctl("stop", app.unit("web"))
-    assert int(note(app, "first")) == int(note(app, "second"))
+    first, second = (note(app, name).split() for name in ("first", "second"))
+    assert first == second
+    assert first[0].isdecimal()
+    assert first[1] == "stop"
     app.remove()
 
 

@@ -63,14 +63,14 @@ class Life:
     def lived(self) -> Iterator[None]:
         """Its system calls are steps."""
         mine = {name: self._counted(name) for name in CALLS}
-        before, syncfs = {name: getattr(os, name) for name in CALLS}, atomic._syncfs
+        before, syncfs = {name: getattr(os, name) for name in CALLS}, atomic.sync_file_system
         for name, call in mine.items():
             setattr(os, name, call)
-        atomic._syncfs = self._syncfs
+        atomic.sync_file_system = self._syncfs
         try:
             yield
         finally:
-            atomic._syncfs = syncfs
+            atomic.sync_file_system = syncfs
             for name, call in before.items():
                 setattr(os, name, call)
 

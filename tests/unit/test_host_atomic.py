@@ -54,7 +54,7 @@ def test_files_have_content_and_mode_whatever_the_umask(tmp_path: Path) -> None:
 
 def test_many_files_take_one_syncfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
-    monkeypatch.setattr(atomic, "_syncfs", synced.append)
+    monkeypatch.setattr(atomic, "sync_file_system", synced.append)
     put(tmp_path, {f"{number}.service": b"x" for number in range(50)})
     assert len(synced) == 1
     assert len(list(tmp_path.iterdir())) == 50
@@ -63,7 +63,7 @@ def test_many_files_take_one_syncfs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_syncfs_is_the_real_one(tmp_path: Path) -> None:
     put(tmp_path, {f"{number}.service": b"x" for number in range(20)})
     with pytest.raises(OSError, match="Bad file descriptor"):
-        atomic._syncfs(10_000)
+        atomic.sync_file_system(10_000)
 
 
 def test_contents_are_on_disk_before_the_first_name_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,13 +23,13 @@ EXPECT = re.compile(r'## expect (\d+):(\d+) (error|warning) "(.*)"')
 
 
 def loaded(path: Path) -> Loaded:
-    """`## env X`, `## stdin`, `## allow pending` in the first lines say how it is loaded."""
+    """`## env X` and `## stdin` in the first lines say how it is loaded."""
     text = path.read_bytes().decode()
     head = [line for line in text.split("\n") if line.startswith("## ")]
     env = next((line.removeprefix("## env ") for line in head if line.startswith("## env ")), None)
     from_stdin = "## stdin" in head
     directory = None if from_stdin else "/etc/nanod"
-    return load("<stdin>" if from_stdin else path.name, text, env=env, directory=directory, pending="## allow pending" not in head)
+    return load("<stdin>" if from_stdin else path.name, text, env=env, directory=directory)
 
 
 def findings(path: Path) -> Report:

@@ -10,7 +10,7 @@ import pytest
 
 from nanod import restore, transaction
 from nanod.errors import NanodError
-from nanod.host import generations
+from nanod.host import NoReleases, generations
 from nanod.host.atomic import Batch, OpenDirectory
 from nanod.host.store import LocalStore
 from nanod.recover import recover_at_boot
@@ -159,7 +159,7 @@ def boot(world: World, life: Life | None = None) -> list[str]:
         store = world.store
         intents = store.intents()
         store.tidy()
-        _, refusals = recover_at_boot(intents, lambda _: world.store, systemctl)
+        _, refusals = recover_at_boot(intents, lambda _: world.store, NoReleases(), systemctl)
     assert refusals == []
     return systemctl.calls
 
@@ -211,7 +211,7 @@ def test_an_app_whose_disk_refuses_keeps_no_other_waiting(tmp_path: Path) -> Non
 
     stores = {"other": Refusing(root=str(world.root)), "shop": world.store}
     intents = {"other": replace(intent, app="other"), "shop": intent}
-    found, refusals = recover_at_boot(intents, lambda intent: stores[intent.app], systemctl)
+    found, refusals = recover_at_boot(intents, lambda intent: stores[intent.app], NoReleases(), systemctl)
     assert [item.intent.app for item in found] == ["shop"]
     assert [refused.message for refused in refusals] == ["cannot read /etc/systemd/system: Input/output error"]
     assert world.files() == before

@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from nanod.spec.load import load
-from nanod.spec.pending import HOOKS, KEYS
 from nanod.spec.schema import SCHEMA
 
 PAGE = (Path(__file__).parents[2] / "docs" / "language.md").read_text()
-ROW = re.compile(r"^\| `([^`]+)`( \*)? \|(.*?)\|.*\|$", re.MULTILINE)
-BLOCK = re.compile(r"^```yaml( pending)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ROW = re.compile(r"^\| `([^`]+)` \|(.*?)\|.*\|$", re.MULTILINE)
+BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 Keys = dict[str, dict[str, Any]]
 
 
@@ -61,7 +60,7 @@ SECTIONS: dict[str, Keys] = {
 
 def section(title: str) -> str:
     """The text under a heading, up to the next one."""
-    found = re.search(rf"^#+ {re.escape(title)}(?: \*)?\n(.*?)(?=^#+ |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#+ |\Z)", PAGE, re.MULTILINE | re.DOTALL)
     assert found, f"no section {title}"
     return found[1]
 
@@ -74,7 +73,7 @@ def test_a_section_has_the_keys_of_the_schema_and_no_other(title: str) -> None:
 
 @pytest.mark.parametrize("title", SECTIONS)
 def test_a_section_has_the_defaults_of_the_schema(title: str) -> None:
-    shown = {match[1]: match[3].strip() for match in ROW.finditer(section(title))}
+    shown = {match[1]: match[2].strip() for match in ROW.finditer(section(title))}
     for key, shape in SECTIONS[title].items():
         if "default" in shape:
             default = str(shape["default"])
@@ -97,6 +96,7 @@ def test_every_mapping_of_the_schema_has_a_section() -> None:
     walk(SCHEMA["properties"])
     known = {frozenset(keys) for keys in SECTIONS.values()}
     known |= {frozenset(TASK), frozenset((set(TASK) - SHARED) | {"ports", "hooks"}), (frozenset(SERVICE) - {"runtime"}) | {"install"}}
+    known.add(frozenset(keys_of(SERVICE["build"])) | {"run"})
     known.add(frozenset(keys_of(SCHEMA["properties"]["environments"])))
     assert mappings <= known
 
@@ -106,15 +106,9 @@ def test_what_a_task_shares_with_a_service_is_listed() -> None:
     assert listed == set(TASK) - SHARED
 
 
-def test_what_comes_later_is_marked() -> None:
-    marked = {match[1] for match in ROW.finditer(section("Service")) if match[2]}
-    assert marked == set(KEYS)
-    assert {match[1] for match in ROW.finditer(section("`hooks`")) if match[2]} == set(HOOKS)
-
-
-@pytest.mark.parametrize(("pending", "text"), BLOCK.findall(PAGE))
-def test_every_spec_that_is_shown_loads(pending: str, text: str) -> None:
-    loaded = load("shown.yaml", text, directory="/etc/nanod", pending=not pending)
+@pytest.mark.parametrize("text", BLOCK.findall(PAGE))
+def test_every_spec_that_is_shown_loads(text: str) -> None:
+    loaded = load("shown.yaml", text, directory="/etc/nanod")
     assert [item.message for item in loaded.report] == []
     assert loaded.spec is not None
 
