@@ -14,7 +14,7 @@ from nanod.phases import Scope, phase_of
 from nanod.units.names import STOPPING
 from nanod.units.unitfile import parse
 from nanod.units.unitset import Role
-from nanod.verdict import signal_name
+from nanod.values import signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

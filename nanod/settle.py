@@ -246,7 +246,7 @@ class Settling:
         # 0: PID 1 has forgotten a unit that was down and that nothing named.
         if detail.active_since not in (0, watch.base.active_since) and not watch.service.is_script and not state.is_up:
             self._crashed(watch, 0.0)
-        tries, limit = detail.restarts - watch.forgiven, watch.service.restart_limit
+        tries, limit = detail.restarts - watch.forgiven, watch.service.tries
         if any(name in self.watches and self.watches[name].ending is None for name in watch.service.requires):
             watch.forgiven = detail.restarts
         elif tries > limit or (tries == limit and watch.last):
@@ -362,8 +362,7 @@ def _is_left_out(watch: Watch, other: Watch) -> bool:
 _SUB_WORDS = {
     "start-pre": ("prestart", "prestart hooks"),
     "start": ("starting", "starting"),
-    "auto-restart": ("retrying", "failed, systemd tries again"),
-    "auto-restart-queued": ("retrying", "failed, systemd tries again"),
+    **dict.fromkeys(("auto-restart", "auto-restart-queued"), ("retrying", "failed, systemd tries again")),
     "stop": ("stopping", "prestop hooks"),
     "stop-sigterm": ("stopping", "stopping"),
     "stop-post": ("stopping", "poststop hooks"),

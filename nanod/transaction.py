@@ -41,8 +41,10 @@ def begin(plan: Plan, host: Host, spec_text: str) -> Intent | None:
     if not plan.steps and not (plan.manifest and plan.records):
         return None
     intent = _intent(plan, host)
-    # Of a transaction that is over.
-    store.delete_tree(irreversible_mark(plan.app))
+    mark = irreversible_mark(plan.app)
+    if store.existing([mark]):
+        # Of a transaction that is over.
+        store.delete_tree(mark)
     try:
         store.write_intent(intent)
         if plan.manifest and plan.records and plan.stages:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import signal
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -134,3 +135,11 @@ def digest(*parts: str | bytes) -> str:
         total.update(b"%d:" % len(raw))
         total.update(raw)
     return total.hexdigest()
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL` of 9."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

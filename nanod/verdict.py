@@ -18,6 +18,7 @@ from nanod.groups import TASKS, WORDS
 from nanod.results import SETUP, STEPS
 from nanod.state import LIVENESS, UnitDetail
 from nanod.units.unitset import Role
+from nanod.values import signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -384,13 +385,6 @@ def end_text(record: HookResult) -> str:
     if 128 < record.status < 128 + signal.NSIG:
         return f"was killed by {signal_name(record.status - 128)}"
     return f"exited with status {record.status}"
-
-
-def signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def sentence(item: ServiceVerdict) -> str:

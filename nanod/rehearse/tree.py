@@ -25,6 +25,9 @@ PACKAGES = (
     "procps",
     "curl",
     "redis-server",
+    "openssh-server",
+    "rsync",
+    "sudo",
     "python3",
     "python3-click",
     "python3-jsonschema",
@@ -37,20 +40,30 @@ BUILD_TIMEOUT = 900.0
 
 
 def build(suite: str = "trixie") -> Path:
-    """The tree of a Debian release, built unless it is there. A second builder waits for the first."""
+    """The tree of a Debian release with PACKAGES, built unless it is there. A second builder waits for the first."""
     cache = Path(os.environ.get("NANOD_LAB_CACHE", CACHE))
     tree = cache / suite
-    if tree.is_dir():
+    if _is_built(tree):
         return tree
     cache.mkdir(parents=True, exist_ok=True)
     directory = os.open(cache, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
-        if not tree.is_dir():
+        if not _is_built(tree):
             _build(suite, tree)
     finally:
         os.close(directory)
     return tree
+
+
+def _is_built(tree: Path) -> bool:
+    stamp = _stamp(tree)
+    return tree.is_dir() and stamp.is_file() and stamp.read_text().split() == list(PACKAGES)
+
+
+def _stamp(tree: Path) -> Path:
+    """Says what is in the tree, from beside it: nothing is in a tree that Debian did not put there."""
+    return tree.with_suffix(".packages")
 
 
 def mirror(suites: str) -> str:
@@ -72,4 +85,8 @@ def _build(suite: str, tree: Path) -> None:
         done = process.run([*words, suite, str(made), mirror(asked.out)], timeout=BUILD_TIMEOUT)
         if done.status:
             raise NanodError(f"cannot build a Debian tree: mmdebstrap ended with {done.status}", hint=done.err[-2000:])
+        if tree.exists():
+            # Machines may still be shown it; the next build deletes it.
+            tree.rename(tempfile.mkdtemp(prefix=f".{suite}-", dir=tree.parent))
         made.rename(tree)
+        _stamp(tree).write_text("\n".join(PACKAGES))

@@ -58,8 +58,7 @@ def _bytes(path: str) -> bytes:
 
 
 def load(file: Path | str, text: str | bytes, *, env: str | None = None, directory: str | None = None) -> Loaded:
-    """The spec that a text says. `directory`: where relative paths start, None when nothing says it (standard input).
-    """
+    """The spec that a text says. `directory`: where relative paths start, None when nothing says it (standard input)."""
     report = Report()
     name = str(file)
     read = source.read(name, text, report)

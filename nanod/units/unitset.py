@@ -143,6 +143,11 @@ class ServiceUnits:
         return self.group or self.name
 
     @property
+    def tries(self) -> int:
+        """How many failed starts apply waits for: behind a socket one less than systemd allows, which closes the port after the last."""
+        return max(1, self.restart_limit - 1) if self.socket else self.restart_limit
+
+    @property
     def before(self) -> tuple[str, ...]:
         """What is up or done before it starts, and may keep it from that: its socket, its install, the hooks of a deployment."""
         return tuple(name for name in (self.socket, self.provision, self.deploy, self.prestart) if name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
