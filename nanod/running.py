@@ -175,6 +175,9 @@ class Running:
         busy = [name for name, state in systemd.states(beside).items() if state.active == "activating"] if beside else []
         jobs = [item.job for item in meant if item.job]
         busy += [name for name, state in systemd.states(jobs).items() if state.active not in ("inactive", "failed")] if jobs else []
+        # What is still coming up is not unneeded to systemd when the mains go (unit_is_unneeded(): only what is active).
+        pulled = [item.main for item in meant if item.role.is_pulled and item.role is not Role.GROUP]
+        busy += [name for name, state in systemd.states(pulled).items() if state.active == "activating"] if pulled else []
         # The main units before their installs, which a stop of these would take along (Requires=).
         for name in (*(item.main for item in self._led(meant)), *busy):
             systemd.stop(name)

@@ -238,6 +238,55 @@ def test_a_failed_poststart_task_ends_the_group_or_is_a_warning(on: Callable[[st
     assert app.steps().count("hello") == 3
 
 
+@pytest.mark.row("NM-7", "NM-10", "NM-15")
+def test_a_poststart_task_that_is_cut_short_has_not_failed(on: Callable[[str], Group]) -> None:
+    """Whoever restarts or changes it while it runs has the group as before, and a stop leaves nothing of it behind."""
+    app = on("cut-short")
+    go = app.machine.path(f"{DIRECTORY}/cut-short.go")
+    slow = app.program("slow", f"#!/bin/sh\necho hello >>{app.log}\nwhile [ ! -e {DIRECTORY}/cut-short.go ]; do sleep 0.1; done\n")
+    service = web()
+    service["tasks"]["hello"] = ends("poststart", command=[slow])
+    go.touch()
+    app.apply({"web": service})
+    app.until_steps(UP)
+    go.unlink()
+
+    def under_way() -> None:
+        """The group is up anew, but for this task."""
+        app.clear()
+        app.systemctl("start", "cut-short.target")
+        app.systemctl("--no-block", "restart", "cut-short-web-group")
+        app.until_step("hello")
+        app.until_step("ship up")
+        app.clear()
+
+    under_way()
+    app.systemctl("--no-block", "restart", "cut-short-web-group")
+    app.until_step("hello")
+    service["tasks"]["hello"]["environment"] = {"V": "2"}
+    app.write({"web": service})
+    apply = app.machine.popen(["nanod", "apply", app.spec])
+    app.until_step("hello", 2)
+    app.until_up("web-api", "web-worker", "web-side", "web-ship")
+    go.touch()
+    assert apply.wait(60) == 0
+    app.jobs_done()
+    assert app.nanod("status", "cut-short").status == 0
+    assert app.steps().count("api up") == 1
+    assert not any(line.startswith("clean") for line in app.steps()), app.steps()
+    for stop in (["systemctl", "stop", "cut-short.target"], ["nanod", "stop", "cut-short", "web"]):
+        go.unlink()
+        under_way()
+        assert app.machine.run(stop).status == 0
+        app.until_all_gone("cut-short-web-hello.service", "cut-short.target")
+        assert app.state("web-hello") == "failed", "it is gone, and did not do what it was to do"
+        app.until_steps(DOWN)
+        assert "ended" not in app.journal("--unit=cut-short-web-hello", "--grep=so the group ends")
+        app.systemctl("reset-failed", "cut-short-*")
+        go.touch()
+        app.nanod("start", "cut-short")
+
+
 @pytest.mark.row("NM-9", "NM-10")
 def test_poststart_waits_for_mains_that_are_healthy(on: Callable[[str], Group]) -> None:
     app = on("healthy")

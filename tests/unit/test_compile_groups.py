@@ -57,6 +57,8 @@ def test_how_the_members_stand_to_one_another() -> None:
     assert named("-ship", "After") == {"-group", "-clean", ""}
     # A stop of the companion is theirs; what began after the mains goes when these have gone.
     assert {part for part in units if named(part, "PartOf") == {"-group"}} == {"-side", "-clean"}
+    # And what may still be under way then is part of the app: systemd takes it for needed.
+    assert {part for part in units if "shop.target" in units[part].get("PartOf", "")} == {"", "-group", "-hello"}
     pulled = {part for part, keys in units.items() if keys.get("StopWhenUnneeded") == "yes"}
     assert pulled == {"-group", "-init", "-wait", "-side", "-hello", "-ship", "-clean"}
     # No crash is passed on.
