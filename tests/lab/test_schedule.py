@@ -213,3 +213,41 @@ def test_what_was_missed_while_the_machine_was_off_runs_at_boot(any_machine: Mac
     any_machine.reboot()
     app.until_step("ran report")
     app.remove()
+
+
+@pytest.mark.row("BX-29", "BX-11")
+def test_what_it_requires_is_brought_up_or_named(any_machine: Machine) -> None:
+    """Each run brings up what is down; where that does not come, the run says which and how it is."""
+    app = App.on(any_machine, "lacks")
+    db = app.service("db", hooks=())
+    app.apply({"db": db, "report": job(app, requires=["db"], restart={"window": "2s", "limit": 2})})
+    app.systemctl("stop", "lacks-db")
+    app.nanod("run", "lacks", "report")
+    assert app.is_up("db")
+    assert runs(app) == 1
+    override = "/etc/systemd/system/lacks-db.service.d/none.conf"
+    any_machine.write(override, "[Service]\nExecStart=\nExecStart=/bin/false\n")
+    app.systemctl("daemon-reload")
+    app.systemctl("stop", "lacks-db")
+    said = app.nanod("run", "lacks", "report", status=1).out
+    assert said.startswith("nanod: dependency lacks-db.service is not active: ")
+    assert runs(app) == 1
+    shown = app.nanod("status", "lacks", status=4).out
+    assert "run/script  exited with status 1" in shown
+    assert "nanod: dependency lacks-db.service is not active: " in shown
+    any_machine.path(override).unlink()
+    app.remove()
+
+
+@pytest.mark.row("BX-29")
+def test_a_time_zone_and_a_random_pause(any_machine: Machine) -> None:
+    app = App.on(any_machine, "zone")
+    app.apply({"report": job(app, "Mon..Fri 07:00", more={"timezone": "Europe/Berlin", "randomized_delay": "5min"})})
+    calendar = any_machine.run(["systemd-analyze", "calendar", "Mon..Fri 07:00 Europe/Berlin"], env={"TZ": "UTC"}).out
+    due = next(line.partition(":")[2].strip() for line in calendar.splitlines() if "Next elapse" in line)
+    seconds = int(any_machine.run(["date", "-d", due, "+%s"]).out)
+    assert 0 <= status(app)["schedule"]["next_usec"] / 1_000_000 - seconds <= 300
+    assert app.show("zone-report.timer", "RandomizedDelayUSec") == "5min"
+    unknown = app.apply({"report": job(app, more={"timezone": "Mars/Phobos"})}, status=2).err
+    assert "Failed to parse calendar specification, ignoring: yearly Mars/Phobos" in unknown
+    app.remove()
