@@ -15,7 +15,7 @@ from nanod.settle import Progress, await_run, await_stopped
 from nanod.units.names import BUILDING, building
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from nanod.host import Host, Store
     from nanod.state import HookResult, UnitDetail
@@ -54,8 +54,17 @@ def make_releases(plan: Plan, host: Host, units: Store, tell: Callable[[Progress
             raise
 
 
+def clean_up(left: Iterable[str], host: Host, units: Store) -> None:
+    """Take away what a nanod that was killed while it built has left: its unit, and then the releases `left`.
+
+    Under the host's lock no other is at work. Raises NanodError when systemd or the disk refuses.
+    """
+    _sweep(host, units)
+    for path in left:
+        host.releases.drop(path)
+
+
 def _sweep(host: Host, units: Store) -> None:
-    """What a nanod that was killed while it built has left; under the host's lock no other is at work."""
     with refusing(f"read {units.unit_dir}"):
         left = sorted(path.name for path in Path(units.unit_dir).glob(f"{BUILDING}*.service"))
     for name in left:

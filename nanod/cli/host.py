@@ -28,7 +28,7 @@ from nanod.plan import plan as make_plan
 from nanod.recorded import unit_set
 from nanod.steps import Again, WriteUnit
 from nanod.units.directives import OLDEST
-from nanod.units.names import UNIT_DIRECTORY
+from nanod.units.names import RUNTIME_UNITS, UNIT_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -111,6 +111,7 @@ def finish_interrupted() -> tuple[list[str], list[NanodError]]:
     intents = store.intents()
     try:
         store.tidy()
+        _finish_builds()
     except NanodError as refused:
         refusals.append(refused)
     for intent in intents.values():
@@ -134,6 +135,14 @@ def finish_interrupted() -> tuple[list[str], list[NanodError]]:
             raise KeyboardInterrupt
     warn(store)
     return said, refusals
+
+
+def _finish_builds() -> None:
+    if left := LocalReleases().unfinished():
+        # As with intents.
+        from nanod.release import clean_up  # noqa: PLC0415
+
+        clean_up(left, here(), LocalStore(unit_dir=RUNTIME_UNITS))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 from contextlib import suppress
@@ -56,15 +57,15 @@ class LocalReleases:
 
     def digest(self, source: str, inputs: Sequence[str]) -> str:
         """Of the files that `inputs` choose: names, contents, links, and whether they can be executed. "" where there is no such directory."""
-        parts: list[str] = []
-        try:
-            with refusing(f"read {source}"):
-                for entry in _entries(self._below(source), inputs):
-                    parts += [entry.path, _kind(entry), _content(entry)]
-        except NanodError as refused:
-            if isinstance(refused.__cause__, FileNotFoundError | NotADirectoryError):
+        parts: list[bytes] = []
+        with refusing(f"read {source}"):
+            try:
+                directory = OpenDirectory.at(source, root=self.root)
+            except (FileNotFoundError, NotADirectoryError):
                 return ""
-            raise
+            with directory:
+                for entry in _entries(directory, inputs):
+                    parts += _parts(entry, _content(entry))
         return digest(*parts)
 
     def names(self, app: str) -> dict[str, list[str]]:
@@ -84,15 +85,19 @@ class LocalReleases:
     def copy(self, release: Release) -> None:
         """Its files, as they are in the source, the user's own. Raises NanodError when the source is not what its digest says any more."""
         folder, _, name = release.path.rpartition("/")
-        parts: list[str] = []
-        with refusing(f"make {release.path}"), OpenDirectory.at(folder, root=self.root, make=True) as directory:
+        parts: list[bytes] = []
+        with (
+            refusing(f"make {release.path}"),
+            OpenDirectory.at(release.source, root=self.root) as source,
+            OpenDirectory.at(folder, root=self.root, make=True) as directory,
+        ):
             _remove(directory, name)
             uid, gid = owner(release.user or "root", release.group if release.user else None, self.root)
             # Nobody else gets in before it is all there.
             os.mkdir(name, 0o700, dir_fd=directory.fd)
             with directory.sub(name) as top:
-                for entry in _entries(self._below(release.source), release.inputs):
-                    parts += [entry.path, _kind(entry), _copy(entry, top.fd, uid, gid)]
+                for entry in _entries(source, release.inputs):
+                    parts += _parts(entry, _copy(entry, top.fd, uid, gid))
                 os.fchown(top.fd, uid, gid)
                 os.fchmod(top.fd, 0o755)
         if digest(*parts) != release.digest:
@@ -115,6 +120,17 @@ class LocalReleases:
         with refusing(f"delete {path}"), suppress(FileNotFoundError), OpenDirectory.at(folder, root=self.root) as directory:
             _remove(directory, name)
 
+    def unfinished(self) -> list[str]:
+        """What a nanod that was killed has left of any app: releases that are not whole, and names that only a writer uses."""
+        found = []
+        with refusing(f"read {RELEASES}"), suppress(FileNotFoundError), OpenDirectory.at(RELEASES, root=self.root) as everything:
+            for app in everything.names():
+                with everything.sub(app) as services:
+                    for service in services.names():
+                        with services.sub(service) as directory:
+                            found += [f"{RELEASES}/{app}/{service}/{name}" for name in _unfinished(directory)]
+        return found
+
     def switch(self, app: str, names: Mapping[str, str]) -> None:
         """`current` of each service is the release of this name."""
         for service, name in names.items():
@@ -135,6 +151,9 @@ class LocalReleases:
                     for name in directory.names():
                         if not name.startswith(".") and kind_of(directory.fd, name) == "directory" and name not in stays:
                             _remove(directory, name)
+                if not stays:
+                    # The link leads nowhere now.
+                    shutil.rmtree(service, dir_fd=apps.fd)
 
     def forget(self, app: str) -> None:
         with refusing(f"delete {RELEASES}/{app}"), suppress(FileNotFoundError), OpenDirectory.at(RELEASES, root=self.root) as directory:
@@ -149,11 +168,11 @@ def _stamp(path: str) -> str:
     return f"{folder}/.{name}"
 
 
-def _entries(source: str, inputs: Sequence[str]) -> Iterator[_Entry]:
+def _entries(source: OpenDirectory, inputs: Sequence[str]) -> Iterator[_Entry]:
     """In an order of its own: a directory before what is in it. Raises NanodError for what is neither file, directory nor link."""
     chosen = _chooser(inputs)
-    for place, folders, files, descriptor in os.fwalk(source, onerror=_raise, follow_symlinks=False):
-        below = "" if place == source else f"{os.path.relpath(place, source)}/"
+    for place, folders, files, descriptor in os.fwalk(".", dir_fd=source.fd, onerror=_raise, follow_symlinks=False):
+        below = f"{place}/"[len("./") :]
         folders[:] = sorted(name for name in folders if name not in _NEVER)
         for name in sorted((*folders, *files)):
             mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
@@ -162,7 +181,8 @@ def _entries(source: str, inputs: Sequence[str]) -> Iterator[_Entry]:
                 continue
             if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode)):
                 raise NanodError(
-                    f"cannot make a release of {source}: {path} is neither file, directory nor link", hint=f"build: {{inputs: ['**', '!{path}']}}"
+                    f"cannot make a release of {source.path}: {path} is neither file, directory nor link",
+                    hint=f"build: {{inputs: ['**', '!{path}']}}",
                 )
             yield _Entry(path=path, name=name, folder=descriptor, mode=mode)
 
@@ -172,19 +192,50 @@ def _raise(failed: OSError) -> None:
 
 
 def _chooser(inputs: Sequence[str]) -> Callable[..., bool]:
-    """Patterns as in gitignore(5), only that what matches is taken. A directory comes with the first thing in it that does."""
+    """Patterns as in gitignore(5), only that what matches is taken, and that the last one to match decides, also for all below a directory: `!docs/`
+    leaves it out whole. A directory comes with the first thing in it that is taken.
+    """
     if tuple(inputs) == _EVERYTHING:
         return lambda _path, *, is_directory: True  # noqa: ARG005
-    from pathspec import GitIgnoreSpec  # noqa: PLC0415  (5 ms, and most releases are of everything)
+    patterns = [(re.compile(_expression(text.removeprefix("!"))), not text.startswith("!")) for text in inputs]
 
-    patterns = GitIgnoreSpec.from_lines(inputs)
-    return lambda path, *, is_directory: not is_directory and patterns.match_file(path)
+    def is_chosen(path: str, *, is_directory: bool) -> bool:
+        return not is_directory and next((takes for pattern, takes in reversed(patterns) if pattern.match(f"{path}/")), False)
+
+    return is_chosen
+
+
+def _expression(text: str) -> str:
+    """Of a pattern; it matches the beginning of a path that ends in a slash, so what is below a directory matches where the directory does."""
+    steps = text.strip("/").split("/")
+    is_anchored = "/" in text.rstrip("/")
+    found = "" if is_anchored else _ANY_STEPS
+    for step in steps:
+        found += _ANY_STEPS if step == "**" else f"{_LETTER.sub(_letter, step)}/"
+    is_for_what_is_below = text.endswith("/") or steps[-1] == "**"
+    return f"{found}[^/]+/" if is_for_what_is_below else found
+
+
+_ANY_STEPS = "(?:[^/]+/)*"
+_LETTER = re.compile(r"(\*+)|(\?)|\[([!^]?)([^\]]+)\]|(.)", re.DOTALL)
+
+
+def _letter(match: re.Match[str]) -> str:
+    stars, one, negated, letters, other = match.groups()
+    if letters:
+        return f"[{'^/' if negated else ''}{letters.replace(chr(92), chr(92) * 2).replace('[', chr(92) + '[')}]"
+    return "[^/]*" if stars else "[^/]" if one else re.escape(other)
 
 
 def _kind(entry: _Entry) -> str:
     if stat.S_ISREG(entry.mode):
         return "program" if entry.mode & 0o111 else "file"
     return "link" if stat.S_ISLNK(entry.mode) else "directory"
+
+
+def _parts(entry: _Entry, content: str) -> list[bytes]:
+    """What counts of it. A name, or where a link leads, need not be UTF-8."""
+    return [os.fsencode(entry.path), _kind(entry).encode(), os.fsencode(content)]
 
 
 def _content(entry: _Entry) -> str:
@@ -229,9 +280,10 @@ def _make_folder(path: str, top: int, uid: int, gid: int) -> None:
 
 def _seal(top: int, *, is_public: bool) -> None:
     """Take the right to write from all of it. `is_public`: what a dynamic user has made becomes root's, for everybody to read."""
-    for _, _, files, descriptor in os.fwalk(".", dir_fd=top, onerror=_raise, follow_symlinks=False):
+    for _, folders, files, descriptor in os.fwalk(".", dir_fd=top, onerror=_raise, follow_symlinks=False):
         _close(descriptor, is_public=is_public)
-        for name in files:
+        # A link to a directory counts as one here, and is not entered.
+        for name in (*files, *(name for name in folders if kind_of(descriptor, name) == "symbolic link")):
             if is_public:
                 os.chown(name, 0, 0, dir_fd=descriptor, follow_symlinks=False)
             file = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
@@ -265,9 +317,22 @@ def _newest(directory: OpenDirectory) -> list[str]:
     return [name for _, name in sorted(finished, reverse=True) if kind_of(directory.fd, name) == "directory"]
 
 
+def _unfinished(directory: OpenDirectory) -> list[str]:
+    names = directory.names()
+    return [
+        name
+        for name in names
+        if name.startswith(TEMPORARY) or (not name.startswith(".") and f".{name}" not in names and kind_of(directory.fd, name) == "directory")
+    ]
+
+
 def _remove(directory: OpenDirectory, name: str) -> None:
-    """First it is not whole any more."""
+    """First it is not whole any more, through a power cut too."""
     with suppress(FileNotFoundError):
         os.unlink(f".{name}", dir_fd=directory.fd)
-    if kind_of(directory.fd, name) == "directory":
+        os.fsync(directory.fd)
+    found = kind_of(directory.fd, name)
+    if found == "directory":
         shutil.rmtree(name, dir_fd=directory.fd)
+    elif found:
+        os.unlink(name, dir_fd=directory.fd)
