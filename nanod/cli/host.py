@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from nanod.cli import console, progress
 from nanod.cli.interrupts import Signals
 from nanod.cli.unchanged import STDIN, made_from, unchanged
-from nanod.diagnostics import Report
+from nanod.diagnostics import Report, Severity
 from nanod.errors import NanodError, SpecError, UsageError
 from nanod.host import Host, facts
 from nanod.host.clock import SystemClock
@@ -21,6 +21,7 @@ from nanod.host.journal import Journalctl
 from nanod.host.lock import host_lock
 from nanod.host.releases import LocalReleases
 from nanod.host.safety import ROOT, check_credentials, check_root_environment, check_root_programs, check_root_volumes, unsafe
+from nanod.host.secrets import check_decrypts
 from nanod.host.snapshot import LOAD_PATH, snapshot
 from nanod.host.store import LocalStore
 from nanod.host.systemd import DBusSystemd
@@ -186,6 +187,7 @@ def planned(path: str, *, env: str | None, host: Here, take_over: bool = False, 
         report.merge(check_credentials(units))
     report.merge(facts.check_host(units, seen.units))
     plan = make_plan(units, manifest, seen, take_over=take_over, again=again)
+    report.merge(check_decrypts(plan))
     made = made_from(path, env, checked, plan)
     return replace(_verified(plan, report, checked.sources, "".join(checked.sources.values())), made=made)
 
@@ -211,9 +213,10 @@ def planned_rollback(app: str, generation: int | None, host: Here) -> Planned:
             hint="'build: {keep: N}' says how many are kept; or apply the spec of that time again",
         )
     if report.has_errors:
-        lacking = "; ".join(item.message for item in report)
+        lacking = "; ".join(item.message for item in report if item.severity is Severity.ERROR)
         raise NanodError(f"cannot roll back {app} to generation {number}: {lacking}", hint="what it needs was there when it was applied")
     made = make_plan(units, manifest, seen, take_over=True, back_to=old)
+    report.merge(check_decrypts(made))
     return _verified(made, report, {old.spec: spec_text}, spec_text)
 
 

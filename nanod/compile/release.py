@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nanod.compile.hooks import content_of, hook_line
 from nanod.compile.part import ENV, SLACK, App, as_user, beside, cache_directory, credentials, environment, identity, lib, user_name
-from nanod.phases import OnFailure, phase_of
+from nanod.phases import Context, OnFailure, phase_of
 from nanod.spec.model import Command, Hook, Item
 from nanod.units.names import RELEASES, armed, irreversible_mark
 from nanod.units.unitset import Release, Role
@@ -150,7 +150,7 @@ def _build_unit(app: App, member: Member, path: str) -> UnitFile:
 
 def _line(unit: UnitBuilder, app: App, service: Service, hook: Hook, ignore: str = "") -> None:
     """In the mount namespace of its own unit, where the release is what it may be; so it has no `+`."""
-    _, argv = hook_line(app, service, replace(hook, user=None))
+    _, argv = hook_line(app, service, replace(hook, context=Context.HOST))
     argv = argv[argv.index(ENV) :]
     if hook.user and hook.user != user_name(app, service):
         unit.exec("ExecStart", [*as_user(app, service, hook.user), *argv], hook.at(), prefix=f"{ignore}!")

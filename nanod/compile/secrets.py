@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 BEFORE = ("prestart",)
 """Phases of lines before the process, which see what it sees (tried on 252 and 257)."""
 ALONE = ("ready", "deploy", "post_deploy")
-"""Phases of units of their own, which take the secrets themselves."""
+"""Phases of units of their own, which take the secrets themselves. Lines after the process sees nothing of them once there is a sandbox."""
 NEVER = ("build",)
 """A build has variables of its own and no others."""
 DIRECTORY = "CREDENTIALS_DIRECTORY"
@@ -40,9 +40,10 @@ def sees_secrets(app: App, service: Service, hook: Hook) -> bool:
 
 
 def check_secrets(app: App, service: Service) -> None:
-    """An error at each hook that names a secret which systemd does not show to it.
+    """An error at each command that names a secret which systemd does not show to it.
 
-    After the start lines cannot read credentials once the service has a mount namespace: Post, Reload, Stop, StopPost get ENOENT (tried).
+    Lines after that of the process cannot read credentials once the service has a mount namespace: root gets ENOENT, others EACCES, in either
+    context (tried; on 257 only ExecStartPost= still can).
     """
     if not service.credentials:
         return
@@ -52,11 +53,15 @@ def check_secrets(app: App, service: Service) -> None:
             name = _named(" ".join(hook.run.argv), [item for item in variables if item not in hook.environment])
             if name and not sees_secrets(app, service, hook):
                 app.report.error(hook.at(), _unseen(service, phase, hook, name), hook.at.path)
-    probe = service.health.command if service.health else None
-    is_blind = has_namespace(service) or (service.health is not None and service.health.liveness is not None)
-    for what, command in (("a probe", probe if is_blind else None), ("an on_failure command", service.on_failure)):
-        if command and (name := _named(" ".join(command.argv), variables)):
-            app.report.error(command.at(), f"{what} cannot read {_what(name)}: it runs beside the service, and without its secrets", command.at.path)
+    for what, command in (("a probe", service.health and service.health.command), ("an on_failure command", service.on_failure)):
+        name = _named(" ".join(command.argv), variables) if command else ""
+        if command and name and not (what == "a probe" and name == DIRECTORY and _sees_at_start(service)):
+            app.report.error(command.at(), f"{what} cannot read {_what(name)}: it runs beside the service, without its secrets", command.at.path)
+
+
+def _sees_at_start(service: Service) -> bool:
+    """The gate is a line of the service's own; liveness is not."""
+    return service.health is not None and service.health.liveness is None and not has_namespace(service)
 
 
 def _named(text: str, variables: Sequence[str]) -> str:

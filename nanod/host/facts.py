@@ -14,6 +14,7 @@ from nanod.errors import NanodError
 from nanod.host.accounts import find_group, find_user
 from nanod.host.atomic import refusing
 from nanod.host.process import run
+from nanod.host.secrets import check_secrets
 from nanod.values import digest
 
 if TYPE_CHECKING:
@@ -67,8 +68,9 @@ def check_host(wanted: UnitSet, states: Mapping[str, UnitState], root: str = "/"
     report = Report()
     _check_accounts(wanted, root, report)
     for file, mark in wanted.files:
-        if not Path(root, file.lstrip("/")).exists():
+        if _is_missing(Path(root, file.lstrip("/"))):
             report.error(mark, f"'{file}' does not exist on this host")
+    report.merge(check_secrets(wanted, root))
     for name, mark in wanted.host_units:
         if name in states and states[name].load == "not-found":
             report.error(mark, f"unit '{name}' does not exist on this host")
@@ -86,6 +88,14 @@ def _check_accounts(wanted: UnitSet, root: str, report: Report) -> None:
         for item in unit.directives:
             if (item.section, item.key) == ("Service", "Group") and find_group(item.text, root) is None:
                 report.error(item.origin, f"group '{item.text}' does not exist on this host")
+
+
+def _is_missing(path: Path) -> bool:
+    """Whoever may not look, as one who only plans, does not know."""
+    try:
+        return not path.exists()
+    except PermissionError:
+        return False
 
 
 def digests(paths: Iterable[str], root: str = "/") -> dict[str, str]:

@@ -34,8 +34,9 @@ def run(
     *,
     env: Mapping[str, str] | None = None,
     timeout: float | None = None,
+    is_mute: bool = False,
 ) -> Completed:
-    """Run to the end and hand back what it said. `env` adds to the environment; `timeout` is in seconds.
+    """Run to the end and hand back what it said. `env` adds to the environment; `timeout` is in seconds; `is_mute`: its output is for nobody.
 
     Raises NanodError when the program is missing or the timeout passes; a non-zero status is the caller's to judge.
     """
@@ -45,7 +46,8 @@ def run(
             stdin=subprocess.DEVNULL,
             env={**os.environ, **env} if env else None,
             timeout=timeout,
-            capture_output=True,
+            stdout=subprocess.DEVNULL if is_mute else subprocess.PIPE,
+            stderr=subprocess.PIPE,
             check=False,
         )
     except FileNotFoundError as missing:
@@ -55,7 +57,7 @@ def run(
     return Completed(
         argv=tuple(argv),
         status=done.returncode,
-        out=done.stdout.decode(errors="replace"),
+        out=(done.stdout or b"").decode(errors="replace"),
         err=done.stderr.decode(errors="replace"),
     )
 

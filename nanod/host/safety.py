@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanod.diagnostics import Report
+from nanod.units.secrets import all_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,10 +70,8 @@ def check_root_environment(wanted: UnitSet) -> Report:
 def check_credentials(wanted: UnitSet) -> Report:
     """An error at each file of a credential that others than root could put a link in the place of: systemd reads it as root, so any file."""
     report = Report()
-    seen = {(item.text, item.origin) for unit in wanted.units for item in unit.directives if item.key == "LoadCredential"}
-    for text, origin in sorted(seen, key=str):
-        path = _path(text.partition(":")[2])
-        if path.startswith("/") and (reason := unsafe(path)):
+    for path, origin in sorted({(secret.path, secret.origin) for secret in all_secrets(wanted.units)}):
+        if reason := unsafe(path):
             report.error(origin, f"cannot read a credential from {path}: {reason}, and could have systemd read any file instead (chown it to root)")
     return report
 

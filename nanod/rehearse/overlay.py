@@ -5,6 +5,7 @@ Runs inside the private mount namespace. All that is written lies on a tmpfs the
 
 from __future__ import annotations
 
+import hmac
 import shutil
 import stat
 import uuid
@@ -48,7 +49,9 @@ MASKED = (
 )
 """Slow at a first boot or in need of hardware; tmp.mount would hide the /tmp of the tree, where a spec may lie."""
 
-
+_CREDENTIAL_KEY = "var/lib/systemd/credential.secret"
+"""What encrypted credentials of a machine without TPM are made with (systemd-creds(1), `setup`)."""
+_CREDENTIAL_APP = bytes.fromhex("d3acecba0dad4cdfb8c9381528936c58")
 _LINKS = 40
 
 
@@ -99,7 +102,9 @@ def prepare(root: Path) -> None:
     _link(inside(root, "etc/systemd/system") / "default.target", "/usr/lib/systemd/system/multi-user.target")
     _link(inside(root, "etc/systemd/system-generators") / "cloud-init-generator", "/dev/null")
     # An uninitialised machine-id means "first boot", which enables whatever the presets say (man 5 machine-id).
-    write(inside(root, "etc") / "machine-id", uuid.uuid4().hex + "\n")
+    machine_id = uuid.uuid4()
+    write(inside(root, "etc") / "machine-id", machine_id.hex + "\n")
+    _keep_credential_key(inside(root, _CREDENTIAL_KEY), machine_id.bytes)
     # Newer than /usr, so that nothing with ConditionNeedsUpdate= runs (man 8 systemd-update-done).
     write(inside(root, "etc") / ".updated", "")
     write(inside(root, "var") / ".updated", "")
@@ -128,6 +133,22 @@ def inside(root: Path, name: str) -> Path:
         else:
             found /= part
     return found
+
+
+def _keep_credential_key(file: Path, machine_id: bytes) -> None:
+    """What was encrypted on this machine can be decrypted in there.
+
+    The file begins with a number of the machine that is made from its machine-id, and systemd deletes one of another machine (creds-util.c,
+    sd_id128_get_machine_app_specific(3); tried on 252).
+    """
+    content = _bytes(file)
+    if content is None:
+        return
+    number = bytearray(hmac.digest(machine_id, _CREDENTIAL_APP, "sha256")[:16])
+    number[6], number[8] = number[6] & 0x0F | 0x40, number[8] & 0x3F | 0x80
+    file.unlink()
+    file.touch(mode=0o400)
+    file.write_bytes(bytes(number) + content[len(number) :])
 
 
 def _forget_enablement(directory: Path, *, vendor: bool) -> None:
