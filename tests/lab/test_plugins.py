@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sysconfig
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from tests.plugin import describe, install_example
 if TYPE_CHECKING:
     from nanod.rehearse.machine import Machine
 
-SITE = sysconfig.get_path("purelib")
+SITES = {"machine": sysconfig.get_path("purelib"), "machine257": "/usr/lib/python3/dist-packages"}
 """Where nanod's own packages are: inside the machine, what is written there is the machine's alone."""
 CACHE = "/usr/local/lib/steps/cache"
 
@@ -50,19 +51,31 @@ first, second = Ordered("first"), Ordered("second")
 """
 
 
-@pytest.fixture
-def app(machine: Machine) -> App:
-    app = App.on(machine, "plugged")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugged(App):
+    """An app of a nanod beside which packages are installed."""
+
+    site: Path
+    """Their directory, as it is out here."""
+    inside: str
+
+
+@pytest.fixture(params=list(SITES))
+def app(request: pytest.FixtureRequest) -> Plugged:
+    machine: Machine = request.getfixturevalue(request.param)
+    inside = SITES[request.param]
+    # A link in it would lead out of the machine.
+    site = machine.path(Path(inside).resolve())
+    app = Plugged(machine=App.on(machine, "plugged").machine, name="plugged", site=site, inside=inside)
     app.program("cache", _CACHE)
-    site = machine.path(SITE)
-    for left in [*site.glob("nanod_example*"), *site.glob("acme*")]:
+    for left in [*app.site.glob("nanod_example*"), *app.site.glob("*acme*")]:
         shutil.rmtree(left) if left.is_dir() else left.unlink()
-    install_example(site)
+    install_example(app.site)
     return app
 
 
 @pytest.mark.row("MK-5", "MK-4")
-def test_a_feature_adds_a_sidecar_and_a_variable(app: App) -> None:
+def test_a_feature_adds_a_sidecar_and_a_variable(app: Plugged) -> None:
     said = {"cache": {"megabytes": 64, "program": CACHE}}
     note = f'echo "$CACHE_URL $(test -S "${{CACHE_URL#unix://}}" && echo there)" >>{DIRECTORY}/plugged.log; exec {MAIN}'
     web = app.service("web", command=note, hooks=(), features=said, description="The shop")
@@ -71,7 +84,12 @@ def test_a_feature_adds_a_sidecar_and_a_variable(app: App) -> None:
     assert app.is_up("web-cache")
     shown = app.nanod("explain", "plugged-web-cache.service").out
     assert "--maxmemory" in shown
-    assert "nothing to do" in app.apply().out
+    # And then no plug-in is imported, nor what would check its block.
+    done = app.machine.run(["env", "PYTHONPROFILEIMPORTTIME=1", "nanod", "apply", app.spec])
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.err.splitlines()}
+    assert "nothing to do" in done.out
+    assert "nanod" in imported
+    assert imported & {"nanod_example", "jsonschema", "yaml"} == set()
     # A wrong block changes nothing.
     pid = app.pid("web")
     wrong = app.apply({"web": web | {"features": {"cache": {"megabytes": "many"}}}}, status=2).err
@@ -79,8 +97,7 @@ def test_a_feature_adds_a_sidecar_and_a_variable(app: App) -> None:
     assert app.pid("web") == pid
     # Without its package the block is an error at its line, and what was applied runs on.
     app.write({"web": web})
-    site = app.machine.path(SITE)
-    shutil.rmtree(site / "nanod_example-1.0.dist-info")
+    shutil.rmtree(app.site / "nanod_example-1.0.dist-info")
     assert "no feature 'cache': there is none" in app.apply(status=2).err
     assert app.pid("web") == pid
     app.nanod("status", "plugged")
@@ -89,10 +106,9 @@ def test_a_feature_adds_a_sidecar_and_a_variable(app: App) -> None:
 
 
 @pytest.mark.row("MK-12", "MK-5")
-def test_features_start_in_their_order_and_stop_in_reverse(app: App) -> None:
-    site = app.machine.path(SITE)
-    (site / "acme.py").write_text(_ORDERED)
-    describe(site, "acme", {"nanod.features": {"first": "acme:first", "second": "acme:second"}})
+def test_features_start_in_their_order_and_stop_in_reverse(app: Plugged) -> None:
+    (app.site / "acme.py").write_text(_ORDERED)
+    describe(app.site, "acme", {"nanod.features": {"first": "acme:first", "second": "acme:second"}})
     stop = {"stop": {"timeout": "5s"}}
     for order in (["first", "second"], ["second", "first"]):
         app.clear()
@@ -107,7 +123,7 @@ def test_features_start_in_their_order_and_stop_in_reverse(app: App) -> None:
 
 
 @pytest.mark.row("RV-18", "MK-14")
-def test_a_policy_refuses_before_anything_is_touched(app: App) -> None:
+def test_a_policy_refuses_before_anything_is_touched(app: Plugged) -> None:
     services = {"web": app.service("web")}
     app.write(services, env="production")
     refused = app.apply(status=2).err
@@ -123,15 +139,14 @@ def test_a_policy_refuses_before_anything_is_touched(app: App) -> None:
 
 
 @pytest.mark.row("RV-18")
-def test_a_policy_that_came_later_is_asked_although_nothing_changed(app: App) -> None:
+def test_a_policy_that_came_later_is_asked_although_nothing_changed(app: Plugged) -> None:
     app.apply({"web": app.service("web", description="The shop")})
     assert "nothing to do" in app.apply().out
-    site = app.machine.path(SITE)
-    (site / "acme.py").write_text("class Broken:\n    name = 'broken'\n    def check(self, subject):\n        return 1 / 0\n")
-    describe(site, "nanod-acme", {"nanod.policies": {"broken": "acme:Broken"}}, "1.2")
+    (app.site / "acme.py").write_text("class Broken:\n    name = 'broken'\n    def check(self, subject):\n        return 1 / 0\n")
+    describe(app.site, "nanod-acme", {"nanod.policies": {"broken": "acme:Broken"}}, "1.2")
     said = app.apply(status=1).err
     assert "cannot use the policy 'broken' of nanod-acme 1.2: ZeroDivisionError: division by zero" in said
-    assert f"{Path(SITE, 'acme.py')}:4" in said
-    shutil.rmtree(site / "nanod_acme-1.2.dist-info")
+    assert f"{Path(app.inside, 'acme.py')}:4" in said
+    shutil.rmtree(app.site / "nanod_acme-1.2.dist-info")
     assert "nothing to do" in app.apply().out
     app.remove()
