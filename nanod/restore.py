@@ -230,7 +230,9 @@ def _stops(intent: Intent, now: Now) -> Iterator[StopBefore]:
 
     Sockets first: what is open would start its service again. Who is behind one that stays open restarts later, in one job.
     """
-    for name in sorted(reversed(list(intent.units)), key=lambda name: not name.endswith(".socket")):
+    names = list(intent.units)[::-1]
+    names.sort(key=lambda name: not name.endswith(".socket"))
+    for name in names:
         if is_held(intent, now, name):
             continue
         if _is_new(intent, name):

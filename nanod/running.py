@@ -153,17 +153,24 @@ class Running:
         return {item.name for item in tops}
 
     def _one_after_the_other(self, again: Sequence[ServiceUnits]) -> bool:
-        """Stops, then starts. Whether that was interrupted; what has been stopped is started all the same."""
+        """Stops, then starts. Whether that was interrupted; what has been stopped is started all the same.
+
+        What is behind a socket would start with the next connection: it restarts in its turn.
+        """
         interrupted = False
         led = self._led(again)
         for item in reversed(led):
-            self.host.systemd.stop(item.main)
+            if not item.socket:
+                self.host.systemd.stop(item.main)
         try:
-            Stopping(running=self, meant=again[::-1]).run()
+            Stopping(running=self, meant=[item for item in reversed(again) if not item.socket]).run()
         except KeyboardInterrupt:
             interrupted = True
         for item in led:
-            self.host.systemd.start(item.main)
+            if item.socket:
+                self.host.systemd.restart(item.main)
+            else:
+                self.host.systemd.start(item.main)
         return interrupted
 
     def stop(self) -> Stopped:
@@ -178,8 +185,10 @@ class Running:
         # What is still coming up is not unneeded to systemd when the mains go (unit_is_unneeded(): only what is active).
         pulled = [item.main for item in meant if item.role.is_pulled and item.role is not Role.GROUP]
         busy += [name for name, state in systemd.states(pulled).items() if state.active == "activating"] if pulled else []
-        # The main units before their installs, which a stop of these would take along (Requires=).
-        for name in (*(item.main for item in self._led(meant)), *busy):
+        # The main units before their installs, which a stop of these would take along (Requires=); their sockets before them, for an open one would
+        # start its service again.
+        sockets = [item.socket for item in meant if item.socket]
+        for name in (*sockets, *(item.main for item in self._led(meant)), *busy):
             systemd.stop(name)
         stopping = Stopping(running=self, meant=meant)
         try:
@@ -256,7 +265,8 @@ class Running:
     def _reset(self, items: Iterable[ServiceUnits]) -> None:
         """Starts by hand count towards the start limit (tried on 252), so each begins with an empty count."""
         for item in items:
-            self.host.systemd.reset_failed(item.main)
+            for name in filter(None, (item.main, item.socket)):
+                self.host.systemd.reset_failed(name)
 
     def _settling(self, meant: Sequence[ServiceUnits], touched: Sequence[ServiceUnits], span: TimeSpan | None) -> Settling:
         settling = Settling(systemd=self.host.systemd, clock=self.host.clock, tell=self.tell, begin=self.begin)

@@ -109,6 +109,9 @@ class ServiceStatus:
     of: int = 0
     job: UnitState | None = None
     """Of a scheduled script, whose `unit` is the timer: the script's own unit."""
+    socket: UnitState | None = None
+    """What owns its addresses, which are `sockets`."""
+    sockets: tuple[str, ...] = ()
 
     @property
     def service(self) -> str:
@@ -243,6 +246,10 @@ def _service(ending: Ending, verdict: ServiceVerdict, seen: _Seen) -> ServiceSta
     if service.job:
         job = seen.states[service.job]
         health, phase = _scheduled(health, job, hooks)
+    socket = seen.states[service.socket] if service.socket else None
+    if health is Health.HEALTHY and socket and not socket.is_up:
+        # Nobody reaches it.
+        health = Health.DEGRADED
     return ServiceStatus(
         name=service.name,
         unit=service.main,
@@ -258,6 +265,8 @@ def _service(ending: Ending, verdict: ServiceVerdict, seen: _Seen) -> ServiceSta
         role=service.role,
         is_shared=service.is_shared,
         job=job,
+        socket=socket,
+        sockets=service.sockets,
     )
 
 

@@ -124,6 +124,7 @@ class Life:
     def before(self) -> Iterator[Step]:
         """What is done once before the mains of a service."""
         yield from self._schedule()
+        yield from self._socket()
         yield from (self._requirement(need) for need in self.service.requires)
         yield from self._install()
         yield from self.hooks("prestart", Stage.UP, Scope.DEPLOY)
@@ -252,6 +253,22 @@ class Life:
         said = next((item.text for item in lines if item.key == "OnCalendar"), schedule.calendar)
         effect = "all that follows is each run of it; 'nanod run' runs it now"
         yield Step(stage=Stage.UP, phase="schedule", what=said, unit=self.names.main, lines=lines, origin=schedule.at(), effect=effect)
+
+    def _socket(self) -> Iterator[Step]:
+        """Open before everything else is done."""
+        if self.names.socket is None:
+            return
+        lines = tuple(item for item in self.units.unit(self.names.socket).directives if item.section == "Socket")
+        yield Step(
+            stage=Stage.UP,
+            phase="socket",
+            what=f"opens {', '.join(self.names.sockets)}",
+            unit=self.names.socket,
+            lines=lines,
+            origin=self.service.at("sockets"),
+            on_failure=OnFailure.FAIL,
+            effect="from here on connections are accepted, and wait until the service takes them, also whenever it restarts",
+        )
 
     def _process(self) -> Step:
         command = self.service.command

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from nanod.cli.unchanged import Made
-    from nanod.state import Manifest
+    from nanod.state import Manifest, Snapshot
     from nanod.steps import Plan
+    from nanod.units.unitset import UnitSet
     from nanod.values import TimeSpan
 
 
@@ -186,6 +187,7 @@ def planned(path: str, *, env: str | None, host: Here, take_over: bool = False, 
         report.merge(check_root_volumes(units))
         report.merge(check_credentials(units))
     report.merge(facts.check_host(units, seen.units))
+    report.merge(_ports(units, manifest, seen))
     plan = make_plan(units, manifest, seen, take_over=take_over, again=again)
     report.merge(check_decrypts(plan))
     made = made_from(path, env, checked, plan)
@@ -207,6 +209,7 @@ def planned_rollback(app: str, generation: int | None, host: Here) -> Planned:
     units = unit_set(old, texts)
     seen = snapshot(host.systemd, host.store, units, manifest)
     report = facts.check_host(units, seen.units)
+    report.merge(_ports(units, manifest, seen))
     if gone := [item for item in units.releases if item.path not in seen.releases]:
         raise NanodError(
             f"cannot roll back {app} to generation {number}: release {gone[0].name} of {gone[0].service} is gone",
@@ -225,6 +228,15 @@ def releases_of(app: str, host: Here) -> dict[str, list[str]]:
     manifest = host.store.manifest(app)
     in_force = manifest.releases if manifest else {}
     return {service: sorted(names, key=lambda name: name != in_force.get(service)) for service, names in host.releases.names(app).items()}
+
+
+def _ports(units: UnitSet, manifest: Manifest | None, seen: Snapshot) -> Report:
+    """Whose addresses are taken."""
+    if not any(item.socket for item in units.services):
+        return Report()
+    from nanod.host.ports import check_ports  # noqa: PLC0415  (few apps have sockets)
+
+    return check_ports(units, manifest, seen)
 
 
 def require_unit_dir(manifest: Manifest, store: LocalStore, action: str) -> None:

@@ -119,6 +119,9 @@ def _facts(item: ServiceStatus, now: int) -> Iterator[str]:
         yield f"pid {item.detail.main_pid}"
     if item.probe and item.state.is_up:
         yield item.probe
+    if item.socket:
+        listens = " and ".join(item.sockets) or item.socket.name
+        yield f"{item.socket.name} listens at {listens}" if item.socket.is_up else f"{item.socket.name} is {item.socket.active}: {listens} is closed"
     if item.detail.restarts:
         yield f"restarts {item.detail.restarts}"
     if item.detail.status_text:
@@ -233,6 +236,7 @@ def _service_data(item: ServiceStatus) -> dict[str, object]:
         **member_data(item.name, item),
         "mains": {"up": item.up, "of": item.of} if item.of else None,
         "schedule": {"unit": item.job.name, "active": item.job.active, "next_usec": item.detail.next_elapse or None} if item.job else None,
+        "socket": {"unit": item.socket.name, "active": item.socket.active, "listen": list(item.sockets)} if item.socket else None,
         "health": item.health,
         "phase": item.phase,
         "active": item.state.active,

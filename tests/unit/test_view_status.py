@@ -169,6 +169,7 @@ def test_as_data() -> None:
                         "task": None,
                         "mains": None,
                         "schedule": None,
+                        "socket": None,
                         "health": "failed",
                         "phase": None,
                         "active": "failed",
