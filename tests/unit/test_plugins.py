@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -55,6 +56,33 @@ def test_the_example_is_found_by_its_own_entry_points(site: Path) -> None:
     assert [policy.name for policy in found.policies[len(BUILT_IN) :]] == ["described"]
     assert [feature.name for feature in found.features] == ["cache"]
     assert found.called("policy", "described") == "the policy 'described' of nanod-example 1.0"
+
+
+def test_the_example_is_a_package_that_pip_makes(site: Path, tmp_path: Path) -> None:
+    """Its wheel, as `pip install .` makes it, brings both plug-ins."""
+    source = tmp_path / "source"
+    shutil.copytree(EXAMPLE, source, ignore=shutil.ignore_patterns("__pycache__"))
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-index",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        str(tmp_path),
+        str(source),
+    ]
+    done = subprocess.run(pip, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    shutil.unpack_archive(wheel, site, "zip")
+    found = plugins.load()
+    assert [policy.name for policy in found.policies[len(BUILT_IN) :]] == ["described"]
+    assert [feature.name for feature in found.features] == ["cache"]
+    assert found.called("feature", "cache") == "the feature 'cache' of nanod-example 1.0"
 
 
 def test_the_example_has_tests_of_its_own_that_pass(tmp_path: Path) -> None:
