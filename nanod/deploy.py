@@ -36,7 +36,7 @@ say() {{ printf '{_SAYS} %s %s\\n' "$1" "$2"; }}
 say uid "$(id -u)"
 say rsync "$(command -v rsync)"
 say nanod "$(nanod --version 2>/dev/null)"
-[ "$(id -u)" = 0 ] || say sudo "$(sudo -n nanod --version 2>&1 >/dev/null && sudo -n rsync --version 2>&1 >/dev/null && echo yes)"
+[ "$(id -u)" = 0 ] || say sudo "$({{ sudo -n nanod --version >/dev/null && sudo -n rsync --version >/dev/null && echo yes; }} 2>&1 | tail -n 1)"
 """
 """Asked in one go. Each answer has a word before it: what a profile prints is none."""
 

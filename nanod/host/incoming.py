@@ -125,6 +125,9 @@ class Incoming:
         return set()
 
     def _note(self, name: str, content: bytes) -> None:
+        with suppress(FileNotFoundError):
+            if (self.state / name).read_bytes() == content:
+                return
         written = self.state / f".{name}"
         with written.open("wb") as file:
             file.write(content)

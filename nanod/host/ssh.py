@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 import threading
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Final
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _PACKAGES: Final = {"ssh": "openssh-client", "rsync": "rsync"}
 LOST: Final = 255
 """How ssh(1) ends when it, and not the command, failed."""
+_BROKEN: Final = 12
+"""How rsync(1) ends when it finds its ssh gone before it knows how that ended."""
 
 _OPTIONS: Final = (
     # An ssh of the operator's may forward ports or run a command at each login: neither is wanted here.
@@ -75,8 +78,7 @@ def explained(target: str, said: str) -> NanodError:
     for words, cause, hint in _SAID:
         if words in said:
             return NanodError(f"cannot deploy to {target}: {cause}", hint=hint.format(target=target, host=host))
-    last = _last(said) or "ssh gave no reason"
-    return NanodError(f"cannot deploy to {target}: {last}", hint=f"'ssh {target}' must work first")
+    return NanodError(f"cannot deploy to {target}: {_cause(said) or 'ssh gave no reason'}", hint=f"'ssh {target}' must work first")
 
 
 class Ssh:
@@ -112,7 +114,7 @@ class Ssh:
         words = [*_COPY, *_LEFT_OUT, "--secluded-args", "--stats", f"--rsync-path={rsync}", *(f"--link-dest={other}" for other in like)]
         argv = ["rsync", *words, "-e", shlex.join(self._ssh), "--", f"{directory.rstrip('/')}/", f"{_rsync_host(self.target)}:{destination}/"]
         done = self._call(argv)
-        if done.status == LOST:
+        if done.status in (LOST, _BROKEN):
             raise explained(self.target, done.err)
         if done.status:
             raise NanodError(f"cannot deploy to {self.target}: rsync: {_cause(done.err)}", hint=_rsync_hint(done.err))
@@ -127,7 +129,7 @@ class Ssh:
         """
         pipe = subprocess.PIPE
         argv = [*self._ssh, "--", self.target, command]
-        with self._started(argv, stdin=pipe, process_group=0) as running:
+        with self._started(argv, process_group=0, stdin=pipe, stdout=pipe, stderr=pipe) as running:
             assert running.stdin is not None
             assert running.stdout is not None
             assert running.stderr is not None
@@ -175,13 +177,17 @@ class Ssh:
     def _call(self, argv: Sequence[str]) -> Completed:
         if self._is_interrupted:
             raise NanodError(f"cannot deploy to {self.target}: interrupted")
-        with self._started(argv, stdin=subprocess.DEVNULL) as running:
-            out, err = running.communicate()
-        return Completed(argv=tuple(argv), status=running.returncode, out=out.decode(errors="replace"), err=err.decode(errors="replace"))
+        # Files, and no pipes: the process that holds the connection has our ends of those, too, until the other side has ended.
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            status = self._started(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err).wait()
+            said = [(file.seek(0), file.read().decode(errors="replace"))[1] for file in (out, err)]
+        return Completed(argv=tuple(argv), status=status, out=said[0], err=said[1])
 
-    def _started(self, argv: Sequence[str], *, stdin: int, process_group: int | None = None) -> subprocess.Popen[bytes]:
+    def _started(
+        self, argv: Sequence[str], *, stdin: int, stdout: int | IO[bytes], stderr: int | IO[bytes], process_group: int | None = None
+    ) -> subprocess.Popen[bytes]:
         with self._lock:
-            self._running = subprocess.Popen(list(argv), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=process_group)
+            self._running = subprocess.Popen(list(argv), stdin=stdin, stdout=stdout, stderr=stderr, process_group=process_group)
             return self._running
 
 
@@ -197,16 +203,11 @@ def _rsync_host(target: str) -> str:
 
 
 def _cause(said: str) -> str:
-    """The line that tells most: rsync's last one only repeats its exit code."""
+    """The last line that tells something: what rsync says of its own end does not."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith("rsync error:")]
-    return (telling or lines or ["it gave no reason"])[-1].removeprefix("rsync: ")
+    telling = [line for line in lines if not line.startswith("rsync error:") and "connection unexpectedly closed" not in line]
+    return (telling or lines or [""])[-1].removeprefix("rsync: ").removeprefix("ssh: ")
 
 
 def _rsync_hint(said: str) -> str:
     return "free some space there" if "No space left" in said else ""
-
-
-def _last(said: str) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return lines[-1].removeprefix("ssh: ") if lines else ""

@@ -170,7 +170,7 @@ def test_what_is_there_already_is_not_sent_again_and_known_by_its_content(told: 
 def test_what_rsync_cannot_do_is_said_in_its_words(told: Path, tree: Path) -> None:
     with pytest.raises(NanodError, match=r"cannot deploy to root@a: rsync: .*No such file or directory"):
         ssh(told).send(str(tree), str(told / "no" / "such" / "place"))
-    (told / "fails").write_text("ssh: connect to host a port 22: Connection refused")
+    (told / "fails").write_text("ssh: connect to host a port 22: Connection refused\n")
     with pytest.raises(NanodError, match="nothing answers on its ssh port"):
         ssh(told).send(str(tree), str(told / "x"))
 
