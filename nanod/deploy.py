@@ -329,14 +329,13 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, found[0].split("."))) if found else ()
 
 
-def check_targets(targets: Sequence[str]) -> str:
-    """What is wrong with the first target that ssh(1) could not take for a host, or would take for something else; "" when nothing is."""
-    for target in targets:
-        host = target.rpartition("@")[2]
-        if not re.fullmatch(r"[^\s\x00-\x1f\x7f]+", target) or not host or target.startswith("-") or host.startswith("-"):
-            return f"'{target}' is not [user@]host"
-        if "/" in target or host.count(":") == 1:
-            return f"'{target}' is not [user@]host: a port is said in ~/.ssh/config, or by --ssh-option Port=N"
+def check_target(target: str) -> str:
+    """What is wrong with a target that ssh(1) could not take for a host, or would take for something else; "" when nothing is."""
+    host = target.rpartition("@")[2]
+    if not re.fullmatch(r"[^\s\x00-\x1f\x7f]+", target) or not host or target.startswith("-") or host.startswith("-"):
+        return f"'{target}' is not [user@]host"
+    if "/" in target or host.count(":") == 1:
+        return f"'{target}' is not [user@]host: a port is said in ~/.ssh/config, or by --ssh-option Port=N"
     return ""
 
 

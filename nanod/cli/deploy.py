@@ -15,8 +15,8 @@ import click
 
 from nanod import __version__
 from nanod.cli import console, flow, host
-from nanod.cli.options import ENV, JSON, LOCK_TIMEOUT, NO_ROLLBACK, SETTLE, SPEC, TAKE_OVER, verb
-from nanod.deploy import Order, check_sent, check_targets, deploy
+from nanod.cli.options import ENV, JSON, LOCK_TIMEOUT, NO_ROLLBACK, REBUILD, SETTLE, SPEC, TAKE_OVER, verb
+from nanod.deploy import Order, check_sent, check_target, deploy
 from nanod.diagnostics import Severity
 from nanod.errors import NanodError, SpecError, UsageError
 from nanod.host.process import pass_through
@@ -42,7 +42,7 @@ _SURVEYS = 8
 @click.option("--target", "targets", multiple=True, metavar="[USER@]HOST", help="To this host, and not to those of the spec; may be said again.")
 @click.option("--max-parallel", type=click.IntRange(min=1), metavar="N", help="Hosts at once; default: as the spec says, or 1.")
 @click.option("--ssh-option", "options", multiple=True, metavar="NAME=VALUE", help="An option as of ssh -o; may be said again.")
-@click.option("--rebuild", is_flag=True, help="Build the releases anew, also when nothing has changed.")
+@REBUILD
 @SETTLE
 @LOCK_TIMEOUT
 @TAKE_OVER
@@ -70,7 +70,7 @@ def command(
     require_programs()
     found, plan = _checked(spec, env)
     hosts = tuple(dict.fromkeys(targets or plan.targets))
-    if wrong := check_targets(hosts):
+    if wrong := next(filter(None, map(check_target, hosts)), ""):
         raise UsageError(f"cannot deploy: {wrong}")
     switches = [word for word, is_on in (("--rebuild", rebuild), ("--take-over", take_over), ("--no-rollback", no_rollback)) if is_on]
     values = (("--env", env), ("--settle", settle), ("--lock-timeout", lock_timeout))
@@ -122,9 +122,10 @@ def _checked(spec: str, env: str | None) -> tuple[Spec, Deploy]:
     found, report = checked.spec, checked.report
     if found is not None and found.deploy is not None:
         check_sent(found, report)
-        if wrong := check_targets(found.deploy.targets):
-            key = "targets" if found.deploy.at.written("targets") else "target"
-            report.error(found.deploy.at(key), wrong, f"deploy.{key}")
+        for position, target in enumerate(found.deploy.targets):
+            keys = ("targets", position) if found.deploy.at.written("targets") else ("target",)
+            if wrong := check_target(target):
+                report.error(found.deploy.at(*keys), wrong, f"deploy.{keys[0]}")
         if found.deploy.path == "/":
             report.error(found.deploy.at("path"), "'path' must be a directory of its own, not '/'", "deploy.path")
     if found is None or report.has_errors:
@@ -152,7 +153,7 @@ def _require_same_name(spec: str, env: str | None, found: Spec, deploy: Deploy, 
     if there is None or there.app != found.app:
         name = f"'{there.app}'" if there else "nothing"
         raise NanodError(
-            f"cannot deploy {spec}: it is named '{found.app}' after its directory, and {name} in {deploy.path}", hint=f"project: {found.project}"
+            f"cannot deploy {spec}: it is '{found.app}' after its directory, and would be {name} in {deploy.path}", hint=f"project: {found.project}"
         )
 
 

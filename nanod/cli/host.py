@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from nanod.cli.unchanged import Made
+    from nanod.spec.model import Spec
     from nanod.state import Manifest, Snapshot
     from nanod.steps import Plan
     from nanod.units.unitset import UnitSet
@@ -176,6 +177,7 @@ def planned(path: str, *, env: str | None, host: Here, take_over: bool = False, 
         rebuilds=again is Again.ALL,
     )
     assert checked.spec is not None
+    _note_deploy(checked.spec, checked.report)
     manifest = host.store.manifest(units.app)
     warn(host.store)
     seen = snapshot(host.systemd, host.store, units, manifest)
@@ -192,6 +194,12 @@ def planned(path: str, *, env: str | None, host: Here, take_over: bool = False, 
     report.merge(check_decrypts(plan))
     made = made_from(path, env, checked, plan)
     return replace(_verified(plan, report, checked.sources, "".join(checked.sources.values())), made=made)
+
+
+def _note_deploy(spec: Spec, report: Report) -> None:
+    """Not where a deploy has put the spec: that has done its part."""
+    if spec.deploy and spec.directory != spec.deploy.path:
+        report.note(spec.deploy.at(), "'deploy' is for 'nanod deploy': apply knows this host alone, and does not run 'prepare'", "deploy")
 
 
 def planned_rollback(app: str, generation: int | None, host: Here) -> Planned:

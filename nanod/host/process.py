@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from nanod.errors import NanodError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+_STDERR = 2
 _PATIENCE = 5.0
 """Seconds that a program has to end after SIGTERM."""
 
@@ -84,9 +84,7 @@ def pass_through(argv: Sequence[str], *, directory: str, env: Mapping[str, str])
     """
     try:
         # A group of its own: a signal to this process alone would leave behind what the program has started.
-        started = subprocess.Popen(
-            list(argv), stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), cwd=directory, env={**os.environ, **env}, process_group=0
-        )
+        started = subprocess.Popen(list(argv), stdin=subprocess.DEVNULL, stdout=_STDERR, cwd=directory, env={**os.environ, **env}, process_group=0)
     except OSError as missing:
         raise NanodError(f"cannot run {argv[0]}: {missing.strerror}") from missing
     try:

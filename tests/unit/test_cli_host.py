@@ -354,3 +354,16 @@ def test_who_calls_sudo_may_have_the_spec_and_nobody_else(world: _World, spec: s
     monkeypatch.setenv("SUDO_UID", "1000")
     assert main(["apply", "--settle", "0", spec]) == 0
     assert world.locks
+
+
+def test_apply_notes_that_deploy_is_another_command_but_where_that_has_put_the_spec(
+    world: _World, spec: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note = "note: 'deploy' is for 'nanod deploy': apply knows this host alone, and does not run 'prepare'"
+    Path(spec).write_text(f"{_SPEC}deploy: {{target: root@a, path: /opt/shop, prepare: exit 1}}\n")
+    assert main(["apply", spec]) == 0
+    assert capsys.readouterr().err.count(note) == 1
+    Path(spec).write_text(f"{_SPEC}deploy: {{target: root@a, path: {Path(spec).parent}, prepare: exit 1}}\n")
+    assert main(["apply", spec]) == 0
+    assert note not in capsys.readouterr().err
+    assert world.verified == 1

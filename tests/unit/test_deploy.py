@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nanod.cli.interrupts import Signals
-from nanod.deploy import LOST, Fate, Order, Outcome, check_sent, check_targets, deploy, ended, judged, numbers
+from nanod.deploy import LOST, Fate, Order, Outcome, check_sent, check_target, deploy, ended, judged, numbers
 from nanod.diagnostics import Report
 from nanod.errors import NanodError
 from nanod.host.process import Completed
@@ -355,12 +355,12 @@ def test_versions_compare_by_their_numbers() -> None:
 
 @pytest.mark.parametrize("target", ["host", "root@host", "root@10.0.0.1", "root@fe80::1", "a_b.example.org", "me@corp@host"])
 def test_good_targets(target: str) -> None:
-    assert check_targets([target]) == ""
+    assert check_target(target) == ""
 
 
 @pytest.mark.parametrize("target", ["-oProxyCommand=id", "root@-oProxyCommand=id", "a b", "a\tb", "", "root@", "host:22", "ssh://host", "a\nb"])
 def test_targets_that_are_no_hosts(target: str) -> None:
-    assert check_targets(["good", target]).startswith(f"'{target}' is not [user@]host")
+    assert check_target(target).startswith(f"'{target}' is not [user@]host")
 
 
 SENT = """
