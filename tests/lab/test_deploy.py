@@ -14,7 +14,7 @@ import pytest
 
 from nanod.rehearse.machine import Machine
 from tests.lab.lan import NOBODY_THERE, Lan
-from tests.lab.steps import App, until
+from tests.lab.steps import MAIN, STEP, App, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -187,6 +187,63 @@ def test_twice_and_the_second_time_nothing_changes(lan: Lan) -> None:
 @pytest.mark.row("NK-17")
 def test_twice_to_257(lan257: Lan) -> None:
     twice(lan257, "twice")
+
+
+# With a release
+
+
+def released(project: Project, version: str, **hooks: Any) -> None:
+    """A version of a service with a source, built, deployed and post-deployed there."""
+    given = {"build": "cat version >built", "deploy": STEP, "prestart": STEP, "post_deploy": STEP} | hooks
+    keys: dict[str, Any] = {"kind": "http", "user": "daemon", "source": "./web", "command": ["./serve"], "restart": {"policy": "no"}}
+    project.describe({"web": project.app.service("web", **keys) | {"hooks": given}}, prepare="cp web/version web/prepared")
+    project.write("web/version", version)
+    project.write("web/serve", f"#!/bin/sh\nexec {MAIN}\n", mode=0o755)
+
+
+def serves(project: Project) -> str:
+    """What the running process has been made of."""
+    there = f"/proc/{project.app.pid('web')}/cwd"
+    return project.app.machine.run(["sh", "-c", f"cd {there} && cat version prepared built"]).out
+
+
+@pytest.mark.row("NK-17", "UP-18")
+@pytest.mark.parametrize("wire", ["lan", "lan257"])
+def test_the_second_time_post_deploy_alone_runs(wire: str, request: pytest.FixtureRequest) -> None:
+    project = Project.on(request.getfixturevalue(wire), "released")
+    released(project, "1")
+    project.deploy()
+    project.app.until_step("post_deploy web")
+    assert project.app.steps() == ["deploy web", "prestart web", "main web", "post_deploy web"]
+    assert serves(project) == "111", "the build has seen what prepare made"
+    project.app.clear()
+    before = project.seen() | {"steps": []}
+    second = project.deploy()
+    project.app.until_step("post_deploy web")
+    assert "post_deploy only" in second.out
+    assert project.app.steps() == ["post_deploy web"]
+    assert project.seen() | {"steps": []} == before
+
+    # A new version that does not start: what serves is the old one, whatever lies in the place by now.
+    released(project, "2", prestart="exit 5")
+    failed = project.deploy(status=4)
+    assert "rolled back to generation 1" in failed.out
+    assert project.lan.target.path(f"{project.path}/web/version").read_text() == "2"
+    assert serves(project) == "111"
+
+    # One that cannot be built touches nothing that runs.
+    pid = project.app.pid("web")
+    released(project, "3", build="echo 'no compiler' >&2; exit 9")
+    failed = project.deploy(status=4)
+    assert "no compiler" in failed.out + failed.err
+    assert (serves(project), project.app.pid("web")) == ("111", pid)
+
+    released(project, "4")
+    project.deploy()
+    assert serves(project) == "444"
+    project.deploy("--rebuild")
+    assert serves(project) == "444"
+    forget(project)
 
 
 @pytest.mark.row("NK-17")
