@@ -238,6 +238,26 @@ def test_a_failed_poststart_task_ends_the_group_or_is_a_warning(on: Callable[[st
     assert app.steps().count("hello") == 3
 
 
+@pytest.mark.row("NM-9", "NM-10")
+def test_a_poststart_task_whose_turn_has_not_come_ends_nothing(on: Callable[[str], Group]) -> None:
+    """One of the mains is down: the task waits for it, and the other main runs on."""
+    app = on("skipped")
+    app.apply({"web": web(processes={"api": stays(), "worker": stays(restart={"policy": "no"})})})
+    app.until_steps(UP)
+    app.crash("web-worker")
+    app.systemctl("stop", "skipped-web-hello")
+    before = app.run_of("web-api", "web-side", "web-ship")
+    app.clear()
+    app.systemctl("start", "skipped-web-hello")
+    assert app.show("web-hello", "Result") == "exec-condition"
+    app.jobs_done()
+    assert app.run_of("web-api", "web-side", "web-ship") == before
+    assert app.steps() == []
+    app.systemctl("start", "skipped-web-worker")
+    app.until_steps(["worker up", "hello"])
+    assert app.run_of("web-api", "web-side", "web-ship") == before
+
+
 @pytest.mark.row("NM-7", "NM-10", "NM-15")
 def test_a_poststart_task_that_is_cut_short_has_not_failed(on: Callable[[str], Group]) -> None:
     """Whoever restarts or changes it while it runs has the group as before, and a stop leaves nothing of it behind."""
