@@ -74,7 +74,7 @@ def _is_held(making: Planning, service: ServiceUnits, name: str | None) -> bool:
 
 
 def proxies(making: Planning, service: ServiceUnits) -> None:
-    """A restart of the service is one of its proxy. By itself a changed one restarts where it runs; the next connection starts any other."""
+    """A restart of the service is one of its proxy, too. By itself a changed one restarts where it runs; the next connection starts any other."""
     name = service.proxy
     if name is None or making.is_masked(name) or not making.state(name).is_up or making.process.get(service.main) in (Restart, Start):
         return

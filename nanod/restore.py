@@ -306,10 +306,11 @@ def _starts(intent: Intent, now: Now, keeps_configuration: set[str]) -> Iterator
         state = now.state(name)
         if _had_no_file(intent, name) or state.load == "masked":
             continue
-        if _is_down(state) and (before.was_up or before.active == "activating"):
-            yield Start(unit=name, causes=_CAUSE, alone=name.endswith(".target"))
-        elif name in intent.files and is_held(intent, now, name) and _is_other_run(intent, now, name):
+        if name in intent.files and is_held(intent, now, name) and not is_same_run(intent, now, name):
+            # Not a start: while a start that has failed is cleaned up after, that would be the same job, and be over with it (tried).
             yield Restart(unit=name, causes=_CAUSE)
+        elif _is_down(state) and (before.was_up or before.active == "activating"):
+            yield Start(unit=name, causes=_CAUSE, alone=name.endswith(".target"))
         elif name in intent.reloads and name not in keeps_configuration and state.is_up and not _is_other_run(intent, now, name):
             yield Reload(unit=name, causes=_CAUSE)
 

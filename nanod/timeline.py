@@ -262,12 +262,12 @@ class Life:
         yield Step(
             stage=Stage.UP,
             phase="socket",
-            what=f"opens {', '.join(self.names.sockets)}",
+            what=f"opens {', '.join(self.names.sockets)}: connections wait there until the service takes them, also whenever it restarts",
             unit=self.names.socket,
             lines=lines,
             origin=self.service.at("sockets"),
             on_failure=OnFailure.FAIL,
-            effect="from here on connections are accepted, and wait until the service takes them, also whenever it restarts",
+            effect="the service does not start",
         )
 
     def _process(self) -> Step:

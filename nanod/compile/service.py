@@ -187,6 +187,18 @@ def dependency_gates(app: App, service: Service, seconds: int | None = None) -> 
     return found
 
 
+def _with_members(gates: Sequence[tuple[Requirement, list[str]]], member: Member) -> list[tuple[Mark, list[str]]]:
+    """What a main of a group waits for beside its dependencies joins the last of these: a line is a process or two, at each start."""
+    found = [(need.at(), argv) for need, argv in gates]
+    if not member.awaits:
+        return found
+    own = [lib("await"), str(gate_seconds(member.service)), "active"]
+    if found and found[-1][1][: len(own)] == own:
+        mark, argv = found.pop()
+        return [*found, (mark, [*argv, *member.awaits])]
+    return [*found, (member.at, [*own, *member.awaits])]
+
+
 def gate_seconds(service: Service) -> int:
     restart = service.restart
     return (restart.window.usec // max(1, restart.limit)) // 1_000_000 + 1 if not restart.window.is_forever else 60
@@ -219,13 +231,9 @@ def _lines(unit: UnitBuilder, app: App, member: Member, *, stays: bool) -> None:
     longest = TimeSpan(0) if notifies else _START_TIMEOUT
     if member.role is Role.POSTSTART_SIDECAR:
         unit.exec("ExecCondition", [lib("mains"), member.companion, *member.mains], member.at, prefix="+")
-    for need, argv in gates:
-        unit.exec("ExecStartPre", argv, need.at(), prefix="+")
+    for mark, argv in _with_members(gates, member):
+        unit.exec("ExecStartPre", argv, mark, prefix="+")
         longest = max(longest, TimeSpan.seconds(int(argv[1])) + SLACK)
-    if member.awaits:
-        seconds = gate_seconds(service)
-        unit.exec("ExecStartPre", [lib("await"), str(seconds), "active", *member.awaits], member.at, prefix="+")
-        longest = max(longest, TimeSpan.seconds(seconds) + SLACK)
     longest = max(longest, hook_lines(unit, app, service, "prestart"))
     unit.exec("ExecStart", _main_line(service), service.at("command"))
     longest = max(longest, gate_line(unit, service), hook_lines(unit, app, service, "poststart"))
@@ -273,6 +281,10 @@ def _stop_lines(unit: UnitBuilder, app: App, service: Service) -> None:
     stop, at = service.stop, service.at
     if service.schedule:
         unit.exec("ExecStopPost", [lib("ran"), unit.name], service.schedule.at(), prefix="-+")
+    if is_proxied(service):
+        # PartOf= passes on stops and restarts; after a crash nobody has the port until the next start.
+        words = ["/usr/bin/systemctl", "--no-block", "stop", app.names.member(service.name).proxy]
+        unit.exec("ExecStopPost", words, service.at("sockets"), prefix="-+")
     longest = max(stop.timeout, hook_lines(unit, app, service, "prestop"), hook_lines(unit, app, service, "poststop"))
     if stop.drain.usec:
         # As root: a process of another user cannot be waited for from every sandbox.

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nanod.compile.members import is_proxied
-from nanod.compile.part import beside
+from nanod.compile.part import SLACK, beside, lib
 from nanod.compile.sandbox import STRICT
 from nanod.compile.service import own_lines
 from nanod.units.unitset import Role
+from nanod.values import TimeSpan
 
 if TYPE_CHECKING:
     from nanod.compile.members import Member
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 PROXY = "/lib/systemd/systemd-socket-proxyd"
 """Where Debian 12 and 13 have it, and, /lib being a link to /usr/lib, all other distributions."""
+_WAIT = 60
+"""Seconds for which a proxy waits for its service, before it says so and the next connection has it wait again."""
 
 
 def socket_unit(app: App, member: Member) -> UnitFile | None:
@@ -54,7 +57,8 @@ def _refuse_inside(app: App, service: Service, path: str, position: int) -> None
 def proxy_unit(app: App, member: Member) -> UnitFile | None:
     """None for a service that takes descriptors.
 
-    Bound to the service, and after it: while that restarts nobody takes connections, which wait in the socket; the first that comes starts it.
+    It stops and restarts with the service, so that connections wait in the socket while nobody has the service's own port, and the first that comes
+    starts it. It waits for the service and never starts it: connections would use up its start limit, and on 257 not wait for its RestartSec=.
     """
     service, names = member.whole, member.names
     if not is_proxied(service):
@@ -62,13 +66,14 @@ def proxy_unit(app: App, member: Member) -> UnitFile | None:
     origin = service.at("sockets")
     unit = app.builder(names.proxy, Role.PROXY, member)
     beside(unit, app, f"Proxy of {member.row} of {app.names.app}", origin)
-    unit.words("Unit", "PartOf", [app.names.target], origin)
-    unit.words("Unit", "BindsTo", [names.main], origin)
+    unit.words("Unit", "PartOf", [app.names.target, names.main], origin)
     unit.words("Unit", "Requires", [names.socket], origin)
     unit.words("Unit", "After", [names.main, names.socket], origin)
-    unit.raw("Service", "Type", "notify", origin)
+    unit.raw("Service", "Type", "exec", origin)
     unit.words("Service", "Sockets", [names.socket], origin)
+    unit.exec("ExecStartPre", [lib("await"), str(_WAIT), "active", names.main], origin, prefix="+")
     unit.exec("ExecStart", [PROXY, f"127.0.0.1:{member.service.ports[0]}"], service.at("ports", 0))
+    unit.raw("Service", "TimeoutStartSec", TimeSpan.seconds(_WAIT) + SLACK, origin)
     # It parses nothing of what it passes on, and needs nothing of the host.
     unit.fixed("Service", STRICT | {"DynamicUser": "yes"}, origin)
     return unit.finish()

@@ -82,12 +82,13 @@ def test_the_systemd_block_has_a_section_for_it() -> None:
 
 
 def test_a_proxy() -> None:
-    """Bound to its service, which has the port: while that restarts nobody takes connections."""
+    """It goes with its service, which has the port: while that restarts nobody takes connections. It never starts it."""
     assert "Service=shop-old-proxy.service" in lines("shop-old.socket", "Socket")
     assert "Backlog=16" in lines("shop-old.socket", "Socket")
     found = lines("shop-old-proxy.service", "Unit", "Service")
-    assert {"BindsTo=shop-old.service", "After=shop-old.service shop-old.socket", "Sockets=shop-old.socket"} <= set(found)
+    assert {"PartOf=shop.target shop-old.service", "After=shop-old.service shop-old.socket", "Sockets=shop-old.socket"} <= set(found)
     assert "ExecStart=:/lib/systemd/systemd-socket-proxyd 127.0.0.1:9000" in found
+    assert "ExecStartPre=+:/var/lib/nanod/lib/1/await 60 active shop-old.service" in found
     assert "Requires=shop-old.socket" in lines("shop-old.service", "Unit")
     assert not [line for line in lines("shop-old.service", "Service") if line.startswith("Sockets=")]
 
