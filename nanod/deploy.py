@@ -348,15 +348,19 @@ def check_sent(spec: Spec, report: Report) -> None:
                 report.error(place(), f"'{place.node}' is outside of the spec's directory, which is all that is sent", place.path)
 
 
-def _relative(service: Place) -> Iterator[Place]:
-    """The values that are paths relative to the spec's directory, as written (docs/language.md, Paths)."""
-    if service.get("source") is not None:
-        yield service.child("source")
+def _relative(member: Place) -> Iterator[Place]:
+    """The values that are paths relative to the spec's directory, as written (docs/language.md, Paths), of a service and what belongs to it."""
+    for key in ("source", "working_dir"):
+        if member.get(key) is not None:
+            yield member.child(key)
     for key in ("environment_files", "reload_on", "restart_on"):
-        yield from service.child(key).items()
-    credentials = service.child("credentials")
+        yield from member.child(key).items()
+    credentials = member.child("credentials")
     for name, value in credentials.map.items():
         yield credentials.child(name) if isinstance(value, str) else credentials.child(name).child("file")
+    for key in ("tasks", "processes"):
+        for name in member.child(key).map:
+            yield from _relative(member.child(key).child(name))
 
 
 def _leads_out(path: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -368,6 +369,22 @@ def test_a_host_key_that_nobody_has_compared(shop: Project) -> None:
     ]
 
 
+def test_on_a_terminal_there_is_somebody_to_ask(shop: Project) -> None:
+    argv = ["script", "-qec", f"nanod deploy --ssh-option UserKnownHostsFile=/root/.ssh/new {shop.spec}", "/dev/null"]
+    pipe = subprocess.PIPE
+    with shop.lan.operator.popen(argv, env={"TERM": "xterm"}, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        said = b""
+        while b"continue connecting" not in said and (more := os.read(running.stdout.fileno(), 4096)):
+            said += more
+        running.stdin.write(b"yes\n")
+        running.stdin.flush()
+        said += running.stdout.read()
+    assert running.returncode == 0, said.decode()
+    assert "ssh-ed25519" in shop.lan.operator.path("/root/.ssh/new").read_text()
+
+
 def test_a_host_key_that_is_another_one(shop: Project) -> None:
     other = shop.lan.operator.path("/root/.ssh/lab.pub").read_text().split()[:2]
     shop.lan.operator.write("/root/.ssh/wrong", f"{shop.lan.address} {' '.join(other)}\n")
@@ -479,6 +496,21 @@ def test_two_projects_in_one_place_are_refused(shop: Project) -> None:
     assert f"cannot deploy to {shop.lan.root}: cannot put files into /opt/shop: those of 'shop' are there" in done.err
     assert shop.seen() == before
     forget(blog)
+
+
+def test_of_two_at_once_the_second_is_told(shop: Project) -> None:
+    shop.app.sick("web")
+    shop.app.clear()
+    shop.describe({"web": shop.app.service("web", environment={"NEW": "1"})})
+    with shop.begun() as running:
+        shop.app.until_step("main web")
+        done = shop.deploy(status=5)
+        assert f"nanod: cannot deploy to {shop.lan.root}: another nanod is at work there" in done.err.splitlines()
+        assert "busy: another deploy to /opt/shop is under way" in done.err
+        assert len(shop.staged()) == 0
+        shop.app.well("web")
+        running.communicate(timeout=60)
+    assert running.returncode == 0
 
 
 def test_words_that_a_shell_would_obey_are_only_words(lan: Lan) -> None:

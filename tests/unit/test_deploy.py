@@ -371,6 +371,7 @@ services:
     reload_on: [a/../../x]
     restart_on: [a/../b]
     credentials: {a: ../secret, b: {file: c/../../d}, c: /etc/x}
+    tasks: {init: {command: [/bin/init], lifecycle: {hook: prestart}, environment_files: [../task.env]}}
 """
 
 
@@ -384,4 +385,5 @@ def test_what_lies_outside_of_the_spec_s_directory_is_an_error_at_its_place() ->
         (6, "a/../../x"),
         (8, "../secret"),
         (8, "c/../../d"),
+        (9, "../task.env"),
     ]

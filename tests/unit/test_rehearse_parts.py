@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nanod.errors import NanodError
+from nanod.host.process import Completed
 from nanod.rehearse import cgroup, machine, mounts, overlay, tree
 
 HYBRID = """\
@@ -82,6 +83,24 @@ def test_a_missing_tool_is_named_with_its_package(monkeypatch: pytest.MonkeyPatc
 )
 def test_the_mirror_is_the_one_apt_uses(targets: str, expected: str) -> None:
     assert tree.mirror(targets) == expected
+
+
+def test_a_tree_is_built_once_and_again_when_other_packages_are_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[str] = []
+
+    def run(argv: list[str], **_: object) -> Completed:
+        if argv[0] == "mmdebstrap":
+            built.append(next(word for word in argv if word.startswith("--include=")))
+            _file(Path(argv[-2]), "etc/made", str(len(built)))
+        return Completed(argv=tuple(argv), status=0, out="", err="")
+
+    monkeypatch.setattr(tree.process, "run", run)
+    monkeypatch.setenv("NANOD_LAB_CACHE", str(tmp_path))
+    assert tree.build("sid") == tree.build("sid") == tmp_path / "sid"
+    assert len(built) == 1
+    monkeypatch.setattr(tree, "PACKAGES", ("systemd", "rsync"))
+    assert (tree.build("sid") / "etc/made").read_text() == "2"
+    assert built[1] == "--include=systemd,rsync"
 
 
 def _file(root: Path, name: str, text: str = "x\n") -> None:
