@@ -18,7 +18,7 @@ from nanod.steps import Arm, Reload, Restart, Roll, RunPrestart, Start, Stop, St
 from nanod.told import told
 from nanod.transaction import begin, commit, record
 from nanod.undo import Undone, degraded, undo
-from nanod.units.names import irreversible_mark
+from nanod.units.names import armed, irreversible_mark
 from nanod.units.secrets import watched_files
 from nanod.verdict import Ending, Reason, Status, Verdict, Why, gone_warnings, hook_text, judge, sentence
 
@@ -100,6 +100,8 @@ class _Applying:
     watched: dict[str, set[str]] = field(default_factory=dict)
     rolled: dict[str, Watch] = field(default_factory=dict)
     """Instances that were restarted, and how that went."""
+    undeployed: list[str] = field(default_factory=list)
+    """Units of deploy hooks that were due and still are."""
     execution: Execution = field(init=False)
 
     def run(self) -> Outcome:
@@ -239,14 +241,15 @@ class _Applying:
     def _afterwards(self, verdict: Verdict) -> Verdict:
         """Post-deploy hooks, and what is to be said of them when those are through that take no longer than a service settles."""
         plan, host, wall = self.plan, self.host, self.host.clock.wall()
-        if plan.stages and plan.wanted:
+        if plan.stages and plan.wanted and plan.records:
             kept = {item.service: item.keep for item in plan.wanted.releases}
             needed = [manifest.releases for manifest in (plan.before, plan.manifest) if manifest]
             with suppress(NanodError):
                 host.releases.collect(plan.app, kept, {name: {item[name] for item in needed if name in item} for item in needed for name in item})
+        said = [Reason(kind=Why.HOOK, text="the deploy hook did not begin; the next apply runs it", unit=unit) for unit in self.undeployed]
         units = {step.unit: step.service for step in plan.afterwards}
         if not units:
-            return verdict
+            return replace(verdict, warnings=(*verdict.warnings, *said))
         for unit, service in units.items():
             self.tell(Progress(service=service, unit=unit, word="post-deploy", text="post_deploy hook", seconds=host.clock.now() - self.begin))
             host.systemd.reset_failed(unit)
@@ -255,7 +258,6 @@ class _Applying:
         states = await_run(host.systemd, host.clock, list(units), limit=max(span.usec for span in spans) / 1_000_000)
         records = {item.unit: item for item in host.journal.hook_results(list(units), since=wall)}
         hooks = {hook.unit: hook for item in plan.services for hook in item.hooks}
-        said = []
         for unit, state in states.items():
             if state.active not in ("inactive", "failed"):
                 said.append(Reason(kind=Why.HOOK, text="the post_deploy hook runs on; 'nanod logs' shows what it does", unit=unit))
@@ -317,12 +319,17 @@ class _Applying:
         plan = self.plan
         manifest = record(plan, self.execution.left, not_reloaded=not_reloaded, taken_in=self.taken_in)
         if manifest is not None and plan.records:
+            # Those are due once more with the next apply, and not with the next start that somebody asks for.
+            self.undeployed = self._undeployed()
+            manifest = replace(manifest, units=dict(manifest.units) | dict.fromkeys(self.undeployed, ""))
+            for unit in self.undeployed:
+                self.host.store.delete_tree(armed(unit))
             commit(manifest, intent, self.host)
 
     def _record(self, verdict: str, *, error: str = "", undone: Undone | None = None, judged: Verdict | None = None) -> None:
         """One line of history. A disk that refuses it takes nothing back: that is said, and no more."""
         plan = self.plan
-        if plan.manifest is None or not plan.records:
+        if plan.manifest is None or not (plan.records or plan.builds or plan.afterwards):
             return
         try:
             self.host.store.record(plan.app, history_entry(plan, self.host, verdict, error=error, undone=undone, judged=judged) | self._seconds())
@@ -331,6 +338,15 @@ class _Applying:
 
     def _seconds(self) -> dict[str, object]:
         return {"seconds": round(self.host.clock.now() - self.begin, 3)}
+
+    def _undeployed(self) -> list[str]:
+        """Units of deploy hooks that did not begin, or that failed and must not."""
+        units = [step.unit for step in self.plan.steps if isinstance(step, Arm)]
+        if not units:
+            return []
+        waiting = self.host.store.existing([armed(unit) for unit in units])
+        states = self.host.systemd.states(units)
+        return [unit for unit in units if armed(unit) in waiting or states[unit].active == "failed"]
 
 
 def history_entry(plan: Plan, host: Host, verdict: str, *, error: str, undone: Undone | None, judged: Verdict | None) -> dict[str, object]:
@@ -348,7 +364,10 @@ def history_entry(plan: Plan, host: Host, verdict: str, *, error: str, undone: U
     if judged:
         entry["services"] = {item.service: str(item.status) for item in judged.services}
         entry["causes"] = {item.service: sentence(item) for item, _ in told(judged)}
-        entry["warnings"] = [f"{item.service}: {reason.text}" for item in judged.services for reason in item.warnings]
+        entry["warnings"] = [
+            *(f"{item.service}: {reason.text}" for item in judged.services for reason in item.warnings),
+            *(f"{reason.unit}: {reason.text}" for reason in judged.warnings),
+        ]
     if undone:
         entry["rolled_back_to"] = undone.generation
         entry["problems"] = list(undone.problems)

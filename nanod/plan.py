@@ -260,7 +260,7 @@ def _builds(making: Planning) -> Iterator[Build]:
 
 def _armed(making: Planning) -> Iterator[Arm]:
     for unit, service in making.deploys.items():
-        if service.main in making.process or service.role is not Role.MAIN:
+        if (service.main in making.process or service.role is not Role.MAIN) and not making.is_masked(unit):
             yield Arm(unit=unit, service=service.service, irreversible=is_irreversible(making.compared[unit].text), causes=making.why(unit))
 
 

@@ -77,7 +77,9 @@ def _sweep(host: Host, units: Store) -> None:
 
 def _build(release: Release, unit: UnitFile, host: Host, units: Store) -> None:
     name, since = building(unit.name, os.getpid()), host.clock.wall()
-    with _installed(name, replace(unit, name=name).render(), host, units):
+    # A record counts when it is of a unit that systemd knows.
+    text = replace(unit, name=name).render().replace(f"NANOD_UNIT={unit.name} ", f"NANOD_UNIT={name} ")
+    with _installed(name, text, host, units):
         host.systemd.start(name)
         try:
             state = await_run(host.systemd, host.clock, [name])[name]
@@ -88,7 +90,7 @@ def _build(release: Release, unit: UnitFile, host: Host, units: Store) -> None:
         detail = host.systemd.detail(name)
         if state.active != "failed":
             return
-        records = [item for item in host.journal.hook_results([unit.name], since=since) if item.status]
+        records = [item for item in host.journal.hook_results([name], since=since) if item.status]
         lines = host.journal.last_lines(name, invocation=detail.invocation, count=20)
     raise BuildError(
         f"cannot build {release.service}: {_cause(records, detail)}",

@@ -13,7 +13,7 @@ from nanod.compile.hooks import content_of, hook_line
 from nanod.compile.part import ENV, SLACK, App, as_user, beside, cache_directory, credentials, environment, identity, lib, user_name
 from nanod.phases import Context, OnFailure, phase_of
 from nanod.spec.model import Command, Hook, Item
-from nanod.units.names import RELEASES, armed, irreversible_mark
+from nanod.units.names import RELEASES, ROOT_SLICE, armed, irreversible_mark
 from nanod.units.unitset import Release, Role
 from nanod.values import TimeSpan, digest
 
@@ -32,6 +32,8 @@ _BUILD_SANDBOX = {
     "ProtectKernelModules": "yes",
     "ProtectKernelTunables": "yes",
     "RestrictSUIDSGID": "yes",
+    # Beside ProtectControlGroups= and ProtectKernelTunables= the strict one leaves it writable to root (tried on 252 and 257).
+    "ReadOnlyPaths": "/run",
 }
 """Of the build: only the app directory, the cache and a /tmp of its own can be written."""
 
@@ -124,6 +126,9 @@ def _build_unit(app: App, member: Member, path: str) -> UnitFile:
     # `journalctl -t shop-build`.
     unit.drop("Service", "SyslogIdentifier")
     unit.raw("Service", "SyslogIdentifier", f"{app.names.app}-build", at("source"))
+    # The slice of an app that is not there yet would stay after a build that fails.
+    unit.drop("Service", "Slice")
+    unit.raw("Service", "Slice", ROOT_SLICE, at("source"))
     bare = replace(service, environment={**build.environment}, environment_files=(), volumes=(), ports=(), runtime_dir=False)
     identity(unit, app, bare)
     cache = f"/var/cache/{cache_directory(app, service)}"
@@ -204,11 +209,12 @@ def _deploy_unit(app: App, member: Member, before: Before, phase: str) -> UnitFi
     credentials(unit, service)
     if service.source:
         unit.words("Service", "ReadOnlyPaths", [app.releases[service.name]], service.at("source"))
-    if is_first:
-        irreversible = [irreversible_mark(app.names.app)] if hook.irreversible else []
-        unit.exec("ExecStartPre", [lib("begun"), armed(unit.name), *irreversible], origin, prefix="+")
     for gate in before.gates:
         unit.exec("ExecStartPre", gate, origin, prefix="+")
+    if is_first:
+        # Last: what a gate keeps from beginning has not begun.
+        irreversible = [irreversible_mark(app.names.app)] if hook.irreversible else []
+        unit.exec("ExecStartPre", [lib("begun"), armed(unit.name), *irreversible], origin, prefix="+")
     _line(unit, app, service, hook, "" if hook.on_failure is OnFailure.FAIL else "-")
     waits = [TimeSpan.seconds(int(gate[1])) for gate in before.gates]
     unit.raw("Service", "TimeoutStartSec", max((*waits, hook.timeout)) + SLACK, origin)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 LIB = "/var/lib/nanod/lib/1"
 """Where the programs that units run are kept. The number is the contract between units and programs: a new one leaves running units with the old."""
 UNIT_DIRECTORY = "/etc/systemd/system"
+ROOT_SLICE = "nanod.slice"
+"""What the slices of all apps are in."""
 RUNTIME_UNITS = "/run/systemd/system"
 """Where units are that a reboot forgets."""
 APPS = "/var/lib/nanod/apps"
