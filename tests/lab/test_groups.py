@@ -238,6 +238,21 @@ def test_a_failed_poststart_task_ends_the_group_or_is_a_warning(on: Callable[[st
     assert app.steps().count("hello") == 3
 
 
+@pytest.mark.row("NM-9", "NM-11")
+def test_what_comes_after_the_mains_waits_for_all_of_them(on: Callable[[str], Group]) -> None:
+    app = on("one-fails")
+    app.tells("api", 7)
+    app.leave({"web": web(processes={"api": stays(restart={"policy": "no"}), "worker": stays()})})
+    app.jobs_done()
+    assert (app.state("web-api"), app.state("web-worker")) == ("failed", "active")
+    assert (app.state("web-ship"), app.state("web-hello")) == ("inactive", "inactive")
+    assert not {"hello", "ship up"} & set(app.steps()), app.steps()
+    app.tells("api", None)
+    app.clear()
+    app.systemctl("start", "one-fails-web-api")
+    app.until_steps(["api up", "hello", "ship up"])
+
+
 @pytest.mark.row("NM-9", "NM-10")
 def test_a_poststart_task_whose_turn_has_not_come_ends_nothing(on: Callable[[str], Group]) -> None:
     """One of the mains is down: the task waits for it, and the other main runs on."""
