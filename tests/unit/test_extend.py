@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -295,3 +298,40 @@ def test_a_spec_is_expanded_once() -> None:
     assert spec.services["web"].features == {"policies": {}}
     assert expanded(spec, plugins)[0] is spec
     assert compile_spec(spec, Target())[0] == compile_spec(loaded.spec, Target(), plugins)[0]
+
+
+# The page
+
+
+PAGE = (Path(__file__).parents[2] / "docs/extending.md").read_text()
+
+
+def test_the_plug_ins_that_the_page_shows_do_what_it_says() -> None:
+    shown: dict[str, Any] = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
+        exec(block, shown)
+    plugins = Plugins(policies=(shown["Naming"](),), features=(shown["Cache"](),))
+
+    def made(service: str, env: str | None) -> tuple[UnitSet | None, list[str]]:
+        text = f"services:\n  web:\n    command: [/bin/web]\n    user: root\n    features: {{cache: {{megabytes: 64}}}}\n    {service}\n"
+        spec = load("shop.yaml", text, directory="/srv/shop", env=env).spec
+        assert spec
+        units, report = compile_spec(spec, Target(), plugins)
+        return units, [item.message for item in report]
+
+    named = "'web' does not begin with acme- [naming]"
+    units, said = made("health: {file: /run/up, liveness: {}}", None)
+    assert units
+    assert said == [named]
+    assert "--size 64" in units.unit("shop-web-cache.service").values("Service", "ExecStart")[0]
+    assert "CACHE_URL=tcp://127.0.0.1:6379" in " ".join(units.unit("shop-web.service").values("Service", "Environment"))
+    assert made("settle: 0s", "production") == (None, ["production needs resources.cpu_quota [naming]", named])
+    units, said = made("resources: {cpu_quota: 50%}", "production")
+    assert units
+    assert said == [named]
+
+
+def test_the_entry_points_that_the_page_shows_are_those_that_are_looked_for() -> None:
+    shown = tomllib.loads(re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[0])
+    example = tomllib.loads((Path(__file__).parents[2] / "examples/plugin/pyproject.toml").read_text())
+    assert set(shown["project"]["entry-points"]) == set(example["project"]["entry-points"]) == {"nanod.policies", "nanod.features"}
