@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nanod.spec.model import Condition, Kind, ProbeKind, RestartPolicy
@@ -83,6 +84,15 @@ def _replicas(findings: Findings, service: Service) -> None:
         if health and service.replicas > 1 and health.kind not in (ProbeKind.EXEC, ProbeKind.NOTIFY) and not health.own_port:
             message = "every instance would be probed at this one place: probe the own port ('tcp: true', 'http: /path'), or use exec"
             findings.error(_place(main), message, "health", str(health.kind))
+        if service.replicas > 1 and (named := _named_port(main)):
+            message = f"'command' names port {named}, which is that of the first instance: as text it can say $PORT, which each has of its own"
+            findings.warning(_place(main), message, "command")
+
+
+def _named_port(main: Service) -> int | None:
+    """A port of its own that its command has as a number."""
+    words = " ".join(main.command.argv) if main.command else ""
+    return next((port for port in main.ports if re.search(rf"(?<![\w.]){port}(?![\w.])", words)), None)
 
 
 def _tasks(findings: Findings, service: Service) -> None:
