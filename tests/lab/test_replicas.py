@@ -195,9 +195,9 @@ def test_a_plain_service_gets_replicas_and_loses_them(host: Machine) -> None:
 
 
 @pytest.mark.row("NK-4", "NK-13")
-def test_what_is_done_once_for_all_of_them(machine: Machine) -> None:
+def test_what_is_done_once_for_all_of_them(host: Machine) -> None:
     """Installed once, migrated once, both before any of them; hooks of a start with each."""
-    fleet = Fleet.made(machine, "once")
+    fleet = Fleet.made(host, "once")
 
     def service(version: str) -> dict[str, Any]:
         note = f"echo $LIFECYCLE_PHASE $NANOD_REPLICA >>{fleet.log}"
@@ -302,9 +302,9 @@ def test_what_an_administrator_does_to_one_of_them(machine: Machine) -> None:
 
 
 @pytest.mark.row("BX-10", "NM-2")
-def test_tasks_go_with_their_instance(machine: Machine) -> None:
+def test_tasks_go_with_their_instance(host: Machine) -> None:
     """A changed prestart task of each instance runs in its turn, one of the group runs once before the first; and so on the way back."""
-    fleet = Fleet.made(machine, "tasks")
+    fleet = Fleet.made(host, "tasks")
 
     def service(version: str, task: str, **keys: Any) -> dict[str, Any]:
         def noting(word: str, hook: str, **more: Any) -> dict[str, Any]:
