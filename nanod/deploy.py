@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from nanod.errors import ExitCode, NanodError
 from nanod.host import NoInterrupts
+from nanod.host.ssh import LOST
 from nanod.spec.tree import Place
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from nanod.host import Interrupts
     from nanod.host.process import Completed
     from nanod.spec.model import Spec
-
-LOST: Final = 255
-"""Status of a command whose connection broke, as ssh(1) has it."""
 
 _SAYS = "nanod-deploy"
 _SURVEY: Final = f"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
@@ -141,7 +142,7 @@ def _checked(spec: str, env: str | None) -> tuple[Spec, Deploy]:
 def _require_sendable(spec: str, found: Spec) -> None:
     """Raises NanodError where the directory is not what anybody means to send, or the spec would not be in what is sent."""
     directory = Path(found.directory).resolve()
-    if directory in (Path("/"), Path.home().resolve()):
+    if directory in (Path("/"), Path(os.environ.get("HOME") or "/").resolve()):
         raise NanodError(f"cannot deploy {spec}: all of {directory} would be sent", hint="give the app a directory of its own")
     if not Path(spec).resolve().is_relative_to(directory):
         raise NanodError(f"cannot deploy {spec}: it is a link that leads out of its directory, and would there, too", hint="name the file itself")

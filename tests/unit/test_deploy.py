@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nanod.cli.interrupts import Signals
-from nanod.deploy import LOST, Fate, Order, Outcome, check_sent, check_target, deploy, ended, judged, numbers
+from nanod.deploy import Fate, Order, Outcome, check_sent, check_target, deploy, ended, judged, numbers
 from nanod.diagnostics import Report
 from nanod.errors import NanodError
 from nanod.host.process import Completed
+from nanod.host.ssh import LOST
 from nanod.spec.load import load
 from nanod.view.deploy import outcome_data, outcome_text, trouble_text
 from nanod.view.tty import PLAIN

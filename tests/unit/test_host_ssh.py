@@ -167,6 +167,13 @@ def test_what_is_there_already_is_not_sent_again_and_known_by_its_content(told: 
 
 
 @pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
+def test_an_option_goes_through_rsync_as_it_is(told: Path, tree: Path) -> None:
+    odd = """ProxyCommand=sh -c 'nc "%h"  %p' \\ $HOME it's"""
+    ssh(told, options=[odd]).send(str(tree), str(told / "there"))
+    assert odd in words(told)[0]
+
+
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
 def test_what_rsync_cannot_do_is_said_in_its_words(told: Path, tree: Path) -> None:
     with pytest.raises(NanodError, match=r"cannot deploy to root@a: rsync: .*No such file or directory"):
         ssh(told).send(str(tree), str(told / "no" / "such" / "place"))

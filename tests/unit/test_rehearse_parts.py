@@ -94,7 +94,7 @@ def test_a_tree_is_built_once_and_again_when_other_packages_are_wanted(tmp_path:
             _file(Path(argv[-2]), "etc/made", str(len(built)))
         return Completed(argv=tuple(argv), status=0, out="", err="")
 
-    monkeypatch.setattr(tree.process, "run", run)
+    monkeypatch.setattr("nanod.host.process.run", run)
     monkeypatch.setenv("NANOD_LAB_CACHE", str(tmp_path))
     assert tree.build("sid") == tree.build("sid") == tmp_path / "sid"
     assert len(built) == 1
