@@ -14,6 +14,7 @@ from nanod.execute import file_step
 from nanod.faults import Point, reach
 from nanod.restore import Now, restore_steps
 from nanod.steps import FileStep
+from nanod.transaction import unmark
 from nanod.undo import Undone, finish, undo
 from nanod.units.names import irreversible_mark
 
@@ -138,6 +139,7 @@ def _without_undoing(intent: Intent, store: Store, releases: Releases) -> Recove
         manifest = store.manifest(intent.app)
         releases.switch(intent.app, manifest.releases if manifest else {})
         store.clear_intent(intent.app)
+        unmark(intent.app, store)
         reach(Point.CLEARED)
         return Recovered(intent=intent, how=f"generation {intent.generation} was in force already")
     if intent.generation and store.existing([irreversible_mark(intent.app)]):
@@ -153,6 +155,7 @@ def _forward(intent: Intent, store: Store, releases: Releases) -> Recovered:
     store.commit(manifest)
     releases.switch(intent.app, manifest.releases)
     store.clear_intent(intent.app)
+    unmark(intent.app, store)
     reach(Point.CLEARED)
     how = f"generation {intent.generation} is in force, for an irreversible hook of it has run; 'nanod apply' does what is left to do"
     return Recovered(intent=intent, how=how, goes_on=True)

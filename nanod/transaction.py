@@ -24,7 +24,7 @@ from nanod.units.names import irreversible_mark
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from nanod.host import Host
+    from nanod.host import Host, Store
     from nanod.state import Intent, Manifest
     from nanod.steps import AnyStep, Plan
 
@@ -41,10 +41,8 @@ def begin(plan: Plan, host: Host, spec_text: str) -> Intent | None:
     if not plan.steps and not (plan.manifest and plan.records):
         return None
     intent = _intent(plan, host)
-    mark = irreversible_mark(plan.app)
-    if store.existing([mark]):
-        # Of a transaction that is over.
-        store.delete_tree(mark)
+    # Of a transaction that is over, which was killed before it could.
+    unmark(plan.app, store)
     try:
         store.write_intent(intent)
         if plan.manifest and plan.records and plan.stages:
@@ -89,7 +87,15 @@ def commit(manifest: Manifest, intent: Intent | None, host: Host) -> None:
         # What is left of it then is cleared by the next command, which finds the generation in force.
         with suppress(NanodError):
             host.store.clear_intent(manifest.app)
+            unmark(manifest.app, host.store)
         reach(Point.CLEARED)
+
+
+def unmark(app: str, store: Store) -> None:
+    """What irreversible hooks left says something of one transaction, and goes after its intent. Raises NanodError when the disk refuses."""
+    mark = irreversible_mark(app)
+    if store.existing([mark]):
+        store.delete_tree(mark)
 
 
 def record(plan: Plan, left: Sequence[AnyStep], *, not_reloaded: Sequence[str] = (), taken_in: Mapping[str, str] | None = None) -> Manifest | None:
