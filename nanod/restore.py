@@ -277,6 +277,11 @@ def _is_pulled(now: Now, name: str) -> bool:
     return role is not None and role.is_pulled
 
 
+def _is_passing(now: Now, name: str) -> bool:
+    """A run of a scheduled script, a liveness probe, a handler of a failure: it has ended by itself, and a start would be one more."""
+    return _role(now, name) in (Role.JOB, Role.ALIVE, Role.FAILURE)
+
+
 def _role(now: Now, name: str) -> Role | None:
     """None for a unit without a file of ours."""
     said = [value for section, key, value in parse(now.files.get(name, "")) if (section, key) == ("X-Nanod", "Role")]
@@ -309,7 +314,7 @@ def _starts(intent: Intent, now: Now, keeps_configuration: set[str]) -> Iterator
         if name in intent.files and is_held(intent, now, name) and not is_same_run(intent, now, name):
             # Not a start: while a start that has failed is cleaned up after, that would be the same job, and be over with it (tried).
             yield Restart(unit=name, causes=_CAUSE)
-        elif _is_down(state) and (before.was_up or before.active == "activating"):
+        elif _is_down(state) and (before.was_up or before.active == "activating") and not _is_passing(now, name):
             yield Start(unit=name, causes=_CAUSE, alone=name.endswith(".target"))
         elif name in intent.reloads and name not in keeps_configuration and state.is_up and not _is_other_run(intent, now, name):
             yield Reload(unit=name, causes=_CAUSE)
@@ -336,7 +341,7 @@ def differences(intent: Intent, now: Now) -> list[str]:
     """All that is not as it was, for a way back that was cut short."""
     found = file_differences(intent, now)
     for name, before in intent.units.items():
-        if before.was_up and not now.state(name).is_up and not _is_lost(intent, now, name):
+        if before.was_up and not now.state(name).is_up and not _is_lost(intent, now, name) and not _is_passing(now, name):
             found.append(f"{name}: it ran, and does not run now")
         elif _is_new(intent, name) and now.state(name).is_up:
             found.append(f"{name}: it still runs")

@@ -68,8 +68,11 @@ class Stopping:
         self.ends[item.name] = end
 
     def _goes_later(self, item: ServiceUnits, state: UnitState) -> bool:
-        """It stops when the last main that it belongs to has stopped, and a moment may pass until PID 1 sees that (StopWhenUnneeded=)."""
-        if not item.role.is_pulled or state.job or not state.is_up:
+        """It stops when the last main that it belongs to has stopped, and a moment may pass until PID 1 sees that (StopWhenUnneeded=).
+
+        So does one that was about to start after the mains, or is between two tries.
+        """
+        if not item.role.is_pulled or (state.active in ("inactive", "failed") and not state.job):
             return False
         now = self.running.host.clock.now()
         mains = [main for main in self.meant if main.role is Role.MAIN and item in around([main], self.meant)]

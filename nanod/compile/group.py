@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nanod.compile.members import has_all, members
 from nanod.units.unitset import Role
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ def target_unit(app: App) -> UnitFile:
     unit.raw("Unit", "Description", f"App {app.names.app}", spec.at("project"))
     for name, service in sorted(spec.services.items()):
         unit.words("Unit", "Wants", [app.names.member(name).timer if service.schedule else app.names.service(name)], service.at())
+        if has_all(service):
+            # What stands for them wants them, too; but while that is active systemd drops its start, and with it all that it brings.
+            unit.words("Unit", "Wants", [member.names.main for member in members(app, service) if member.is_main], service.at())
     for name, service in sorted(spec.services.items()):
         if service.sockets:
             unit.words("Unit", "Wants", [app.names.member(name).socket], service.at("sockets"))

@@ -45,8 +45,10 @@ def _timer(app: App, member: Member) -> UnitFile:
     liveness, main = member.service.health.liveness, member.names.main
     unit = app.builder(member.names.alive_timer, Role.ALIVE_TIMER, member)
     unit.raw("Unit", "Description", f"When to probe {member.row} of {app.names.app}", liveness.at())
-    unit.words("Unit", "BindsTo", [main], liveness.at())
+    # Not BindsTo=: what somebody is bound to is needed, and a sidecar would outlive its group for the sake of its own timer (tried on 252 and 257).
+    unit.words("Unit", "PartOf", [main], liveness.at())
     unit.words("Unit", "After", [main], liveness.at())
+    unit.raw("Unit", "StopWhenUnneeded", True, liveness.at())
     unit.raw("Timer", "OnActiveSec", liveness.interval, liveness.at("interval"))
     unit.raw("Timer", "OnUnitInactiveSec", liveness.interval, liveness.at("interval"))
     # By itself it would be a minute.

@@ -112,7 +112,7 @@ def _done_before(member: Member) -> Iterator[tuple[str, str, Mark]]:
 
 
 _PARTS = (Role.MAIN, Role.ALL, Role.GROUP, Role.POSTSTART_TASK)
-"""What goes with the app. A poststart task that is under way is not unneeded to systemd, and would outlive it; a sidecar would stop before the mains."""
+"""What goes with the app. A poststart task under way is not unneeded to systemd, and would outlive it; a sidecar would stop before the mains."""
 _AWAITING = (Role.MAIN, Role.PRESTART_TASK, Role.PRESTART_SIDECAR)
 """What starts only when the service's own requirements are up."""
 

@@ -46,8 +46,9 @@ def companion_unit(app: App, member: Member) -> UnitFile:
     if member.whole.processes:
         longest = hook_lines(unit, app, member.service, "prestart")
     unit.exec("ExecStart", [_TRUE], member.at)
-    unit.exec("ExecStart", [lib("again"), member.names.main], member.at, prefix="-+")
+    unit.exec("ExecStart", [lib("again"), member.names.main, "try-restart"], member.at, prefix="-+")
     unit.raw("Service", "TimeoutStartSec", max(longest, _WAIT_LIMIT), member.at)
+    unit.exec("ExecStop", [lib("again"), member.names.main, "--job-mode=fail", "stop"], member.at, prefix="-+")
     if member.whole.processes:
         longest = hook_lines(unit, app, member.service, "poststop", mains=member.mains)
         unit.raw("Service", "TimeoutStopSec", max(longest, member.service.stop.timeout), member.at)
@@ -101,7 +102,9 @@ def task_unit(app: App, member: Member) -> UnitFile:
         unit.exec("ExecCondition", [lib("mains"), member.companion, *member.mains], member.at, prefix="+")
     unit.exec("ExecStart", words, member.at, prefix="" if fails else "-")
     if member.role is Role.POSTSTART_TASK and fails:
-        unit.exec("ExecStopPost", [lib("give-up"), app.names.service(member.whole.name)], member.at, prefix="-+")
+        # Of several instances only its own, by the companion that their mains require.
+        ends = member.companion if member.replica else app.names.service(member.whole.name)
+        unit.exec("ExecStopPost", [lib("give-up"), ends], member.at, prefix="-+")
     unit.raw("Service", "TimeoutStartSec", total, member.at)
     return unit.finish()
 

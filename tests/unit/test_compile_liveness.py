@@ -42,11 +42,19 @@ def lines(units: UnitSet, unit: str, *keys: str) -> dict[str, Any]:
 
 
 @pytest.mark.row("BX-14")
-def test_a_timer_is_bound_to_the_service_and_the_probe_to_nothing() -> None:
+def test_a_timer_comes_and_goes_with_the_service_and_the_probe_is_bound_to_nothing() -> None:
     units = compiled(f"{{web: {WEB}}}")
     assert lines(units, "shop-web.service", "Wants") == {"Wants": ["shop-web-alive.timer"]}
-    timer = lines(units, "shop-web-alive.timer", "BindsTo", "After", "OnActiveSec", "OnUnitInactiveSec", "Unit")
-    assert timer == {"BindsTo": ["shop-web.service"], "After": ["shop-web.service"], "OnActiveSec": ["2s"], "OnUnitInactiveSec": ["2s"], "Unit": []}
+    timer = lines(units, "shop-web-alive.timer", "BindsTo", "PartOf", "StopWhenUnneeded", "After", "OnActiveSec", "OnUnitInactiveSec", "Unit")
+    assert timer == {
+        "BindsTo": [],
+        "PartOf": ["shop-web.service"],
+        "StopWhenUnneeded": ["yes"],
+        "After": ["shop-web.service"],
+        "OnActiveSec": ["2s"],
+        "OnUnitInactiveSec": ["2s"],
+        "Unit": [],
+    }
     probe = lines(
         units, "shop-web-alive.service", "BindsTo", "Requires", "PartOf", "After", "Type", "User", "ExecStart", "ExecStopPost", "RuntimeMaxSec"
     )

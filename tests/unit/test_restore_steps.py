@@ -87,6 +87,16 @@ def test_a_service_that_took_the_new_file_in_by_a_reload_takes_the_old_one_in() 
     assert [step for step in return_steps(intent, found, keeps_configuration=[WEB]) if isinstance(step, Reload)] == []
 
 
+@pytest.mark.row("FAULTS-16")
+@pytest.mark.parametrize(("role", "is_started"), [("job", False), ("alive", False), ("failure", False), ("main", True)])
+def test_a_run_that_has_ended_by_itself_is_not_begun_again(role: str, *, is_started: bool) -> None:
+    """A scheduled script, a probe or a handler happened to run when it began."""
+    found = now(UnitState(name=DB), files={DB: f"[X-Nanod]\nRole={role}\n", WEB: "old web"}, links={"a.wants/b.target": "../b.target"}, db="db1")
+    intent = replace(CHANGE, units={DB: CHANGE.units[DB]})
+    assert ((Start.__name__, DB) in steps(intent, found)) is is_started
+    assert (f"{DB}: it ran, and does not run now" in differences(intent, found)) is is_started
+
+
 def test_what_is_not_as_it_was_is_said_exactly() -> None:
     found = now(up(DB), UnitState(name=WEB, active="failed"), up(NEW), files={WEB: "new web", NEW: "new"}, db="db1")
     assert differences(CHANGE, found) == [
