@@ -104,7 +104,7 @@ def prepare(root: Path) -> None:
     # An uninitialised machine-id means "first boot", which enables whatever the presets say (man 5 machine-id).
     machine_id = uuid.uuid4()
     write(inside(root, "etc") / "machine-id", machine_id.hex + "\n")
-    _keep_credential_key(inside(root, _CREDENTIAL_KEY), machine_id.bytes)
+    keep_credential_key(inside(root, _CREDENTIAL_KEY), machine_id.bytes)
     # Newer than /usr, so that nothing with ConditionNeedsUpdate= runs (man 8 systemd-update-done).
     write(inside(root, "etc") / ".updated", "")
     write(inside(root, "var") / ".updated", "")
@@ -135,7 +135,7 @@ def inside(root: Path, name: str) -> Path:
     return found
 
 
-def _keep_credential_key(file: Path, machine_id: bytes) -> None:
+def keep_credential_key(file: Path, machine_id: bytes) -> None:
     """What was encrypted on this machine can be decrypted in there.
 
     The file begins with a number of the machine that is made from its machine-id, and systemd deletes one of another machine (creds-util.c,

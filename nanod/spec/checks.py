@@ -118,6 +118,9 @@ def _environment(findings: Findings, service: Service) -> None:
         if credential.env in taken:
             message = f"the variable '{credential.env}' is set in '{taken[credential.env]}' too"
             findings.error(_place(service), message, "credentials", credential.name, "env")
+        if credential.env.startswith("NANOD_") or credential.env in ("LIFECYCLE_PHASE", "CREDENTIALS_DIRECTORY"):
+            owner = "systemd" if credential.env == "CREDENTIALS_DIRECTORY" else "nanod"
+            findings.error(_place(service), f"'{credential.env}' is set by {owner} itself", "credentials", credential.name, "env")
         taken[credential.env] = "credentials"
 
 

@@ -78,7 +78,7 @@ VALUES = {
     "SystemCallArchitectures": ["native"],
     "SystemCallFilter": ["@system-service", "~@privileged @resources"],
     "SuccessExitStatus": ["SIGTERM", "3 SIGHUP"],
-    "LoadCredential": ["db-password:/etc/shop/db pw%:x", "a.b_c:/x"],
+    **dict.fromkeys(("LoadCredential", "LoadCredentialEncrypted"), ["db-password:/etc/shop/db pw%:x", "a.b_c:/x"]),
     "SyslogIdentifier": ["shop-web", "a %n b"],
     **dict.fromkeys(("User", "Group"), _USERS),
     "Slice": ["nanod-shop\\x2dstage.slice"],

@@ -221,7 +221,7 @@ def test_requirements() -> None:
 def test_credentials() -> None:
     plain, full = case("credentials")["web"].credentials
     assert (plain.name, plain.file, plain.env) == ("plain", "/etc/nanod/secrets/a.pw", None)
-    assert (full.name, full.file, full.env) == ("full", "/etc/b", "B")
+    assert (full.name, full.file, full.env, plain.encrypted, full.encrypted) == ("full", "/etc/b", "B", False, True)
 
 
 def test_systemd_text_replaces_and_a_list_adds() -> None:
