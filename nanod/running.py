@@ -184,7 +184,8 @@ class Running:
         busy += [name for name, state in systemd.states(jobs).items() if state.active not in ("inactive", "failed")] if jobs else []
         # What is still coming up is not unneeded to systemd when the mains go (unit_is_unneeded(): only what is active).
         pulled = [item.main for item in meant if item.role.is_pulled and item.role is not Role.GROUP]
-        busy += [name for name, state in systemd.states(pulled).items() if state.active == "activating"] if pulled else []
+        cut = [name for name, state in systemd.states(pulled).items() if state.active == "activating"] if pulled else []
+        busy += cut
         # The main units before their installs, which a stop of these would take along (Requires=); their sockets before them, for an open one would
         # start its service again.
         sockets = [item.socket for item in meant if item.socket]
@@ -196,7 +197,11 @@ class Running:
         except KeyboardInterrupt:
             return self._stopped(stopping, interrupted=True)
         await_stopped(systemd, self.host.clock, busy)
-        return self._stopped(stopping)
+        stopped = self._stopped(stopping)
+        for name in cut:
+            # To systemd a task that is ended by a signal has failed; here that is what was asked for, and status shall not call it a failure.
+            systemd.reset_failed(name)
+        return stopped
 
     def _meant(self, action: Action) -> list[ServiceUnits]:
         """In start order. Raises NanodError for a masked unit that was named, and for a member that comes and goes with its group."""
