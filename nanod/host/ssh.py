@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 _PACKAGES: Final = {"ssh": "openssh-client", "rsync": "rsync"}
 LOST: Final = 255
 """How ssh(1) ends when it, and not the command, failed."""
-_BROKEN: Final = 12
-"""How rsync(1) ends when it finds its ssh gone before it knows how that ended."""
 
 _OPTIONS: Final = (
     # An ssh of the operator's may forward ports or run a command at each login: neither is wanted here.
@@ -114,10 +112,8 @@ class Ssh:
         words = [*_COPY, *_LEFT_OUT, "--secluded-args", "--stats", f"--rsync-path={rsync}", *(f"--link-dest={other}" for other in like)]
         argv = ["rsync", *words, "-e", shlex.join(self._ssh), "--", f"{directory.rstrip('/')}/", f"{_rsync_host(self.target)}:{destination}/"]
         done = self._call(argv)
-        if done.status in (LOST, _BROKEN):
-            raise explained(self.target, done.err)
         if done.status:
-            raise NanodError(f"cannot deploy to {self.target}: rsync: {_cause(done.err)}", hint=_rsync_hint(done.err))
+            raise _refused(self.target, done)
         found = re.search(r"^Number of regular files transferred: ([0-9.,]+)", done.out, re.MULTILINE)
         return int(re.sub(r"\D", "", found[1])) if found else 0
 
@@ -202,12 +198,17 @@ def _rsync_host(target: str) -> str:
     return f"{user}{at}[{host}]" if ":" in host else target
 
 
+def _refused(target: str, done: Completed) -> NanodError:
+    """Why rsync(1) failed. It says first what happened, and then what that led to; where it has nothing to say, its ssh had."""
+    led_to = ("connection unexpectedly closed", "Broken pipe")
+    said = [line.removeprefix("rsync: ") for line in done.err.splitlines() if line.startswith("rsync: ") and not any(word in line for word in led_to)]
+    if done.status == LOST or not said:
+        return explained(target, done.err)
+    return NanodError(f"cannot deploy to {target}: rsync: {said[0]}", hint="free some space there" if "No space left" in said[0] else "")
+
+
 def _cause(said: str) -> str:
-    """The last line that tells something: what rsync says of its own end does not."""
+    """The last line that is ssh's, or of the program that was to run there."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith("rsync error:") and "connection unexpectedly closed" not in line]
-    return (telling or lines or [""])[-1].removeprefix("rsync: ").removeprefix("ssh: ")
-
-
-def _rsync_hint(said: str) -> str:
-    return "free some space there" if "No space left" in said else ""
+    telling = [line for line in lines if not line.startswith(("rsync: ", "rsync error:"))]
+    return (telling or lines or [""])[-1].removeprefix("ssh: ")

@@ -359,7 +359,30 @@ def test_a_connection_that_breaks_is_an_interrupt_too(shop: Project) -> None:
     assert f"nanod: cannot deploy to {shop.lan.root}: the connection was lost while nanod was at work there" in err
 
 
+def test_an_operator_s_machine_that_is_gone_is_an_interrupt_too(shop: Project) -> None:
+    status, _, _ = cut_off(shop, lambda: shop.lan.operator.run(["sh", "-c", f"kill -KILL $(cat {RUNNING})"]))
+    assert status not in (0, 130)
+    assert shop.staged() == []
+    shop.deploy()
+
+
 # What cannot be done
+
+
+def test_no_space_there(shop: Project) -> None:
+    shop.write("big", "x" * 4_000_000)
+    target = shop.lan.target
+    before = shop.app.pid("web")
+    for place, cause in ((WAITING, "rsync: "), (shop.path, "that host refused")):
+        assert target.run(["mount", "-t", "tmpfs", "-o", "size=1M", "tmpfs", place]).status == 0
+        done = shop.deploy(status=1)
+        assert target.run(["umount", place]).status == 0
+        assert f"nanod: cannot deploy to {shop.lan.root}: {cause}" in done.err
+        assert "No space left on device" in done.err
+    assert shop.app.pid("web") == before
+    assert shop.staged() == []
+    shop.deploy()
+    assert len(shop.lan.target.path(f"{shop.path}/big").read_text()) == 4_000_000
 
 
 def test_a_host_key_that_nobody_has_compared(shop: Project) -> None:
