@@ -282,8 +282,9 @@ class _Deployment:
 
     def _leave(self) -> None:
         """Nothing stays on a target of what did not come to its place. One that cannot be reached keeps it for a day."""
-        for site in self.sites:
-            site.link.close(site.line("receive", "drop", "--", self.order.path, site.stage) if site.stage else "")
+        with self.interrupts.refused():
+            for site in self.sites:
+                site.link.close(site.line("receive", "drop", "--", self.order.path, site.stage) if site.stage else "")
 
 
 def judged(target: str, said: Completed, version: str) -> tuple[str, ...]:

@@ -90,7 +90,8 @@ class Ssh:
         self._lock = threading.Lock()
         self._running: subprocess.Popen[bytes] | None = None
         self._listening: IO[bytes] | None = None
-        self._is_interrupted = False
+        self._asks = asks
+        self._is_connected = self._is_interrupted = False
 
     @property
     def target(self) -> str:
@@ -120,12 +121,11 @@ class Ssh:
     def follow(self, command: str, out: Callable[[str], None], err: Callable[[str], None]) -> int:
         """Run a line there and hand on each line it prints; its status, LOST when the connection was.
 
-        Its standard input stays open until `interrupt`. In a process group of its own: a Ctrl-C here is for `interrupt` to tell, which the command
-        answers in good order.
+        Its standard input stays open until `interrupt`, which the command answers in good order. Raises NanodError after one.
         """
+        self._require_uninterrupted()
         pipe = subprocess.PIPE
-        argv = [*self._ssh, "--", self.target, command]
-        with self._started(argv, process_group=0, stdin=pipe, stdout=pipe, stderr=pipe) as running:
+        with self._started([*self._ssh, "--", self.target, command], stdin=pipe, stdout=pipe, stderr=pipe) as running:
             assert running.stdin is not None
             assert running.stdout is not None
             assert running.stderr is not None
@@ -171,19 +171,23 @@ class Ssh:
                 self._running.terminate()
 
     def _call(self, argv: Sequence[str]) -> Completed:
-        if self._is_interrupted:
-            raise NanodError(f"cannot deploy to {self.target}: interrupted")
+        self._require_uninterrupted()
         # Files, and no pipes: the process that holds the connection has our ends of those, too, until the other side has ended.
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             status = self._started(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err).wait()
+            self._is_connected |= status != LOST
             said = [(file.seek(0), file.read().decode(errors="replace"))[1] for file in (out, err)]
         return Completed(argv=tuple(argv), status=status, out=said[0], err=said[1])
 
-    def _started(
-        self, argv: Sequence[str], *, stdin: int, stdout: int | IO[bytes], stderr: int | IO[bytes], process_group: int | None = None
-    ) -> subprocess.Popen[bytes]:
+    def _require_uninterrupted(self) -> None:
+        if self._is_interrupted:
+            raise NanodError(f"cannot deploy to {self.target}: interrupted")
+
+    def _started(self, argv: Sequence[str], *, stdin: int, stdout: int | IO[bytes], stderr: int | IO[bytes]) -> subprocess.Popen[bytes]:
+        """Only the login may need the terminal, for a question. All else is out of its reach: a Ctrl-C there is for `interrupt` to tell."""
+        apart = self._is_connected or not self._asks
         with self._lock:
-            self._running = subprocess.Popen(list(argv), stdin=stdin, stdout=stdout, stderr=stderr, process_group=process_group)
+            self._running = subprocess.Popen(list(argv), stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=apart)
             return self._running
 
 
