@@ -14,7 +14,7 @@ from nanod.execute import Execution, HaltedError, file_step
 from nanod.faults import Point, reach
 from nanod.settle import Progress, Settling, Watch, await_run
 from nanod.state import UnitDetail
-from nanod.steps import Arm, Reload, Restart, Roll, RunPrestart, Start, Stop, StopBefore, UnitStep
+from nanod.steps import Arm, Reload, Restart, Roll, RunPrestart, Start, Stop, StopBefore, Switch, UnitStep
 from nanod.told import told
 from nanod.transaction import begin, commit, record
 from nanod.undo import Undone, degraded, undo
@@ -153,7 +153,10 @@ class _Applying:
         host = self.host
         waiting = Settling(systemd=host.systemd, clock=host.clock, tell=self.tell, begin=self.begin, on_up=self._take_in, others=units)
         for step in wave:
-            self._watch(waiting, services[step.unit], span=step.healthy_usec / 1_000_000)
+            item = services[step.unit]
+            # A colour that gives up would take the socket from both.
+            tried = replace(item, restart_limit=1) if isinstance(step, Switch) else item
+            self._watch(waiting, tried, span=step.healthy_usec / 1_000_000)
         waiting.run()
         for name, watch in waiting.watches.items():
             self.rolled[name] = watch

@@ -14,6 +14,8 @@ from nanod.units.names import GROUP
 from nanod.units.unitset import Role
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nanod.changes import Comparison
     from nanod.state import Manifest, Snapshot
     from nanod.units.unitset import ServiceUnits, UnitSet
@@ -42,6 +44,12 @@ class Planning:
     """Companions whose groups restart whole."""
     held: set[str] = field(default_factory=set)
     """Mains behind a socket that is open all the while."""
+    late: set[str] = field(default_factory=set)
+    """Units that go when the colour after theirs is healthy."""
+    turning: set[str] = field(default_factory=set)
+    """Mains that take the place of another colour."""
+    because_of: Mapping[str, tuple[Cause, ...]] = field(default_factory=dict)
+    """Why a service has another colour now."""
     notes: list[Note] = field(default_factory=list)
     members: dict[str, ServiceUnits] = field(init=False)
 

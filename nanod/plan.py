@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nanod.changes import Comparison, compare, with_secrets
+from nanod.colours import switches
 from nanod.decide import Planning, decide, rolls
 from nanod.errors import NanodError
 from nanod.state import Manifest, UnitState, VolumeRecord
@@ -44,12 +45,13 @@ from nanod.units.unitset import Role
 from nanod.values import content_hash, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from nanod.state import Snapshot
     from nanod.steps import PlanStep
     from nanod.units.unitset import ServiceUnits, UnitSet
 
+_OUTLIVED = (Cause(kind=CauseKind.COLOUR, text="the new colour has taken over"),)
 _GONE = (Cause(kind=CauseKind.GONE, text="no longer in the spec"),)
 
 
@@ -62,16 +64,18 @@ def plan(
     take_over: bool = False,
     back_to: Manifest | None = None,
     again: Again = Again.NOTHING,
+    because_of: Mapping[str, tuple[Cause, ...]] | None = None,
 ) -> Plan:
     """Steps in the order of their execution. `online` False is for `--root`: nothing runs there, so only files change.
 
     `again`: what is done although nothing has changed. `take_over`: the app may belong to a spec in another place. `back_to`: the generation that
-    `wanted` was read from.
+    `wanted` was read from. `because_of`: why a service has another colour than the live one.
 
     Raises NanodError when a name is taken, when the app belongs to another spec, or when a service that runs would be stopped and not come up again.
     """
     _refuse(wanted, None if take_over else manifest, snapshot)
-    making = Planning(wanted=wanted, manifest=manifest, snapshot=snapshot, compared=_compare_all(wanted, manifest, snapshot), again=again)
+    compared = _compare_all(wanted, manifest, snapshot)
+    making = Planning(wanted=wanted, manifest=manifest, snapshot=snapshot, compared=compared, again=again, because_of=because_of or {})
     decide(making)
     _refuse_to_strand(making)
     _observe(making)
@@ -165,11 +169,14 @@ def _steps(making: Planning) -> Iterator[AnyStep]:
         unit = ready.main if ready.is_shared else ready.prestart or ""
         irreversible = is_irreversible(making.compared[unit].text)
         yield RunPrestart(unit=unit, service=ready.name, irreversible=irreversible, causes=making.why(unit))
-    if making.manifest:
-        gone = [name for name in stop_order(making.manifest) if name not in making.compared]
-        yield from departures(gone, making.snapshot, _GONE, pulled_units(making.manifest))
+    turns = list(switches(making))
+    gone = [name for name in stop_order(making.manifest) if name not in making.compared] if making.manifest else []
+    pulled = pulled_units(making.manifest) if making.manifest else ()
+    yield from departures([name for name in gone if name not in making.late], making.snapshot, _GONE, pulled)
     yield from _armed(making)
     yield from _jobs(making)
+    yield from turns
+    yield from departures([name for name in gone if name in making.late], making.snapshot, _OUTLIVED)
 
 
 def _is_read_by_systemd(step: AnyStep) -> bool:
@@ -305,6 +312,8 @@ def _jobs(making: Planning) -> Iterator[AnyStep]:
     last = {*waves, *making.held} if together else ()
     for name in sorted(making.process, key=lambda name: (name != making.wanted.target, name in pulled, name in last)):
         step, causes = making.process[name], making.why(name)
+        if name in making.turning:
+            continue
         if name in waves:
             service, wave = waves[name]
             assert service.rolling

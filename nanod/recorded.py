@@ -91,6 +91,7 @@ def service_units(manifest: Manifest, name: str) -> ServiceUnits:
         can_reload=about.can_reload,
         hooks=about.hooks,
         rolling=Rolling(max_parallel=about.max_parallel, min_healthy_usec=about.min_healthy_usec) if about.max_parallel else None,
+        switch_usec=0 if about.max_parallel else about.min_healthy_usec,
         origin=Mark(manifest.spec),
     )
 

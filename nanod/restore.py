@@ -158,7 +158,27 @@ def restore_steps(intent: Intent, now: Now, turns: Iterable[Turn] = ()) -> tuple
     """The first half of the way back: stops, files, one daemon-reload. What is down then shows only on the host; `return_steps` follows from that."""
     needs_reload = (DaemonReload(causes=_CAUSE),) if intent.files or intent.links else ()
     waiting = {name for turn in turns for name in turn.units}
-    return (*(step for step in _stops(intent, now) if step.unit not in waiting), *_files(intent, now), *needs_reload)
+    late = [name for name in intent.units if _is_revived(intent, now, name)]
+    files = list(_files(intent, now))
+    removals = [step for step in files if isinstance(step, RemoveUnit) and step.unit in late]
+    return (
+        *(step for step in _stops(intent, now) if step.unit not in waiting and step.unit not in late),
+        *(step for step in files if step not in removals),
+        *needs_reload,
+        # With their file still there: they stop by their own hooks.
+        *(StopBefore(unit=name, causes=_CAUSE) for name in reversed(late) if _is_there(now.state(name))),
+        *removals,
+    )
+
+
+def _is_revived(intent: Intent, now: Now, name: str) -> bool:
+    """A new colour, or its proxy, behind a socket that stays open: until that names the old one again, it would start the new one once more."""
+    socket = _socket_of(now.files.get(name, ""))
+    return bool(socket) and _is_new(intent, name) and socket in intent.units and is_same_run(intent, now, socket)
+
+
+def _is_there(state: UnitState) -> bool:
+    return state.active not in ("inactive", "failed") or state.job != 0
 
 
 def return_steps(intent: Intent, now: Now, *, turns: Iterable[Turn] = (), keeps_configuration: Iterable[str] = ()) -> tuple[AnyStep, ...]:
@@ -236,7 +256,7 @@ def _stops(intent: Intent, now: Now) -> Iterator[StopBefore]:
         if is_held(intent, now, name):
             continue
         if _is_new(intent, name):
-            if now.state(name).active not in ("inactive", "failed") or now.state(name).job:
+            if _is_there(now.state(name)):
                 yield StopBefore(unit=name, causes=_CAUSE, alone=_is_beside(now, name))
         elif _has_lost_its_socket(intent, now, name):
             yield StopBefore(unit=name, causes=_CAUSE)
@@ -253,9 +273,9 @@ def is_held(intent: Intent, now: Now, name: str) -> bool:
 
 
 def _socket_of(text: str) -> str:
-    """Of the unit file of a main."""
+    """Of the unit file of a main or its proxy."""
     found = parse(text)
-    if ("X-Nanod", "Role", Role.MAIN.value) not in found:
+    if not any(("X-Nanod", "Role", role.value) in found for role in (Role.MAIN, Role.PROXY)):
         return ""
     needs = (word for section, key, value in found if (section, key) == ("Unit", "Requires") for word in value.split())
     return next((word for word in needs if word.endswith(".socket")), "")

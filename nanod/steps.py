@@ -47,6 +47,8 @@ class CauseKind(StrEnum):
     """Of a deploy hook, and of what restarts for it: another content is deployed, or the same once more."""
     SOCKET = "socket-changed"
     """Of a socket that is closed for a while, and of the service behind it."""
+    COLOUR = "takes-over"
+    """Of the new colour of a service: from which unit."""
     TASK = "task-changed"
     """Of a prestart task or the companion of a group: its mains start after it."""
     ORDER = "stops-before-dependency"
@@ -192,6 +194,11 @@ class Roll(Restart):
     service: str
     wave: int
     healthy_usec: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch(Roll):
+    """The start of a colour beside the old one, which stops when this one has been healthy for a while."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

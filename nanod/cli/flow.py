@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nanod.cli import plugins
@@ -51,17 +51,31 @@ def compiled(
     unit_dir: str = UNIT_DIRECTORY,
     releases: Callable[[str], Mapping[str, Sequence[str]]] = lambda _: {},
     rebuilds: bool = False,
+    colours: Callable[[str], Mapping[str, str]] = lambda _: {},
 ) -> tuple[UnitSet, Checked]:
     """The units for this machine, or for systemd `version`; where that must be asked for, it is once the spec is found good.
 
-    `releases`: of an app, those there are by service; `rebuilds`: not these, but new ones.
+    `releases`: of an app, those there are by service; `rebuilds`: not these, but new ones. `colours`: of an app, the live ones by service.
 
     Raises SpecError with all that is wrong, NanodError when the file cannot be read, or a plug-in fails.
     """
-    made = _compile(path, env, lambda spec: target(spec, version, unit_dir, releases(spec.app), rebuilds=rebuilds))
+
+    def made_for(spec: Spec) -> Target:
+        return replace(target(spec, version, unit_dir, releases(spec.app), rebuilds=rebuilds), colours=colours(spec.app))
+
+    made = _compile(path, env, made_for)
     if made.units is None:
         raise SpecError(made.report, made.sources)
     return made.units, made
+
+
+def recoloured(checked: Checked, colours: Mapping[str, str]) -> Checked:
+    """The same spec, compiled with other colours. Its findings are the same."""
+    assert checked.spec is not None
+    assert checked.target is not None
+    other = replace(checked.target, colours=colours)
+    units, _ = compile_spec(checked.spec, other, plugins.load())
+    return replace(checked, units=units, target=other)
 
 
 def _compile(path: str, env: str | None, target_of: Callable[[Spec], Target]) -> Checked:

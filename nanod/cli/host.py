@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from nanod.cli import console, progress
 from nanod.cli.interrupts import Signals
 from nanod.cli.unchanged import STDIN, made_from, unchanged
+from nanod.colours import live_colours, switched, to_switch
 from nanod.diagnostics import Report, Severity
 from nanod.errors import NanodError, SpecError, UsageError
 from nanod.host import Host, facts
@@ -175,6 +176,7 @@ def planned(path: str, *, env: str | None, host: Here, take_over: bool = False, 
         unit_dir=host.store.unit_dir,
         releases=lambda app: releases_of(app, host),
         rebuilds=again is Again.ALL,
+        colours=lambda app: live_colours(host.store.manifest(app)),
     )
     assert checked.spec is not None
     _note_deploy(checked.spec, checked.report)
@@ -191,6 +193,11 @@ def planned(path: str, *, env: str | None, host: Here, take_over: bool = False, 
     report.merge(facts.check_host(units, seen.units))
     report.merge(_ports(units, manifest, seen))
     plan = make_plan(units, manifest, seen, take_over=take_over, again=again)
+    if turns := to_switch(plan, seen):
+        checked = flow.recoloured(checked, switched(live_colours(manifest), turns))
+        assert checked.units is not None
+        seen = snapshot(host.systemd, host.store, checked.units, manifest)
+        plan = make_plan(checked.units, manifest, seen, take_over=take_over, again=again, because_of=turns)
     report.merge(check_decrypts(plan))
     made = made_from(path, env, checked, plan)
     return replace(_verified(plan, report, checked.sources, "".join(checked.sources.values())), made=made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nanod.compile.failure import failure_unit
@@ -10,7 +11,7 @@ from nanod.compile.group import slice_unit, target_unit
 from nanod.compile.health import in_words
 from nanod.compile.hooks import hook_names, prestart_unit, ready_unit
 from nanod.compile.liveness import liveness_names, liveness_units
-from nanod.compile.members import AROUND, members
+from nanod.compile.members import AROUND, is_coloured, members, neutral
 from nanod.compile.opinions import judge, levels
 from nanod.compile.part import App
 from nanod.compile.provision import provision_unit
@@ -28,12 +29,12 @@ from nanod.extend import Plugins
 from nanod.spec.defaults import DEFAULTS
 from nanod.spec.model import Condition, Kind
 from nanod.state import HookName
-from nanod.units.names import AppNames, check_names
+from nanod.units.names import COLOURS, AppNames, check_names, collisions
 from nanod.units.unitset import Directory, Role, Rolling, ServiceUnits, UnitSet
 from nanod.values import TimeSpan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from nanod.compile.members import Member
     from nanod.diagnostics import Mark
@@ -60,6 +61,7 @@ def compile_spec(spec: Spec, target: Target, plugins: Plugins = NONE) -> tuple[U
     parts = {name: tuple(item.name for item in (*service.processes, *service.tasks)) for name, service in spec.services.items()}
     for name, part, message in check_names(app.names, parts):
         report.error(_named(spec, name, part), message)
+    _check_colours(app, parts)
     ordered_services = start_order(spec)
     completed = {need.target for service in spec.services.values() for need in service.requires if need.condition is Condition.COMPLETED}
     units = {unit.name: unit for unit in (target_unit(app), slice_unit(app))}
@@ -106,6 +108,17 @@ def _named(spec: Spec, service: str, part: str) -> Mark:
     return next((item.at() for item in (*whole.processes, *whole.tasks) if item.name == part), whole.at())
 
 
+def _check_colours(app: App, parts: Mapping[str, tuple[str, ...]]) -> None:
+    """`web-blue` beside a service `web` that has a unit of that name."""
+    mine = {name for name, service in app.spec.services.items() if is_coloured(service)}
+    known = {unit for unit, _, _ in collisions(app.names, parts)}
+    claimed = {name: (*(COLOURS if name in mine else ()), *own) for name, own in parts.items()}
+    for other, service in {(other, service) for unit, other, service in collisions(app.names, claimed) if unit not in known}:
+        one, two = (other, service) if other in mine else (service, other)
+        message = f"'{one}' has the units {app.names.app}-{one}-blue and -green, and '{two}' would own one of them; rename it"
+        app.report.error(app.spec.services[two].at(), message)
+
+
 def start_order(spec: Spec) -> list[Service]:
     """Services, each after all that it requires or stands after; otherwise as written. The spec has no cycles, the loader has seen to it."""
     services = spec.services
@@ -143,7 +156,11 @@ def _member(app: App, member: Member, *, stays: bool, settings: UnitFile | None)
             main = main_unit(app, member, stays=stays)
             beside = (timer_unit(app, member), rearm_unit(app, member), ready_unit(app, member), failure_unit(app, member), settings)
             front = (proxy_unit(app, member), socket_unit(app, member))
-            made = (main, *_shared(app, member, main, settings), *beside, *front, *liveness_units(app, member))
+            # What is done once for all colours is compiled with one of them.
+            first, beside_main = neutral(app, member), main
+            if first is not member:
+                beside_main = main_unit(replace(app, report=Report()), first, stays=stays)
+            made = (main, *_shared(app, first, beside_main, settings), *beside, *front, *liveness_units(app, member))
             return [unit for unit in made if unit is not None]
         case Role.PRESTART_SIDECAR | Role.POSTSTART_SIDECAR:
             made = (main_unit(app, member, stays=False), failure_unit(app, member), settings, *liveness_units(app, member))
@@ -209,6 +226,7 @@ def _facts(member: Member, made: set[str], *, stays: bool) -> ServiceUnits:
         can_reload=reloads and "reload" in service.hooks,
         hooks=(*_hooks(member), *liveness_names(member)),
         rolling=_rolling(whole) if is_main and (whole.replicas or 0) > 1 else None,
+        switch_usec=_rolling(whole).min_healthy_usec if member.colour else 0,
         origin=member.at,
     )
 

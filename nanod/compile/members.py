@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nanod.spec.model import ProbeKind, Sandbox
-from nanod.units.names import GROUP
+from nanod.units.names import COLOURS, GROUP
 from nanod.units.unitset import Role
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class Member:
     task: Task | None = None
     replica: int = 0
     """From 1; 0 where the service is not replicated."""
+    colour: str = ""
+    """Of a service that changes between two units."""
     is_grouped: bool = False
     requires: tuple[str, ...] = ()
     wants: tuple[str, ...] = ()
@@ -92,7 +94,8 @@ class Member:
 
     def run_dir(self, app: str) -> str:
         """Below /run; one for a group, or for each instance of one."""
-        return f"{app}/{self.whole.name}/{self.replica}" if self.replica else f"{app}/{self.whole.name}"
+        own = self.colour or self.replica
+        return f"{app}/{self.whole.name}/{own}" if own else f"{app}/{self.whole.name}"
 
     @property
     def is_shared(self) -> bool:
@@ -110,7 +113,12 @@ class Member:
 
 
 def is_group(service: Service) -> bool:
-    return bool(service.tasks or service.processes or service.replicas is not None)
+    return bool(service.tasks or service.processes or service.replicas is not None or is_coloured(service))
+
+
+def is_coloured(service: Service) -> bool:
+    """Whether each change of it starts a second unit beside the first (`strategy: blue-green`)."""
+    return service.rolling is not None and service.rolling.strategy == "blue-green"
 
 
 def is_proxied(service: Service) -> bool:
@@ -120,7 +128,7 @@ def is_proxied(service: Service) -> bool:
 
 def has_all(service: Service) -> bool:
     """Whether the service's own unit stands for several mains."""
-    return bool(service.processes) or service.replicas is not None
+    return bool(service.processes) or service.replicas is not None or is_coloured(service)
 
 
 def members(app: App, service: Service) -> list[Member]:
@@ -128,6 +136,11 @@ def members(app: App, service: Service) -> list[Member]:
     if not is_group(service):
         return [Member(row=service.name, role=Role.MAIN, service=service, whole=service, names=app.names.member(service.name))]
     return _Group(app, service).members()
+
+
+def neutral(app: App, member: Member) -> Member:
+    """The same in blue: what is done once for all colours knows nothing of them."""
+    return _Group(app, member.whole).coloured(COLOURS[0]) if member.colour else member
 
 
 @dataclass(slots=True)
@@ -152,8 +165,14 @@ class _Group:
         return sorted(found, key=_rank)
 
     def _mains(self, number: int) -> list[Member]:
+        if is_coloured(self.whole):
+            return [self.coloured(self.app.target.colours.get(self.whole.name, COLOURS[0]))]
         tasks = self.whole.processes or (None,)
         return [self._member(Role.MAIN, self._keys(task, number), number, task) for task in tasks]
+
+    def coloured(self, colour: str) -> Member:
+        """The main in one colour; green has the ports after blue's."""
+        return replace(self._member(Role.MAIN, self._keys(None, COLOURS.index(colour) + 1), 0, part=colour), colour=colour)
 
     def _keys(self, task: Task | None, number: int) -> Service:
         """What a main, or a task, runs with: its own keys under the name of its service, whose user, cache and variables it shares."""

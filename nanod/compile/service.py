@@ -283,7 +283,7 @@ def _stop_lines(unit: UnitBuilder, app: App, service: Service) -> None:
         unit.exec("ExecStopPost", [lib("ran"), unit.name], service.schedule.at(), prefix="-+")
     if is_proxied(service):
         # PartOf= passes on stops and restarts; after a crash nobody has the port until the next start.
-        words = ["/usr/bin/systemctl", "--no-block", "stop", app.names.member(service.name).proxy]
+        words = ["/usr/bin/systemctl", "--no-block", "stop", f"{unit.name.removesuffix('.service')}-proxy.service"]
         unit.exec("ExecStopPost", words, service.at("sockets"), prefix="-+")
     longest = max(stop.timeout, hook_lines(unit, app, service, "prestop"), hook_lines(unit, app, service, "poststop"))
     if stop.drain.usec:

@@ -18,7 +18,8 @@ class Target:
 
     `sources`: service to the digest of what its release is made from. `releases`: service to the names of the releases there are, that in force
     first: the same content is the same release, also when it has been built once more. `rebuilds`: every service has a new one all the same.
-    `unit_dir`: where the units will be, and files of settings beside them.
+    `colours`: the live one of each service with `strategy: blue-green`; blue for one without. `unit_dir`: where the units will be, and files of
+    settings beside them.
     """
 
     version: int = OLDEST
@@ -26,4 +27,5 @@ class Target:
     sources: Mapping[str, str] = field(default_factory=dict)
     releases: Mapping[str, Sequence[str]] = field(default_factory=dict)
     rebuilds: bool = False
+    colours: Mapping[str, str] = field(default_factory=dict)
     unit_dir: str = UNIT_DIRECTORY

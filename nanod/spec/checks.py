@@ -50,9 +50,10 @@ def _ports(findings: Findings, services: Mapping[str, Service]) -> None:
     for service in services.values():
         for name, main in _mains(service):
             for position, port in enumerate(main.ports):
-                last = port + (service.replicas or 1) - 1
+                instances = service.replicas or (2 if service.rolling and service.rolling.strategy == "blue-green" else 1)
+                last = port + instances - 1
                 if last > 65535:
-                    findings.error(_place(main), f"{service.replicas} instances from port {port} on need ports above 65535", "ports", position)
+                    findings.error(_place(main), f"{instances} instances from port {port} on need ports above 65535", "ports", position)
                 taken.append((port, last, name, _place(main), position))
     until, owner = 0, ""
     for port, last, name, place, position in sorted(taken, key=lambda row: row[:2]):

@@ -27,6 +27,8 @@ def check_sockets(findings: Findings, services: Mapping[str, Service]) -> None:
         _kinds(findings, service)
         for position, socket in enumerate(service.sockets):
             _address(findings, service, socket, position)
+        if service.rolling and service.rolling.strategy == "blue-green":
+            _blue_green(findings, service)
         if service.health:
             _probe(findings, service, service.health)
     _overlaps(findings, services)
@@ -52,6 +54,22 @@ def _placed(findings: Findings, service: Service) -> None:
     if service.processes:
         message = "of several processes none is the one that gets the descriptors: make it a service of its own"
         findings.error(place, message, "sockets", on_key=True)
+
+
+def _blue_green(findings: Findings, service: Service) -> None:
+    """For a while two run side by side."""
+    place = _place(service)
+    reasons = (
+        (service.kind is Kind.SCRIPT, "a script ends by itself"),
+        (service.replicas is not None, "instances change a few at a time already (strategy: in-place)"),
+        (bool(service.processes), "of several processes each would need a socket of its own"),
+        (bool(service.tasks), "tasks belong to one process, and for a while there are two"),
+        (not service.sockets, "both would bind the same port: it needs 'sockets', which nanod owns and hands to both"),
+        (service.health is None, "it needs a health check that reaches the new instance itself: notify, exec, unix, or its own port"),
+    )
+    for is_so, reason in reasons:
+        if is_so:
+            findings.error(place, f"blue-green cannot be done here: {reason}", "rolling", "strategy")
 
 
 def _kinds(findings: Findings, service: Service) -> None:
@@ -152,4 +170,5 @@ def _bound(service: Service) -> Iterator[int]:
     """What the service, its processes and its instances bind."""
     for keys in (service, *(task.service for task in service.processes if task.service)):
         for port in keys.ports:
-            yield from range(port, port + (service.replicas or 1))
+            is_double = service.rolling is not None and service.rolling.strategy == "blue-green"
+            yield from range(port, port + (service.replicas or 1 + is_double))

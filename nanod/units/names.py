@@ -69,6 +69,15 @@ RESERVED_PARTS = frozenset(
 _NAME_LIMIT = 255
 
 
+COLOURS = ("blue", "green")
+"""The two units that a service with `strategy: blue-green` changes between."""
+
+
+def other_colour(colour: str) -> str:
+    """"" for what is none."""
+    return {"blue": "green", "green": "blue"}.get(colour, "")
+
+
 @dataclass(frozen=True, slots=True)
 class MemberNames:
     """Unit names of one member of a service: `stem` is `shop-web`, or `shop-web-api` for a process or task; `suffix` is `@2` for the second instance.

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from nanod.state import ServiceRecord
+from nanod.units.names import COLOURS
 
 if TYPE_CHECKING:
     from nanod.diagnostics import Mark
@@ -116,6 +117,8 @@ class ServiceUnits:
     proxy: str | None = None
     sockets: tuple[str, ...] = ()
     """The addresses that its socket owns."""
+    switch_usec: int = 0
+    """Of a colour: for how long it must be healthy before the old one stops."""
     requires: tuple[str, ...] = ()
     """Services of this app, and host units, that it waits for at start and does not start without."""
     restarts_with: tuple[str, ...] = ()
@@ -143,9 +146,15 @@ class ServiceUnits:
         return self.group or self.name
 
     @property
+    def colour(self) -> str:
+        """Of a service that changes colour with each change; "" for any other."""
+        part = self.name.partition("/")[2]
+        return part if part in COLOURS and self.role is Role.MAIN else ""
+
+    @property
     def tries(self) -> int:
         """How many failed starts apply waits for: behind a socket one less than systemd allows, which closes the port after the last."""
-        return max(1, self.restart_limit - 1) if self.socket else self.restart_limit
+        return max(0, self.restart_limit - 1) if self.socket else self.restart_limit
 
     @property
     def before(self) -> tuple[str, ...]:
@@ -189,7 +198,7 @@ class ServiceUnits:
             is_shared=self.is_shared,
             roles={unit: role.value for unit, role in self.units.items()},
             max_parallel=self.rolling.max_parallel if self.rolling else 0,
-            min_healthy_usec=self.rolling.min_healthy_usec if self.rolling else 0,
+            min_healthy_usec=self.rolling.min_healthy_usec if self.rolling else self.switch_usec,
         )
 
 

@@ -27,6 +27,7 @@ from nanod.steps import (
     Start,
     Stop,
     StopBefore,
+    Switch,
     UnitStep,
     Unlink,
     Unstamp,
@@ -57,6 +58,7 @@ ACTIONS: dict[type[object], str] = {
     Reload: "reload",
     Restart: "restart",
     Roll: "roll",
+    Switch: "switch",
     Start: "start",
     Forget: "forget",
     Stamp: "stamp",
@@ -98,6 +100,7 @@ def summary(plan: Plan) -> str:
         (Reload, "reload", "reloads"),
         (Restart, "restart", "restarts"),
         (Roll, "rolling restart", "rolling restarts"),
+        (Switch, "switch", "switches"),
         (Start, "start", "starts"),
         (RunPostDeploy, "post_deploy hook", "post_deploy hooks"),
     )
@@ -222,7 +225,7 @@ def _action(steps: Sequence[PlanStep], beside: str) -> str:
 
 def _word(step: PlanStep) -> str:
     word = ACTIONS[type(step)].replace("-", " ")
-    if isinstance(step, Roll):
+    if isinstance(step, Roll) and not isinstance(step, Switch):
         return f"{word} {step.wave + 1}"
     return f"{word} with its group" if isinstance(step, Restart) and step.via else word
 
