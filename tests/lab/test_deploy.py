@@ -100,13 +100,14 @@ class Project:
         return [path.name for path in self.lan.target.path(WAITING).glob("*/stage-*")]
 
     @contextmanager
-    def begun(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:
-        """A deploy under way, in a session of its own, as at a terminal."""
+    def begun(self, *words: str, terminal: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+        """A deploy under way, in a session of its own; with `terminal` on one, which its input types at and its output shows."""
         pipe = subprocess.PIPE
-        started = shlex.join(["nanod", "deploy", *words, self.spec])
-        argv = ["setsid", "--wait", "sh", "-c", f"echo $$ >{RUNNING}; exec {started}"]
+        line = f"echo $$ >{RUNNING}; exec {shlex.join(['nanod', 'deploy', *words, self.spec])}"
+        argv = ["script", "-qec", line, "/dev/null"] if terminal else ["setsid", "--wait", "sh", "-c", line]
         self.lan.operator.path(RUNNING).unlink(missing_ok=True)
-        with self.lan.operator.popen(argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe) as running:
+        stdin = pipe if terminal else subprocess.DEVNULL
+        with self.lan.operator.popen(argv, env={"TERM": "xterm", "NO_COLOR": "1"}, stdin=stdin, stdout=pipe, stderr=pipe) as running:
             try:
                 yield running
             finally:
@@ -325,14 +326,14 @@ def test_an_interrupt_of_prepare_ends_all_of_it_and_touches_nothing(shop: Projec
     assert shop.seen() == before
 
 
-def cut_off(shop: Project, cut: Callable[[], object], *words: str) -> tuple[int, str, list[str]]:
+def cut_off(shop: Project, cut: Callable[[subprocess.Popen[bytes]], object], *words: str, terminal: bool = False) -> tuple[int, str, list[str]]:
     """Cut a deploy off while its apply waits for the new process to become healthy; how it ended, and what it printed. The old process is back."""
     shop.app.sick("web")
     shop.app.clear()
     shop.describe({"web": shop.app.service("web", environment={"NEW": "1"})})
-    with shop.begun(*words) as running:
+    with shop.begun(*words, terminal=terminal) as running:
         shop.app.until_step("main web")
-        cut()
+        cut(running)
         shop.app.until_step("poststop web", 2)
         shop.app.well("web")
         out, err = running.communicate(timeout=60)
@@ -343,15 +344,27 @@ def cut_off(shop: Project, cut: Callable[[], object], *words: str) -> tuple[int,
     return running.returncode, out.decode(), err.decode().splitlines()
 
 
+def test_a_ctrl_c_at_the_terminal_reaches_the_apply_there_alone(shop: Project) -> None:
+    def press(running: subprocess.Popen[bytes]) -> None:
+        assert running.stdin is not None
+        running.stdin.write(b"\x03")
+        running.stdin.flush()
+
+    status, out, _ = cut_off(shop, press, terminal=True)
+    assert status == 130, out
+    assert "interrupted; rolled back to generation 1" in out
+    assert "nanod: interrupted" in out
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_of_an_apply_there_is_one_of_that_apply(shop: Project, number: signal.Signals) -> None:
-    status, out, err = cut_off(shop, lambda: shop.send(number))
+    status, out, err = cut_off(shop, lambda _: shop.send(number))
     assert (status, err[-1]) == (130, "nanod: interrupted")
     assert "interrupted; rolled back to generation 1" in out, "its verdict is heard to the end"
 
 
 def test_a_connection_that_breaks_is_an_interrupt_too(shop: Project) -> None:
-    def cut() -> None:
+    def cut(_: object) -> None:
         shop.lan.target.run(["pkill", "-KILL", "-f", "^sshd: root"])
 
     status, _, err = cut_off(shop, cut)
@@ -360,7 +373,7 @@ def test_a_connection_that_breaks_is_an_interrupt_too(shop: Project) -> None:
 
 
 def test_an_operator_s_machine_that_is_gone_is_an_interrupt_too(shop: Project) -> None:
-    status, _, _ = cut_off(shop, lambda: shop.lan.operator.run(["sh", "-c", f"kill -KILL $(cat {RUNNING})"]))
+    status, _, _ = cut_off(shop, lambda _: shop.lan.operator.run(["sh", "-c", f"kill -KILL $(cat {RUNNING})"]))
     assert status not in (0, 130)
     assert shop.staged() == []
     shop.deploy()
@@ -488,7 +501,7 @@ def no_rights_and_sudo(lan: Lan, name: str) -> None:
     assert done.out.splitlines()[-1].startswith(f"{name}: deployed to {login} (")
     assert lan.target.path(f"{project.path}/{name}.yaml").stat().st_uid == 0
     # The end of the input reaches apply through sudo, too.
-    status, out, _ = cut_off(project, lambda: project.send(signal.SIGINT), "--target", login)
+    status, out, _ = cut_off(project, lambda _: project.send(signal.SIGINT), "--target", login)
     assert (status, "rolled back to generation 1" in out) == (130, True)
     lan.target.path("/etc/sudoers.d/nanod").unlink()
     forget(project)
