@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import secrets
+import subprocess
+from base64 import b64encode
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab.steps import App
+from tests.lab.steps import DIRECTORY, App, until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nanod.rehearse.machine import Machine
 
-CANARY = f"kanarienvogel-{secrets.token_hex(8)}"
-"""New each time: this text itself, and what an earlier run left somewhere, does not count."""
+CANARY, SEALED = (f"{name}-{secrets.token_hex(8)}" for name in ("kanarienvogel", "wellensittich"))
+"""New each time: this text itself, and what an earlier run left somewhere, does not count. The second one is in an encrypted file."""
+SECRETS = tuple(
+    form
+    for text in (CANARY, SEALED)
+    for form in (text, b64encode(text.encode()).decode(), *(hashlib.sha256(f"{text}{end}".encode()).hexdigest() for end in ("", "\n")))
+)
+"""What must be nowhere: the texts, and what gives them away to who guesses."""
 OPEN = "sparrow-0815"
 """A value in `environment`, which is no secret: what looks like one only warns."""
-FILE = "/etc/canary/token"
+FILE, SEALED_FILE = "/etc/canary/token", "/etc/canary/sealed.cred"
+PATTERNS = "/etc/canary/patterns"
 ONCE = {"restart": {"policy": "no"}}
-PLACES = ("/etc/systemd", "/run/systemd/system", "/run/systemd/units", "/run/systemd/transient", "/run/nanod", "/var/lib/nanod", "/tmp", "/var/tmp")
+PLACES = (
+    *("/etc/systemd", "/run/systemd/system", "/run/systemd/units", "/run/systemd/transient", "/run/nanod", "/var/lib/nanod", "/tmp", "/var/tmp"),
+    *("/etc/nanod", "/var/lib/systemd", "/var/log", "/var/cache/nanod", "/srv"),
+)
 _PROCESSES = f"""
-for process in /proc/[0-9]*; do
-    for file in environ cmdline; do
-        if tr '\\0' '\\n' <$process/$file 2>/dev/null | grep -qf {FILE}; then grep ^0:: $process/cgroup; fi
-    done
+for file in $(grep -lzaFf {PATTERNS} /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null); do
+    grep ^0:: "${{file%/*}}/cgroup"
 done
 """
 
@@ -54,23 +67,49 @@ def told(request: pytest.FixtureRequest) -> Told:
     machine: Machine = request.getfixturevalue(request.param)
     app = App.on(machine, "canary")
     machine.write(FILE, CANARY, mode=0o600).parent.chmod(0o700)
+    machine.write(PATTERNS, "\n".join(SECRETS), mode=0o600)
+    made = machine.run(["systemd-creds", "encrypt", "--with-key=host", "--name=sealed", "-", SEALED_FILE], input=SEALED)
+    assert made.status == 0, made.err
     return Told(app=app)
 
 
+GIVEN = 'test "$TOKEN" = "$(cat $CREDENTIALS_DIRECTORY/plain)" && test "$SEALED" = "$(cat $CREDENTIALS_DIRECTORY/sealed)" && test -n "$TOKEN$SEALED"'
+
+
 def services(app: App, **web: Any) -> dict[str, dict[str, Any]]:
-    credentials = {"token": {"file": FILE, "env": "TOKEN"}, "plain": FILE}
+    credentials = {"token": {"file": FILE, "env": "TOKEN"}, "plain": FILE, "sealed": {"file": SEALED_FILE, "env": "SEALED", "encrypted": True}}
     # It reads its secret, so that one which did not get there would show.
     program = app.program("serve", "#!/bin/sh\nexec sleep 1000\n")
-    command = f'test "$TOKEN" = "$(cat $CREDENTIALS_DIRECTORY/plain)" && test -n "$TOKEN" && exec {program}'
+    command = f"{GIVEN} && exec {program}"
     given = app.service("web", hooks=(), command=command, health=None, user="www-data", settle="300ms", credentials=credentials) | ONCE
-    return {"web": given | web}
+    around = {"hooks": {"prestart": [GIVEN, {"run": GIVEN, "scope": "deploy"}], "ready": GIVEN}, "provisioning": {"install": GIVEN}}
+    return {"web": given | around | web}
+
+
+HOLDERS = ("web", "web-one", "web-side", "web-bye")
+"""Whose processes have it, and nobody else's."""
+
+
+@contextmanager
+def watched(machine: Machine) -> Iterator[list[str]]:
+    """What every user sees meanwhile of all processes: their arguments, again and again."""
+    said: list[str] = []
+    stop = machine.path("/run/canary.stop")
+    looking = "while [ ! -e /run/canary.stop ]; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n'; sleep 0.05; done | sort -u"
+    with machine.popen(["sh", "-c", looking], user="nobody", stdout=subprocess.PIPE) as started:
+        try:
+            yield said
+        finally:
+            stop.touch()
+            said.append(started.communicate()[0].decode(errors="replace"))
+            stop.unlink()
 
 
 def leaks(told: Told) -> dict[str, str]:
     """Where the canary is and must not be, and a line to tell by."""
     app, machine = told.app, told.app.machine
     machine.run(["journalctl", "--sync"])
-    inside = machine.run(["sh", "-c", f"grep -rla -f {FILE} {' '.join(PLACES)} 2>/dev/null"]).out
+    inside = machine.run(["sh", "-c", f"grep -rlaF -f {PATTERNS} {' '.join(PLACES)} 2>/dev/null"]).out
     shown = machine.run(
         ["sh", "-c", "systemctl show 'canary*' 'nanod-canary*' canary-web.service; systemctl status -l 'canary*'; systemctl cat canary-web"]
     )
@@ -79,16 +118,16 @@ def leaks(told: Told) -> dict[str, str]:
         "files": inside,
         "systemctl": shown.out + shown.err,
         "journal": machine.run(["journalctl", "--no-pager", "--all", "--output=export"]).out,
-        "processes": " ".join(group for group in processes if not group.endswith(f"/{app.unit('web')}")),
+        "processes": " ".join(group for group in processes if not group.endswith(tuple(f"/{app.unit(name)}" for name in HOLDERS))),
         "nanod": "\n".join(told.text),
     }
-    return {place: text for place, text in found.items() if text and (CANARY in text or place in ("files", "processes"))}
+    return {place: text for place, text in found.items() if text and (place in ("files", "processes") or any(form in text for form in SECRETS))}
 
 
-def is_given(told: Told) -> bool:
-    """Whether the service itself has it, so that the search can find something at all."""
+def is_given(told: Told, *names: str) -> bool:
+    """Whether the service itself has it, and each of `names`, so that the search can find something at all."""
     groups = told.app.machine.run(["sh", "-c", _PROCESSES]).out.split()
-    return any(group.endswith(f"/{told.app.unit('web')}") for group in groups)
+    return all(any(group.endswith(f"/{told.app.unit(name)}") for group in groups) for name in names or ("web",))
 
 
 @pytest.mark.row("FAULTS-44", "BX-18")
@@ -97,7 +136,11 @@ def test_a_secret_reaches_the_service_and_nobody_else(told: Told) -> None:
     app.write(services(app, environment={"DB_PASSWORD": OPEN}))
     told.nanod("compile", app.spec)
     told.both("plan", app.spec)
-    assert "every user of the host can read DB_PASSWORD" in told.nanod("apply", app.spec)
+    with watched(app.machine) as seen:
+        assert "every user of the host can read DB_PASSWORD" in told.nanod("apply", app.spec)
+        told.nanod("run", "canary", "web", "prestart")
+    assert "lib/1/hook" in seen[0]
+    assert not [form for form in SECRETS if form in seen[0]]
     assert is_given(told)
     assert leaks(told) == {}
 
@@ -139,14 +182,54 @@ def test_errors_about_a_secret_do_not_show_it(told: Told) -> None:
 
 
 @pytest.mark.row("FAULTS-44", "BX-18")
-def test_an_encrypted_credential_stays_encrypted(told: Told) -> None:
-    """As long as nanod has no LoadCredentialEncrypted=, it says so, and hands no ciphertext to a service as if it were the secret."""
+def test_what_cannot_be_decrypted_is_not_shown_either(told: Told) -> None:
+    app = told.app
+    for file, name in ((SEALED_FILE, "another"), (FILE, "sealed")):
+        app.write(services(app, credentials={name: {"file": file, "encrypted": True}}))
+        for verb in ("plan", "apply"):
+            assert f"cannot decrypt credential '{name}'" in told.nanod(verb, app.spec, status=2)
+    assert leaks(told) == {}
+
+
+@pytest.mark.row("FAULTS-44", "BX-18")
+def test_neither_do_tasks_handlers_and_a_new_secret(told: Told) -> None:
     app, machine = told.app, told.app.machine
-    made = machine.run(["systemd-creds", "encrypt", "--with-key=host", "--name=token", FILE, "/etc/canary/token.cred"])
-    assert made.status == 0, made.err
-    app.write(services(app, credentials={"token": {"file": "/etc/canary/token.cred", "encrypted": True}}))
-    assert "encrypted credential" in told.nanod("apply", app.spec, status=2)
-    assert json.loads(machine.nanod("check", app.spec, "--json").out)["ok"] is False
+    group = services(app)["web"]
+    main = group.pop("command")
+    group |= {
+        "processes": {"one": {"command": main}},
+        "tasks": {
+            "init": {"command": GIVEN, "lifecycle": {"hook": "prestart"}},
+            "side": {"command": main, "lifecycle": {"hook": "prestart", "sidecar": True}},
+            "hello": {"command": GIVEN, "lifecycle": {"hook": "poststart"}},
+            "bye": {"command": f"{GIVEN} && echo bye >>{app.log}", "lifecycle": {"hook": "poststop"}},
+        },
+    }
+    app.write({"web": group})
+    told.nanod("apply", app.spec)
+    assert is_given(told, "web-one", "web-side")
+    assert leaks(told) == {}
+    for words in (("plan", app.spec), ("status", "canary"), ("history", "canary"), ("explain", "canary", "web")):
+        told.both(*words)
+
+    # The same with a line break: a variable has none, a file has.
+    machine.write(FILE, f"{CANARY}\n", mode=0o600)
+    told.both("plan", app.spec)
+    assert "credential token changed" in told.nanod("apply", app.spec)
+    assert leaks(told) == {}
+    machine.write(FILE, CANARY, mode=0o600)
+    app.systemctl("stop", "canary.target")
+    until(lambda: "bye" in app.steps(), "the cleanup had its secrets")
+    assert leaks(told) == {}
+
+    # It fails with the secret in hand, and its last lines are read out.
+    page = f"{DIRECTORY}/canary.page"
+    failing = services(app, command=f"{GIVEN} && echo it is here && exit 3", on_failure=f"cat >{page}")["web"]
+    app.write({"web": failing})
+    told.both("apply", "--no-rollback", app.spec, status=4)
+    until(lambda: machine.path(page).exists() and "it is here" in machine.path(page).read_text(), "the handler ran")
+    told.both("status", "canary", status=None)
+    told.nanod("logs", "canary")
     assert leaks(told) == {}
 
 
