@@ -32,7 +32,7 @@ from nanod.steps import (
     Unstamp,
     WriteUnit,
 )
-from nanod.units.names import ONCE, armed
+from nanod.units.names import ONCE, armed, other_colour
 from nanod.units.unitfile import parse
 from nanod.units.unitset import Role
 
@@ -175,6 +175,13 @@ def _is_revived(intent: Intent, now: Now, name: str) -> bool:
     """A new colour, or its proxy, behind a socket that stays open: until that names the old one again, it would start the new one once more."""
     socket = _socket_of(now.files.get(name, ""))
     return bool(socket) and _is_new(intent, name) and socket in intent.units and is_same_run(intent, now, socket)
+
+
+def _is_succeeded(intent: Intent, name: str) -> bool:
+    """An old colour: whatever runs of it began with the file that it had before, which a switch deletes and never changes."""
+    stem, dash, colour = name.removesuffix(".service").rpartition("-")
+    other = f"{stem}{dash}{other_colour(colour)}.service"
+    return bool(other_colour(colour)) and _had_no_file(intent, other)
 
 
 def _is_there(state: UnitState) -> bool:
@@ -331,7 +338,7 @@ def _starts(intent: Intent, now: Now, keeps_configuration: set[str]) -> Iterator
         state = now.state(name)
         if _had_no_file(intent, name) or state.load == "masked":
             continue
-        if name in intent.files and is_held(intent, now, name) and not is_same_run(intent, now, name):
+        if name in intent.files and is_held(intent, now, name) and not is_same_run(intent, now, name) and not _is_succeeded(intent, name):
             # Not a start: while a start that has failed is cleaned up after, that would be the same job, and be over with it (tried).
             yield Restart(unit=name, causes=_CAUSE)
         elif _is_down(state) and (before.was_up or before.active == "activating") and not _is_passing(now, name):

@@ -13,7 +13,7 @@ from tests.lab.fronts import Front
 from tests.lab.instances import clean
 from tests.lab.steps import DIRECTORY, STEP, until
 from tests.lab.test_crash import Crashes, crash_everywhere
-from tests.lab.test_crash_boot import crash, judge, with_recovery
+from tests.lab.test_crash_boot import chosen, crash, judge, with_recovery
 from tests.lab.test_sockets import CUT, moment
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def test_killed_anywhere_in_a_switch(machine: Machine) -> None:
     crashes = Crashes(app=front, argv=("apply", front.spec), before=before, after=seen(front), decision="committed@1")
     back()
     with front.asked("kills") as asked:
-        crash_everywhere(crashes, points, back=back, forth=front.apply)
+        crash_everywhere(crashes, chosen(points), back=back, forth=front.apply)
     assert asked["failed"] == {}
     assert set(asked["versions"]) == {"one", "two"}
     ended_by_its_own(front)

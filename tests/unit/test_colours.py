@@ -149,7 +149,10 @@ def test_the_way_back_names_the_old_colour_again_before_the_new_one_stops() -> N
     gone = replace(now, states={**states, BLUE: UnitState(name=BLUE)}, files={name: text for name, text in files.items() if name != BLUE})
     assert f"WriteUnit {BLUE}" in words(restore_steps(intent, gone))
     after = replace(gone, files={unit.name: unit.render() for unit in compiled().units}, states={**gone.states, GREEN: UnitState(name=GREEN)})
-    assert f"Restart {BLUE}" in words(return_steps(intent, after))
+    assert f"Start {BLUE}" in words(return_steps(intent, after))
+    # A connection has started it meanwhile: from its own file, there is no other.
+    comes = replace(after, states={**after.states, BLUE: UnitState(name=BLUE, load="loaded", active="activating", sub="start-pre", job=7)})
+    assert not [step for step in words(return_steps(intent, comes)) if step.endswith(f" {BLUE}")]
 
 
 def test_a_name_that_a_colour_has() -> None:
