@@ -30,7 +30,8 @@ echo "$me up" >>"$log"
 [ ! -e "$told.status" ] || exit "$(cat "$told.status")"
 while [ -e "$told.sick" ]; do sleep 0.1; done
 [ -z "$NANOD_RUN_DIR" ] || : >"$NANOD_RUN_DIR/$me"
-while :; do sleep 3600 & wait $!; done
+# Not for long: a signal that comes just before the wait is seen after it.
+while :; do sleep 2 & wait $!; done
 """
 _ENDS = f"""#!/bin/sh
 {_NAME}

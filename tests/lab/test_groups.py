@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nanod.units.names import LIB
 from tests.lab.crashes import cut, listed, seen
 from tests.lab.groups import DOWN, UP, Group, ends, stays, web
 from tests.lab.steps import DIRECTORY, GIVES_UP, until
@@ -251,6 +253,24 @@ def test_what_comes_after_the_mains_waits_for_all_of_them(on: Callable[[str], Gr
     app.clear()
     app.systemctl("start", "one-fails-web-api")
     app.until_steps(["api up", "hello", "ship up"])
+
+
+@pytest.mark.row("NM-9")
+def test_the_condition_after_the_mains_waits_for_one_that_is_on_its_way(on: Callable[[str], Group]) -> None:
+    """Its start does not bring up what is starting already: skipped then, that would stay away."""
+    app = on("onway")
+    gate = {"file": "/run/onway/web/api", "interval": "50ms", "start_timeout": "20s"}
+    app.apply({"web": web(processes={"api": stays(health=gate), "worker": stays()})})
+    app.until_steps(UP)
+    app.sick("api")
+    app.machine.path("/run/onway/web/api").unlink()
+    app.systemctl("--no-block", "restart", "onway-web-api")
+    until(lambda: app.show("web-api", "SubState") == "start-post", "it waits for its health")
+    condition = app.machine.popen([f"{LIB}/mains", "onway-web-group.service", "onway-web-api.service", "onway-web-worker.service"])
+    time.sleep(1)
+    assert condition.poll() is None
+    app.well("api")
+    assert condition.wait(30) == 0
 
 
 @pytest.mark.row("NM-9", "NM-10")
