@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from nanod.spec.model import Deploy, Spec
     from nanod.values import TimeSpan
 
+_OF_A_SERVICE = "NANOD_SERVICE NANOD_UNIT NANOD_REPLICA NANOD_CACHE_DIR NANOD_RUN_DIR NANOKIT_SERVICE PLATFORM_CACHE_DIR".split()
+"""What hooks see beside that; prepare is nobody's, and a script under `set -u` goes on all the same."""
 _SURVEYS = 8
 """Targets that are asked at once, where nobody has to answer for them one by one."""
 
@@ -173,6 +175,7 @@ def _prepare(spec: Spec, deploy: Deploy) -> Callable[[], int] | None:
         "NANOKIT_PROJECT": spec.project,
         "NANOKIT_ENV": env,
         "PLATFORM_APP_DIR": spec.directory,
+        **dict.fromkeys(_OF_A_SERVICE, ""),
     }
 
     def prepare() -> int:

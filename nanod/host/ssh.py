@@ -36,8 +36,11 @@ _OPTIONS: Final = (
     "ControlMaster=auto",
     "ControlPersist=60",
 )
-_COPY: Final = ("--recursive", "--links", "--perms", "--checksum", "--chmod=go-w,ug-s")
-"""By content: a fresh checkout has new times for old files, and a build may have old times for new ones. Owners are the receiver's."""
+_COPY: Final = ("--recursive", "--links", "--perms", "--checksum", "--chmod=go-w,ug-s", "-s")
+"""By content: a fresh checkout has new times for old files, and a build may have old times for new ones. Owners are the receiver's.
+
+`-s`, whose long name has changed: paths do not pass the shell over there.
+"""
 _LEFT_OUT: Final = ("--exclude=.git", "--exclude=.hg", "--exclude=.svn", "--filter=dir-merge /.rsync-filter")
 
 _SAID: Final = (
@@ -110,7 +113,7 @@ class Ssh:
         What is the same in one of the directories `like` is not sent, but linked from there. `rsync` is how it is called there.
         Raises NanodError.
         """
-        words = [*_COPY, *_LEFT_OUT, "--secluded-args", "--stats", f"--rsync-path={rsync}", *(f"--link-dest={other}" for other in like)]
+        words = [*_COPY, *_LEFT_OUT, "--stats", f"--rsync-path={rsync}", *(f"--link-dest={other}" for other in like)]
         argv = ["rsync", *words, "-e", shlex.join(self._ssh), "--", f"{directory.rstrip('/')}/", f"{_rsync_host(self.target)}:{destination}/"]
         done = self._call(argv)
         if done.status:

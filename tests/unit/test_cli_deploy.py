@@ -114,7 +114,10 @@ def test_what_apply_takes_is_passed_on(log: Path, spec: Path) -> None:
 
 def test_prepare_sees_what_hooks_see_and_its_output_is_news(log: Path, spec: Path, capfd: pytest.CaptureFixture[str]) -> None:
     spec.write_text(
-        SPEC.replace("path: /opt/shop", 'path: /opt/shop, prepare: "echo $LIFECYCLE_PHASE $NANOD_PROJECT $NANOKIT_ENV $PWD >built; cat; echo done"')
+        SPEC.replace(
+            "path: /opt/shop",
+            'path: /opt/shop, prepare: "set -u; echo $LIFECYCLE_PHASE $NANOD_PROJECT $NANOKIT_ENV $NANOKIT_SERVICE $NANOD_RUN_DIR $PWD >built; cat; echo done"',
+        )
     )
     assert main(["deploy", str(spec)]) == 0
     assert (spec.parent / "built").read_text() == f"prepare shop default {spec.parent}\n"
