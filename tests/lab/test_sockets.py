@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.crashes import seen
+from tests.lab.crashes import listed, seen
 from tests.lab.fronts import Front
 from tests.lab.instances import clean
 from tests.lab.steps import until
+from tests.lab.test_crash import Crashes, crash_everywhere
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -181,3 +182,24 @@ def test_a_port_that_is_taken_is_told_of_before_anything_is_touched(machine: Mac
     assert "cannot open 127.0.0.1:8000 for one-web.socket: two-web.service (" in said
     assert front.traces() == []
     assert set(seen(other).files) == set(before.files) - {"two-web.socket"}
+
+
+@pytest.mark.row("BX-10", "BX-2", "FAULTS-16")
+def test_killed_anywhere_in_a_restart_behind_a_socket(machine: Machine) -> None:
+    """As it was or as it is to be; and whoever asks meanwhile waits."""
+    front = Front.made(machine, "killed")
+    one, two = (front.web(version, hooks={"prestop": f"echo {version}"}) for version in ("one", "two"))
+    front.apply({"web": one})
+    before = seen(front)
+    front.write({"web": two})
+    points = listed(front, "apply", front.spec)
+
+    def back() -> None:
+        front.apply({"web": one})
+        front.write({"web": two})
+
+    crashes = Crashes(app=front, argv=("apply", front.spec), before=before, after=seen(front), decision="committed@1")
+    back()
+    with front.asked("kills") as asked:
+        crash_everywhere(crashes, points, back=back, forth=front.apply)
+    assert (asked["failed"], set(asked["versions"])) == ({}, {"one", "two"})
