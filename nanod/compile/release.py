@@ -130,6 +130,9 @@ def _build_unit(app: App, member: Member, path: str) -> UnitFile:
     unit.drop("Service", "Slice")
     unit.raw("Service", "Slice", ROOT_SLICE, at("source"))
     bare = replace(service, environment={**build.environment}, environment_files=(), volumes=(), ports=(), runtime_dir=False)
+    if not f"{service.working_dir}/".startswith(f"{path}/"):
+        # What the service works in elsewhere is not there yet, or cannot be written.
+        bare = replace(bare, working_dir=path)
     identity(unit, app, bare)
     cache = f"/var/cache/{cache_directory(app, service)}"
     if "HOME" not in build.environment:

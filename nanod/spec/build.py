@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nanod.spec.needs import Group
     from nanod.spec.read import Context
 
-_INHERITED: Final = "user dynamic_user group working_dir environment environment_files credentials sandbox volumes runtime_dir".split()
+_INHERITED: Final = "user dynamic_user group working_dir environment environment_files credentials sandbox volumes runtime_dir source".split()
 _OF_A_MAIN: Final = "kind shell restart stop resources systemd restart_on on_failure".split()
 """What a process inherits beside that: a task is none of the service's mains."""
 

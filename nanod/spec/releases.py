@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from nanod.spec.model import Service
     from nanod.spec.tree import Findings
 
+_RELEASES: Final = "/var/lib/nanod/releases"
+"""A copy of what it lies in would never end."""
 _DEPLOYED: Final = (Kind.HTTP, Kind.GRPC)
 
 
@@ -23,8 +25,8 @@ def check_release(findings: Findings, service: Service) -> None:
         if "build" in service.hooks:
             findings.error(at, "a build hook needs 'source', the directory that a release is made from", "hooks", "build", on_key=True)
         return
-    if service.source == "/":
-        findings.error(at, "'/' cannot be the source of a release", "source")
+    if _is_below(_RELEASES, service.source):
+        findings.error(at, f"'{service.source}' cannot be the source of a release: releases are kept below it", "source")
     for position, path in enumerate(service.volumes):
         if _is_below(path, service.source):
             findings.error(at, "a volume inside the source would be copied into each release: keep data elsewhere", "volumes", position)
