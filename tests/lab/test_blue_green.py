@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -204,3 +205,29 @@ def test_a_reboot_in_the_middle_of_a_switch(machine: Machine) -> None:
         result = judge(front, since, old, new, point)
         assert result == ("new" if point == "committed@1" else "old")
         until(lambda expected=result: front.says() == {"old": "one", "new": "two"}[expected], "it answers")
+
+
+@pytest.mark.row("BX-10", "UP-15", "BX-4")
+def test_a_minute_in_which_no_request_is_lost(machine: Machine) -> None:
+    """Two services that are asked for a minute: one whose deploy hook takes a second between its versions, and one that is blue-green; both are also
+    given versions that never become healthy, and that die two seconds after their start.
+    """
+    held, shared = Front.made(machine, "held", 8100), Front.made(machine, "shared", 8200)
+
+    def in_place(version: str) -> dict[str, Any]:
+        return held.web(version, kind="http", settle="3s", health=ready, hooks={"deploy": "sleep 1"})
+
+    ready = {"notify": True, "start_timeout": "1s"}
+    held.apply({"web": in_place("one")})
+    shared.apply({"web": web(shared, "one", "3s", health=ready)})
+    end = time.monotonic() + 60
+    with held.asked("a minute, in place") as waited, shared.asked("a minute, blue-green") as asked:
+        held.apply({"web": in_place("two")})
+        shared.apply({"web": web(shared, "two", "3s", health=ready)})
+        for version in ("sick", "dies"):
+            shared.apply({"web": web(shared, version, "3s", health=ready)}, status=4)
+            held.apply({"web": in_place(version)}, status=4)
+        time.sleep(max(0.0, end - time.monotonic()))
+    assert (waited["failed"], asked["failed"]) == ({}, {})
+    assert set(waited["versions"]) == set(asked["versions"]) == {"one", "two", "dies"}
+    assert (held.says(), shared.says()) == ("two", "two")
