@@ -25,6 +25,7 @@ SHOWS = {
     "backup": ".tar.gz",
     "group": "poststop task/notice",
     "log-shipper": "web/log-shipper  run  healthy",
+    "release": "<p>Visit 2</p>",
     "report": "Mounted on",
     "shop": "poststart",
 }
@@ -102,6 +103,34 @@ def test_shop(machine: Machine) -> None:
         "poststop",
     ]
     nanod(machine, "remove", "shop", status=1)
+
+
+@pytest.mark.row("UP-1", "UP-13", "UP-14", "UP-18", "BX-17")
+def test_release(machine: Machine) -> None:
+    url, web = "http://127.0.0.1:8090/", machine.path(f"{HERE}/release/web")
+    nanod(machine, "apply", "release/release.yaml")
+    assert "<title>Welcome - Our guest book</title>" in get(machine, url)
+    machine.run(["journalctl", "--sync"])
+    assert "made index.html" in machine.run(["journalctl", "--quiet", "-t", "guestbook-build"]).out
+    assert "migration 1" in machine.run(["journalctl", "--quiet", "-t", "guestbook-deploy"]).out
+
+    # A new version: another page, and one more migration.
+    (web / "pages/about.txt").write_text("About\nA book.\n")
+    migrate = (web / "migrate.py").read_text()
+    (web / "migrate.py").write_text(migrate.replace('TIMESTAMP)"]', 'TIMESTAMP)", "CREATE TABLE names (name TEXT)"]'))
+    nanod(machine, "apply", "release/release.yaml")
+    assert "<p>A book.</p>" in get(machine, f"{url}about")
+    assert "nothing to do" in nanod(machine, "apply", "release/release.yaml").out
+    assert "post_deploy only" in nanod(machine, "apply", "release/release.yaml", "--redeploy").out
+
+    # A migration that fails takes nothing away.
+    (web / "migrate.py").write_text("raise SystemExit('no more space for names')")
+    failed = nanod(machine, "apply", "release/release.yaml", status=4)
+    assert "cannot start guestbook-web: hook deploy/1 exited with status 1" in failed.out
+    assert "no more space for names" in failed.out
+    assert "<p>A book.</p>" in get(machine, f"{url}about")
+    nanod(machine, "remove", "--purge", "guestbook")
+    assert not machine.path("/srv/guestbook").exists()
 
 
 @pytest.mark.row("NK-13")
