@@ -44,6 +44,7 @@ def test_each_shape_is_needed(parser: Parser, monkeypatch: pytest.MonkeyPatch, s
 
 
 _TIMES = ["0s", "500ms", "1h 30min", "1us", "infinity"]
+_CREDENTIALS = ["db-password:/etc/shop/db pw%:x", "a.b_c:/x"]
 _USERS = ["shop", "root", "1000", "_x-9", "ann.lee"]
 _BELOW = ["shop/web", "a.b/.c/d-e privat"]
 _UNITS = ["a.service srv-a\\x2db.mount b@c.socket"]
@@ -78,7 +79,7 @@ VALUES = {
     "SystemCallArchitectures": ["native"],
     "SystemCallFilter": ["@system-service", "~@privileged @resources"],
     "SuccessExitStatus": ["SIGTERM", "3 SIGHUP"],
-    **dict.fromkeys(("LoadCredential", "LoadCredentialEncrypted"), ["db-password:/etc/shop/db pw%:x", "a.b_c:/x"]),
+    **dict.fromkeys(("LoadCredential", "LoadCredentialEncrypted"), _CREDENTIALS),
     "SyslogIdentifier": ["shop-web", "a %n b"],
     **dict.fromkeys(("User", "Group"), _USERS),
     "Slice": ["nanod-shop\\x2dstage.slice"],
