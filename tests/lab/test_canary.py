@@ -220,6 +220,7 @@ def test_neither_do_tasks_handlers_and_a_new_secret(told: Told) -> None:
     machine.write(FILE, CANARY, mode=0o600)
     app.systemctl("stop", "canary.target")
     until(lambda: "bye" in app.steps(), "the cleanup had its secrets")
+    until(lambda: not list(machine.path("/run/nanod/lent/canary-web-bye").iterdir()), "what was lent is gone")
     assert leaks(told) == {}
 
     # It fails with the secret in hand, and its last lines are read out.

@@ -103,7 +103,8 @@ def test_tasks_and_processes(app: App) -> None:
     app.systemctl("stop", f"{app.name}.target")
     app.until_step(f"bye {BOTH}")
     assert sorted(app.steps()) == sorted(f"{name} {BOTH}" for name in ("init", "side", "hello", "bye", "one", "two", "around"))
-    assert not app.machine.path(f"/run/nanod/lent/{app.name}-web-bye/token").exists()
+    lent = app.machine.path(f"/run/nanod/lent/{app.name}-web-bye/token")
+    until(lambda: not lent.exists(), "what was lent is gone")
 
 
 @pytest.mark.row("BX-18")
