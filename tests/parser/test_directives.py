@@ -91,7 +91,8 @@ VALUES = {
     "Environment": ["A=", "_a1=%n"],
     "EnvironmentFile": ["/etc/a b%n"],
     "BindPaths": ["/srv", "/tmp/a"],
-    "ReadWritePaths": ["/srv", "-/srv +/x -+/y"],
+    **dict.fromkeys(("ReadWritePaths", "ReadOnlyPaths", "InaccessiblePaths"), ["/srv", "-/srv +/x -+/y"]),
+    "Sockets": ["a.socket b.socket"],
 }
 
 
@@ -126,6 +127,21 @@ def test_each_directive_of_a_timer_is_known_and_takes_what_nanod_writes(parser: 
         unit = UnitBuilder(name="a.timer", service="x", head="a timer", report=Report())
         unit.raw("Timer", key, value, Mark("shop.yaml", 1, 1, 2))
         texts["a.timer"] = "[Timer]\nOnBootSec=1\n" + unit.finish().render().partition("[Timer]\n")[2]
+        assert parser.read(texts).complaints == ()
+
+
+@pytest.mark.parametrize("key", directives.TABLE["Socket"])
+def test_each_directive_of_a_socket_is_known_and_takes_what_nanod_writes(parser: Parser, key: str) -> None:
+    listens = ["127.0.0.1:80", "[::1]:80", "80", "/run/a b%.sock"]
+    texts = {"a.service": "[Service]\nExecStart=/bin/true\n"}
+    for value in {"ListenStream": listens, "Backlog": ["4096"], "Service": ["a.service"], "RemoveOnStop": ["yes"]}[key]:
+        unit = UnitBuilder(name="a.socket", service="x", head="a socket", report=Report())
+        place = Mark("shop.yaml", 1, 1, 2)
+        if key == "Service":
+            unit.words("Socket", key, [value], place)
+        else:
+            unit.raw("Socket", key, value, place)
+        texts["a.socket"] = "[Socket]\nListenStream=/run/a\n" + unit.finish().render().partition("[Socket]\n")[2]
         assert parser.read(texts).complaints == ()
 
 
