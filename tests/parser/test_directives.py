@@ -47,6 +47,7 @@ _TIMES = ["0s", "500ms", "1h 30min", "1us", "infinity"]
 _CREDENTIALS = ["db-password:/etc/shop/db pw%:x", "a.b_c:/x"]
 _USERS = ["shop", "root", "1000", "_x-9", "ann.lee"]
 _BELOW = ["shop/web", "a.b/.c/d-e privat"]
+_ACCESS = ["/srv", "-/srv +/x -+/y"]
 _UNITS = ["a.service srv-a\\x2db.mount b@c.socket"]
 VALUES = {
     "Type": ["exec", "notify", "oneshot"],
@@ -91,7 +92,7 @@ VALUES = {
     "Environment": ["A=", "_a1=%n"],
     "EnvironmentFile": ["/etc/a b%n"],
     "BindPaths": ["/srv", "/tmp/a"],
-    **dict.fromkeys(("ReadWritePaths", "ReadOnlyPaths", "InaccessiblePaths"), ["/srv", "-/srv +/x -+/y"]),
+    **dict.fromkeys(("ReadWritePaths", "ReadOnlyPaths", "InaccessiblePaths"), _ACCESS),
     "Sockets": ["a.socket b.socket"],
 }
 
