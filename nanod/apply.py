@@ -235,11 +235,15 @@ class _Applying:
 
     def _irreversible(self) -> str:
         """What has run that no transaction takes back, in words."""
-        steps = [step for step in self.plan.steps if isinstance(step, Arm | RunPrestart) and step.irreversible]
-        if not steps or not self.host.store.existing([irreversible_mark(self.plan.app)]):
+        marks = {
+            irreversible_mark(self.plan.app, step.unit): step for step in self.plan.steps if isinstance(step, Arm | RunPrestart) and step.irreversible
+        }
+        there = self.host.store.existing(marks) if marks else ()
+        steps = [step for mark, step in marks.items() if mark in there]
+        if not steps:
             return ""
         hooks = dict.fromkeys(f"the {'deploy' if isinstance(step, Arm) else 'prestart'} hook of {step.service}" for step in steps)
-        return f"{' and '.join(hooks)} has run, which is irreversible"
+        return f"{' and '.join(hooks)} {'have' if len(hooks) > 1 else 'has'} run, which is irreversible"
 
     def _afterwards(self, verdict: Verdict) -> Verdict:
         """Post-deploy hooks, and what is to be said of them when those are through that take no longer than a service settles."""

@@ -113,7 +113,7 @@ def prestart_unit(app: App, member: Member, needs: Iterable[str], gates: Sequenc
     for gate in gates:
         unit.exec("ExecStartPre", gate, origin, prefix="+")
     if any(hook.irreversible for hook in hooks):
-        unit.exec("ExecStartPre", [lib("begun"), armed(unit.name), irreversible_mark(app.names.app)], origin, prefix="+")
+        unit.exec("ExecStartPre", [lib("begun"), armed(unit.name), irreversible_mark(app.names.app, unit.name)], origin, prefix="+")
     for hook in hooks:
         prefix, argv = hook_line(app, service, hook)
         unit.exec("ExecStart", argv, hook.at(), prefix=prefix)

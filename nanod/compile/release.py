@@ -216,7 +216,7 @@ def _deploy_unit(app: App, member: Member, before: Before, phase: str) -> UnitFi
         unit.exec("ExecStartPre", gate, origin, prefix="+")
     if is_first:
         # Last: what a gate keeps from beginning has not begun.
-        irreversible = [irreversible_mark(app.names.app)] if hook.irreversible else []
+        irreversible = [irreversible_mark(app.names.app, unit.name)] if hook.irreversible else []
         unit.exec("ExecStartPre", [lib("begun"), armed(unit.name), *irreversible], origin, prefix="+")
     _line(unit, app, service, hook, "" if hook.on_failure is OnFailure.FAIL else "-")
     waits = [TimeSpan.seconds(int(gate[1])) for gate in before.gates]

@@ -25,7 +25,7 @@ RELEASES = "/var/lib/nanod/releases"
 ARMED = "/run/nanod/deploy"
 """A file for each unit whose deploy hook runs with the next start of its service, and no more after that."""
 IRREVERSIBLE = "/var/lib/nanod/irreversible"
-"""A file for each app of which a hook ran that no transaction takes back."""
+"""A directory for each app, and in it a file for each unit, of which a hook ran that no transaction takes back."""
 STOPPING = "/run/nanod/stopping"
 """When a unit began to stop, for the deadline that its prestop hooks share, and why."""
 SENTINEL = ".nanod-installed-"
@@ -260,9 +260,9 @@ def timer_stamp(timer: str) -> str:
     return f"{TIMER_STAMPS}/stamp-{timer}"
 
 
-def irreversible_mark(app: str) -> str:
-    """Says that a hook of the transaction under way has run that cannot be taken back."""
-    return f"{IRREVERSIBLE}/{app}"
+def irreversible_mark(app: str, unit: str = "") -> str:
+    """Says that hooks of the transaction under way have run that cannot be taken back; of one `unit`, that its own have."""
+    return f"{IRREVERSIBLE}/{app}/{unit}".rstrip("/")
 
 
 def armed(unit: str) -> str:

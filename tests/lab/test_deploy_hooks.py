@@ -190,6 +190,25 @@ def test_what_cannot_be_taken_back_is_not(any_machine: Machine, phase: str) -> N
 
 
 @pytest.mark.row("BX-4")
+def test_the_verdict_names_the_hooks_that_have_run_and_no_other(any_machine: Machine) -> None:
+    app = App.on(any_machine, "two")
+    source(app)
+    hooks = {"deploy": IRREVERSIBLE | {"on_failure": "fail"}, "post_deploy": None}
+
+    def service(name: str, *requires: str) -> dict[str, Any]:
+        return web(app, restart=QUICK, hooks=hooks, requires=requires) | {"health": app.service(name)["health"]}
+
+    app.exits("first", "deploy", 3)
+    app.write({"first": service("first"), "second": service("second", "first")})
+    failed = app.apply(status=4)
+    assert "not rolled back: the deploy hook of first has run, which is irreversible" in failed.out
+    app.exits("first", "deploy", 0)
+    app.apply()
+    assert app.steps() == ["deploy first", "deploy first", "main first", "deploy second", "main second"]
+    leave(app)
+
+
+@pytest.mark.row("BX-4")
 def test_before_it_has_run_all_is_put_back(any_machine: Machine) -> None:
     """What fails before it: a build, and another deploy-scoped hook."""
     app = App.on(any_machine, "early")

@@ -412,7 +412,7 @@ def test_a_rebuild_makes_one_more_of_the_same(any_machine: Machine) -> None:
     leave(app)
 
 
-@pytest.mark.row("UP-22", "FAULTS-31")
+@pytest.mark.row("UP-22", "FAULTS-17")
 @pytest.mark.parametrize("while_building", [False, True])
 def test_a_full_disk_is_reported_as_such(any_machine: Machine, *, while_building: bool) -> None:
     app = App.on(any_machine, "full")
