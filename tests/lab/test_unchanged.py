@@ -25,7 +25,7 @@ def app(machine: Machine) -> App:
     """Applied, and the next plan would not read the spec."""
     found = App.on(machine, "same")
     for path in (WATCHED, INPUT, SECRET):
-        machine.write(path, "1")
+        machine.write(path, "1", mode=0o600)
     web = found.service("web", hooks=("prestart",), reload_on=[], restart_on=[WATCHED], credentials={"key": SECRET}, volumes=["/srv/same"])
     found.apply({"web": web | {"provisioning": {"install": "true", "inputs": [INPUT]}}, "db": found.service("db", hooks=())})
     assert is_quick(found)
