@@ -240,6 +240,8 @@ def causes_text(causes: Sequence[Cause]) -> str:
     rest = [cause for cause in causes if cause not in directives]
     parts = []
     if directives:
+        # A key may change in two sections: Service= of a socket, and of its stamp.
+        directives = list({cause.subject: cause for cause in reversed(directives)}.values())[::-1]
         heaviest = directives[:4]
         more = f" and {len(directives) - len(heaviest)} more" if len(directives) > len(heaviest) else ""
         verb = directives[0].text.removeprefix(f"{directives[0].subject}=")
