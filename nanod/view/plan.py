@@ -241,7 +241,7 @@ def causes_text(causes: Sequence[Cause]) -> str:
     parts = []
     if directives:
         # A key may change in two sections: Service= of a socket, and of its stamp.
-        directives = list({cause.subject: cause for cause in reversed(directives)}.values())[::-1]
+        directives = [cause for number, cause in enumerate(directives) if cause.subject not in {other.subject for other in directives[:number]}]
         heaviest = directives[:4]
         more = f" and {len(directives) - len(heaviest)} more" if len(directives) > len(heaviest) else ""
         verb = directives[0].text.removeprefix(f"{directives[0].subject}=")
