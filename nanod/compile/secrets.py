@@ -56,7 +56,8 @@ def check_secrets(app: App, service: Service) -> None:
     for what, command in (("a probe", service.health and service.health.command), ("an on_failure command", service.on_failure)):
         name = _named(" ".join(command.argv), variables) if command else ""
         if command and name and not (what == "a probe" and name == DIRECTORY and _sees_at_start(service)):
-            app.report.error(command.at(), f"{what} cannot read {_what(name)}: it runs beside the service, without its secrets", command.at.path)
+            cause = f"{what} cannot read {_what(name)}: it runs beside the service, and without its secrets"
+            app.report.error(command.at(), cause, command.at.path)
 
 
 def _sees_at_start(service: Service) -> bool:
