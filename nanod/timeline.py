@@ -58,11 +58,12 @@ class Step:
 
 _FAIL = {
     "install": "the service does not start",
-    "deploy": "apply touches nothing: what runs goes on",
+    "deploy": "the new process is not started",
     "prestart": "the process is not started",
     "poststart": "the process is stopped again: the start has failed",
     "reload": "the old configuration stays in force",
 }
+_UNTOUCHED = "apply touches nothing: what runs goes on"
 _WARN = {
     OnFailure.WARN: "it is shown in verdict, status and history, and {} goes on",
     OnFailure.IGNORE: "it stands in the history alone, and {} goes on",
@@ -116,6 +117,7 @@ class Life:
         yield from self.before()
         yield from self.up()
         yield from self.hooks("ready", Stage.UP)
+        yield from self.hooks("post_deploy", Stage.UP)
         yield from self.run()
         yield from self.reload()
         yield from self.down()
@@ -125,8 +127,10 @@ class Life:
         """What is done once before the mains of a service."""
         yield from self._schedule()
         yield from self._socket()
+        yield from self.hooks("build", Stage.UP)
         yield from (self._requirement(need) for need in self.service.requires)
         yield from self._install()
+        yield from self.hooks("deploy", Stage.UP)
         yield from self.hooks("prestart", Stage.UP, Scope.DEPLOY)
 
     def up(self) -> Iterator[Step]:
@@ -229,8 +233,10 @@ class Life:
     def _effect(self, hook: Hook) -> str:
         if hook.on_failure is not OnFailure.FAIL:
             return _WARN[hook.on_failure].format("the stop" if hook.phase in ("prestop", "poststop") else "the service")
-        if hook.scope is Scope.DEPLOY:
-            return _FAIL["deploy"]
+        if hook.scope is Scope.DEPLOY or hook.phase == "build":
+            return _UNTOUCHED
+        if hook.phase == "deploy":
+            return _FAIL["deploy"] + ("; nothing is put back" if hook.irreversible else "")
         return f"{_FAIL[hook.phase]}; {self.failed_start()}" if hook.phase in ("prestart", "poststart") else _FAIL[hook.phase]
 
     def _hook_lines(self, hook: Hook) -> tuple[str, tuple[Directive, ...]]:
@@ -239,10 +245,12 @@ class Life:
             assert self.names.ready is not None
             unit = self.units.unit(self.names.ready)
             return unit.name, tuple(item for item in unit.directives if item.key == "ExecStart")
-        if hook.scope is Scope.DEPLOY:
-            assert self.names.prestart is not None
-            unit = self.units.unit(self.names.prestart)
-            return unit.name, _of(unit, "ExecStart", hook.at(), "hook")
+        if hook.phase == "build":
+            build = next(item.build for item in self.units.releases if item.service == self.service.name)
+            return (build.name, _of(build, "ExecStart", hook.at(), "hook")) if build else ("", ())
+        once = {"prestart": self.names.prestart if hook.scope is Scope.DEPLOY else None, "deploy": self.names.deploy}
+        if name := (once | {"post_deploy": self.names.post_deploy}).get(hook.phase):
+            return name, _of(self.units.unit(name), "ExecStart", hook.at(), "hook")
         return self.main.name, _of(self.main, phase_of(hook.phase).directive.removesuffix("="), hook.at(), "hook")
 
     def _schedule(self) -> Iterator[Step]:

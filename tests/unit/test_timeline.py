@@ -70,6 +70,28 @@ def test_the_whole_order() -> None:
     ]
 
 
+def test_a_deployment() -> None:
+    text = _WHOLE.replace("    command: node", "    kind: http\n    source: ./web\n    command: node").replace(
+        "    hooks:\n",
+        "    hooks:\n      build: make\n      deploy: {run: ./move, on_failure: fail, irreversible: true}\n      post_deploy: ./tell\n",
+    )
+    found = steps(text)
+    rows = [(step.phase, step.unit) for step in found]
+    assert rows[:6] == [
+        ("build", "shop-web-build.service"),
+        ("requires", "shop-web.service"),
+        ("install", "shop-web-provision.service"),
+        ("deploy", "shop-web-deploy.service"),
+        ("prestart", "shop-web-prestart.service"),
+        ("prestart", "shop-web.service"),
+    ]
+    assert rows.index(("post_deploy", "shop-web-post-deploy.service")) == rows.index(("ready", "shop-web-ready.service")) + 1
+    said = {step.phase: step for step in found}
+    assert said["build"].effect == "apply touches nothing: what runs goes on"
+    assert said["deploy"].effect == "the new process is not started; nothing is put back"
+    assert all(said[phase].lines for phase in ("build", "deploy", "post_deploy"))
+
+
 def test_every_line_of_the_main_unit_that_runs_something_belongs_to_a_step() -> None:
     loaded = load("shop.yaml", _WHOLE, directory="/etc/nanod")
     assert loaded.spec is not None
