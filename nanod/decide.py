@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nanod.changes import is_other
-from nanod.listening import proxies, socket_cost
+from nanod.listening import proxies, socket_costs
 from nanod.state import UnitState
 from nanod.steps import Again, Cause, CauseKind, Note, Reload, Restart, Start
 from nanod.units.directives import Cost
@@ -83,8 +83,9 @@ class Planning:
 def decide(making: Planning) -> None:
     for name, item in making.compared.items():
         making.because(name, *item.causes)
+    sockets = socket_costs(making)
     for service in making.wanted.services:
-        _service(making, service)
+        _service(making, service, sockets.get(service.main, Cost.NOTHING))
     for service in making.wanted.services:
         if service.role.is_pulled:
             _pulled(making, service)
@@ -98,8 +99,8 @@ def decide(making: Planning) -> None:
     _target(making)
 
 
-def _service(making: Planning, service: ServiceUnits) -> None:
-    """Services come in start order, so what a restart takes along is known when its turn comes."""
+def _service(making: Planning, service: ServiceUnits, socket: Cost) -> None:
+    """Services come in start order, so what a restart takes along is known when its turn comes. `socket`: what its socket asks of it."""
     main = making.compared[service.main]
     if making.is_masked(service.main):
         making.notes.append(Note(kind="masked", subject=service.main, text="is masked: left alone"))
@@ -108,7 +109,7 @@ def _service(making: Planning, service: ServiceUnits) -> None:
         return
     beside = max(_from_beside(making, service, main.cost), _from_deploy(making, service, main.cost), _from_group(making, service))
     asked = max(_from_watched(making, service), _from_settings(making, service, main.cost), _from_dependencies(making, service))
-    cost = max(main.cost, beside, asked, socket_cost(making, service))
+    cost = max(main.cost, beside, asked, socket)
     if service.rolling or service.main in making.held:
         # Stopped first, all instances would be down together, and what is behind an open socket would come up again; so the new stop hooks end the
         # old process.
@@ -176,6 +177,10 @@ def _from_deploy(making: Planning, service: ServiceUnits, main_cost: Cost) -> Co
     """A deployment that is due. Its hook runs between the old process and the new one, so that nobody is served in between."""
     item = making.compared[service.deploy] if service.deploy else None
     if item is None or (item.cost < Cost.RESTART and making.again is not Again.ALL):
+        return Cost.NOTHING
+    if making.is_masked(item.file.name):
+        note = Note(kind="masked", subject=item.file.name, text="is masked: the deploy hook does not run")
+        making.notes += [note] if note not in making.notes else []
         return Cost.NOTHING
     making.deploys.setdefault(service.deploy or "", service)
     if item.cost < Cost.RESTART:

@@ -21,8 +21,25 @@ if TYPE_CHECKING:
 _DOWN = ("inactive", "failed")
 
 
-def socket_cost(making: Planning, service: ServiceUnits) -> Cost:
-    """What its socket asks of a main, and what becomes of the socket. Afterwards `held` has the main, if the socket stays open meanwhile."""
+def socket_costs(making: Planning) -> dict[str, Cost]:
+    """What their sockets ask of mains, and what becomes of the sockets. Afterwards `held` has the mains whose sockets stay open meanwhile, and the
+    services whose stop would stop one of these: it would come up again, and bring them with it.
+    """
+    found = {
+        service.main: _cost(making, service) for service in making.wanted.services if not (service.role.is_pulled or making.is_masked(service.main))
+    }
+    todo = [service for service in making.wanted.services if service.main in making.held]
+    while todo:
+        service = todo.pop()
+        # One that is down brings up what it requires whenever a connection comes.
+        needs = {*service.restarts_with, *(() if making.state(service.main).is_up else service.requires)}
+        others = [other for other in making.wanted.services if other.service in needs and other.role is Role.MAIN and other.main not in making.held]
+        making.held |= {other.main for other in others}
+        todo += others
+    return found
+
+
+def _cost(making: Planning, service: ServiceUnits) -> Cost:
     name = service.socket
     if name and making.is_masked(name):
         making.notes.append(Note(kind="masked", subject=name, text="is masked: left alone"))

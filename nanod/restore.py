@@ -32,12 +32,12 @@ from nanod.steps import (
     Unstamp,
     WriteUnit,
 )
-from nanod.units.names import ONCE, armed, other_colour
+from nanod.units.names import GROUP, ONCE, armed, other_colour
 from nanod.units.unitfile import parse
 from nanod.units.unitset import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
     from nanod.steps import AnyStep, Plan
     from nanod.units.unitset import ServiceUnits
@@ -155,26 +155,53 @@ def turns_of(intent: Intent, now: Now, services: Sequence[ServiceUnits]) -> tupl
 
 
 def restore_steps(intent: Intent, now: Now, turns: Iterable[Turn] = ()) -> tuple[AnyStep, ...]:
-    """The first half of the way back: stops, files, one daemon-reload. What is down then shows only on the host; `return_steps` follows from that."""
+    """The first half of the way back: stops, files, one daemon-reload. What is down then shows only on the host; `return_steps` follows from that.
+
+    What is new behind an open socket stops after that: until the old files are in force, it would be started once more.
+    """
     needs_reload = (DaemonReload(causes=_CAUSE),) if intent.files or intent.links else ()
-    waiting = {name for turn in turns for name in turn.units}
-    late = [name for name in intent.units if _is_revived(intent, now, name)]
+    held = held_units(intent, now)
+    waiting = {*held, *(name for turn in turns for name in turn.units)}
+    late = [name for name in intent.units if name in held and _is_new(intent, name)]
     files = list(_files(intent, now))
     removals = [step for step in files if isinstance(step, RemoveUnit) and step.unit in late]
     return (
-        *(step for step in _stops(intent, now) if step.unit not in waiting and step.unit not in late),
+        *(step for step in _stops(intent, now) if step.unit not in waiting),
         *(step for step in files if step not in removals),
         *needs_reload,
-        # With their file still there: they stop by their own hooks.
+        # With their files still there: they stop by their own hooks.
         *(StopBefore(unit=name, causes=_CAUSE) for name in reversed(late) if _is_there(now.state(name))),
         *removals,
     )
 
 
-def _is_revived(intent: Intent, now: Now, name: str) -> bool:
-    """A new colour, or its proxy, behind a socket that stays open: until that names the old one again, it would start the new one once more."""
-    socket = _socket_of(now.files.get(name, ""))
-    return bool(socket) and _is_new(intent, name) and socket in intent.units and is_same_run(intent, now, socket)
+def held_units(intent: Intent, now: Now) -> frozenset[str]:
+    """What cannot be stopped before the old files are back: mains and proxies behind a socket that is open as it was, which the next connection would
+    start again, and all that these bring up with them.
+    """
+    found = {name for name in intent.units if _is_behind(intent, now, name)}
+    todo = list(found)
+    while todo:
+        text = now.files.get(todo.pop(), "")
+        words = {word for section, key, value in parse(text) if section == "Unit" and key in _BRINGS for word in value.split()}
+        more = {name for name in words.intersection(intent.units) - found if _role(now, name) is Role.MAIN}
+        found |= more
+        todo += more
+    return frozenset(found)
+
+
+_BRINGS = ("Wants", "Requires", "BindsTo", "PartOf")
+
+
+def _is_behind(intent: Intent, now: Now, name: str) -> bool:
+    """Not the main of a group: of its members each would have to come back in its place, and its socket is closed instead."""
+    text = now.files.get(name, "")
+    socket = _socket_of(text)
+    return bool(socket) and not _is_grouped(text) and socket in intent.units and is_same_run(intent, now, socket)
+
+
+def _is_grouped(text: str) -> bool:
+    return any((section, key) == ("Unit", "Requires") and value.endswith(f"-{GROUP}.service") for section, key, value in parse(text))
 
 
 def _is_succeeded(intent: Intent, name: str) -> bool:
@@ -188,16 +215,19 @@ def _is_there(state: UnitState) -> bool:
     return state.active not in ("inactive", "failed") or state.job != 0
 
 
-def return_steps(intent: Intent, now: Now, *, turns: Iterable[Turn] = (), keeps_configuration: Iterable[str] = ()) -> tuple[AnyStep, ...]:
+def return_steps(
+    intent: Intent, now: Now, *, turns: Iterable[Turn] = (), keeps_configuration: Iterable[str] = (), held: Container[str] = ()
+) -> tuple[AnyStep, ...]:
     """The second half: what ran before is started, also what a stop took along (PartOf=, Requires=). `now` is after the first half.
 
+    `held`: those of `held_units` before it, which were not stopped.
     `keeps_configuration`: whose reload failed, and so need none back. Without deploy-scoped hooks: what they did cannot be taken back by running them
     again. A target is started last and alone: it wants services that somebody may have stopped, and scripts that have run.
     """
     kept = set(keeps_configuration)
     return (
         *(Forget(unit=name, causes=_CAUSE) for name in intent.units if _leaves_a_trace(intent, now, name)),
-        *_starts(intent, now, kept),
+        *_starts(intent, now, kept, held),
         *(_roll(turn) for turn in turns if now.state(turn.service.main).is_up),
     )
 
@@ -259,24 +289,17 @@ def _stops(intent: Intent, now: Now) -> Iterator[StopBefore]:
     """
     names = list(intent.units)[::-1]
     names.sort(key=lambda name: not name.endswith(".socket"))
+    closed = {_socket_of(text) for name in names if _is_grouped(text := now.files.get(name, "")) and _is_other_run(intent, now, name)}
     for name in names:
-        if is_held(intent, now, name):
-            continue
         if _is_new(intent, name):
             if _is_there(now.state(name)):
                 yield StopBefore(unit=name, causes=_CAUSE, alone=_is_beside(now, name))
-        elif _has_lost_its_socket(intent, now, name):
+        elif _has_lost_its_socket(intent, now, name) or (name in closed and now.state(name).is_up):
             yield StopBefore(unit=name, causes=_CAUSE)
         elif _is_other_run(intent, now, name) and not name.endswith((".target", ".slice")):
             before = intent.units[name]
             if name in intent.files or _role(now, name) is Role.ALL or not (before.was_up or before.active == "activating"):
                 yield StopBefore(unit=name, causes=_CAUSE, alone=_is_beside(now, name))
-
-
-def is_held(intent: Intent, now: Now, name: str) -> bool:
-    """Whether it is behind a socket that is open as it was before, and so cannot be stopped: the next connection would start it again."""
-    socket = _socket_of(now.files.get(name, ""))
-    return bool(socket) and not _is_new(intent, name) and socket in intent.units and is_same_run(intent, now, socket)
 
 
 def _socket_of(text: str) -> str:
@@ -332,13 +355,13 @@ def _files(intent: Intent, now: Now) -> Iterator[AnyStep]:
     yield from (RemoveDirectory(path=path, causes=_CAUSE) for path in reversed(intent.directories) if path in now.there)
 
 
-def _starts(intent: Intent, now: Now, keeps_configuration: set[str]) -> Iterator[AnyStep]:
+def _starts(intent: Intent, now: Now, keeps_configuration: set[str], held: Container[str]) -> Iterator[AnyStep]:
     # What comes up with mains after them: before they are about to start it would be stopped at once.
     for name, before in sorted(intent.units.items(), key=lambda item: (item[0].endswith(".target"), _is_pulled(now, item[0]))):
         state = now.state(name)
         if _had_no_file(intent, name) or state.load == "masked":
             continue
-        if name in intent.files and is_held(intent, now, name) and not is_same_run(intent, now, name) and not _is_succeeded(intent, name):
+        if name in held and name in intent.files and not is_same_run(intent, now, name) and not _is_succeeded(intent, name):
             # Not a start: while a start that has failed is cleaned up after, that would be the same job, and be over with it (tried).
             yield Restart(unit=name, causes=_CAUSE)
         elif _is_down(state) and (before.was_up or before.active == "activating") and not _is_passing(now, name):

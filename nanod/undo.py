@@ -11,7 +11,7 @@ from nanod.errors import DegradedError, NanodError
 from nanod.execute import Execution, wave_of
 from nanod.faults import Point, reach
 from nanod.recorded import service_units
-from nanod.restore import Now, differences, file_differences, is_same_run, restore_steps, return_steps, turns_of
+from nanod.restore import Now, differences, file_differences, held_units, is_same_run, restore_steps, return_steps, turns_of
 from nanod.settle import Progress, Settling
 from nanod.steps import DaemonReload, Reload, Roll, Start, UnitStep
 from nanod.verdict import Status, judge, sentence
@@ -78,9 +78,10 @@ class _Undoing:
             self._say("putting back what there was")
             now = look(intent, host)
             turns = turns_of(intent, now, self.services)
+            held = held_units(intent, now)
             self._execute(restore_steps(intent, now, turns))
             now = look(intent, host)
-            steps = return_steps(intent, now, turns=turns, keeps_configuration=keeps_configuration)
+            steps = return_steps(intent, now, turns=turns, keeps_configuration=keeps_configuration, held=held)
             bases = {item.main: host.systemd.detail(item.main) for item in self.services if self._is_touched(item, now, steps)}
             refused = self._return(steps)
             verdict = self._settled(steps, {unit: base for unit, base in bases.items() if unit not in refused})

@@ -9,7 +9,7 @@ from nanod.colours import live_colours, switched, to_switch
 from nanod.compile import Target, compile_spec
 from nanod.plan import plan
 from nanod.recorded import service_units, unit_set
-from nanod.restore import Now, Origin, intent_of, restore_steps, return_steps, touched_units
+from nanod.restore import Now, Origin, held_units, intent_of, restore_steps, return_steps, touched_units
 from nanod.spec.load import load
 from nanod.state import Before, UnitState
 from nanod.steps import UnitStep
@@ -148,11 +148,12 @@ def test_the_way_back_names_the_old_colour_again_before_the_new_one_stops() -> N
     # The old one had stopped: it starts when the new one is gone.
     gone = replace(now, states={**states, BLUE: UnitState(name=BLUE)}, files={name: text for name, text in files.items() if name != BLUE})
     assert f"WriteUnit {BLUE}" in words(restore_steps(intent, gone))
+    held = held_units(intent, gone)
     after = replace(gone, files={unit.name: unit.render() for unit in compiled().units}, states={**gone.states, GREEN: UnitState(name=GREEN)})
-    assert f"Start {BLUE}" in words(return_steps(intent, after))
+    assert f"Start {BLUE}" in words(return_steps(intent, after, held=held))
     # A connection has started it meanwhile: from its own file, there is no other.
     comes = replace(after, states={**after.states, BLUE: UnitState(name=BLUE, load="loaded", active="activating", sub="start-pre", job=7)})
-    assert not [step for step in words(return_steps(intent, comes)) if step.endswith(f" {BLUE}")]
+    assert not [step for step in words(return_steps(intent, comes, held=held)) if step.endswith(f" {BLUE}")]
 
 
 def test_a_name_that_a_colour_has() -> None:

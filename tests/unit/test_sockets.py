@@ -151,6 +151,16 @@ def test_dependents_behind_a_socket_restart_by_a_job_of_their_own() -> None:
     assert not [step for step in found.steps if getattr(step, "together", False)]
 
 
+def test_what_takes_a_service_behind_a_socket_along_does_not_stop_first_either() -> None:
+    """Stopped, it would stop that one, which the next connection starts again, and it with that one."""
+    text = SPEC.replace("services:", 'services:\n  db: {command: [/bin/db], user: shop, hooks: {prestop: "true"}}')
+    text = text.replace("user: shop, sockets: [127", "user: shop, requires: {db: {restart: true}}, sockets: [127")
+    changes = text.replace('/bin/db], user: shop, hooks: {prestop: "true"}', '/bin/db], user: shop, hooks: {prestop: "false"}')
+    assert jobs(changed(changes, before=text)) == ["restart shop-db.service", f"restart {WEB}"]
+    alone = [each.replace("{db: {restart: true}}", "[db]") for each in (text, changes)]
+    assert jobs(changed(alone[1], before=alone[0])) == ["stop-first shop-db.service", "start shop-db.service"]
+
+
 def test_a_proxy_that_runs_is_restarted_for_its_own_sake() -> None:
     old = compiled()
     manifest = applied(old)
