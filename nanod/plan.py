@@ -267,7 +267,7 @@ def _builds(making: Planning) -> Iterator[Build]:
 
 def _armed(making: Planning) -> Iterator[Arm]:
     for unit, service in making.deploys.items():
-        if (service.main in making.process or service.role is not Role.MAIN) and not making.is_masked(unit):
+        if service.main in making.process or service.role is not Role.MAIN:
             yield Arm(unit=unit, service=service.service, irreversible=is_irreversible(making.compared[unit].text), causes=making.why(unit))
 
 
@@ -284,7 +284,8 @@ def _afterwards(making: Planning) -> Iterator[RunPostDeploy]:
         if unit is None or unit in done or service.role is not Role.MAIN or making.is_masked(unit) or making.is_masked(service.main):
             continue
         main = making.compared[service.main]
-        is_deployed = service.deploy in making.deploys if service.deploy else main.is_new or main.cost >= Cost.RESTART
+        has_hook = service.deploy is not None and not making.is_masked(service.deploy)
+        is_deployed = service.deploy in making.deploys if has_hook else main.is_new or main.cost >= Cost.RESTART
         if is_deployed or making.again is not Again.NOTHING:
             done.add(unit)
             text = "it is deployed" if is_deployed else "it is deployed once more"

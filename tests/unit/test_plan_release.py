@@ -141,10 +141,13 @@ def test_a_release_that_is_gone_is_built_and_nothing_else_is_done() -> None:
 
 def test_a_masked_hook_is_not_armed() -> None:
     old, new = compiled(SPEC + HOOKS, ONE), compiled(SPEC + HOOKS, TWO)
-    files = {name: text for name, text in there(old).files.items() if name not in (DEPLOY, POST)}
-    found = change(old, new, masked=frozenset({DEPLOY, POST}), files=files)
+    files = {name: text for name, text in there(old).files.items() if name != DEPLOY}
+    found = change(old, new, masked=frozenset({DEPLOY}), files=files)
     assert shown(found) == [f"Restart {MAIN}"]
-    assert found.afterwards == ()
+    assert [(note.subject, note.text) for note in found.notes] == [(DEPLOY, "is masked: the deploy hook does not run")]
+    assert len(found.afterwards) == 1
+    files = {name: text for name, text in there(old).files.items() if name != POST}
+    assert change(old, new, masked=frozenset({POST}), files=files).afterwards == ()
 
 
 def test_who_is_down_is_deployed_with_its_start_only_when_it_is_due() -> None:
