@@ -97,9 +97,9 @@ class LocalReleases:
             os.mkdir(name, 0o700, dir_fd=directory.fd)
             with directory.sub(name) as top:
                 for entry in _entries(source, release.inputs):
-                    parts += _parts(entry, _copy(entry, top.fd, uid, gid))
+                    parts += _parts(entry, _copy(entry, source.fd, top.fd, uid, gid))
                 os.fchown(top.fd, uid, gid)
-                os.fchmod(top.fd, 0o755)
+                os.fchmod(top.fd, _lent(os.fstat(source.fd).st_mode))
         if digest(*parts) != release.digest:
             raise NanodError(f"cannot make a release of {release.source}: it changed meanwhile", hint="apply again when nothing writes there")
 
@@ -247,11 +247,11 @@ def _content(entry: _Entry) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _copy(entry: _Entry, top: int, uid: int, gid: int) -> str:
+def _copy(entry: _Entry, source: int, top: int, uid: int, gid: int) -> str:
     """One entry, below the directory `top` that only root can enter; hands back what `_content` does, of what was written."""
-    _make_folder(entry.path.rpartition("/")[0], top, uid, gid)
+    _make_folder(entry.path.rpartition("/")[0], source, top, uid, gid)
     if stat.S_ISDIR(entry.mode):
-        _make_folder(entry.path, top, uid, gid)
+        _make_folder(entry.path, source, top, uid, gid)
         return ""
     if stat.S_ISLNK(entry.mode):
         target = os.readlink(entry.name, dir_fd=entry.folder)
@@ -260,22 +260,29 @@ def _copy(entry: _Entry, top: int, uid: int, gid: int) -> str:
         return target
     found = hashlib.sha256()
     with (
-        os.fdopen(os.open(entry.name, _READ, dir_fd=entry.folder), "rb") as source,
+        os.fdopen(os.open(entry.name, _READ, dir_fd=entry.folder), "rb") as original,
         os.fdopen(os.open(entry.path, _NEW, 0o600, dir_fd=top), "wb") as made,
     ):
-        while chunk := source.read(1 << 20):
+        while chunk := original.read(1 << 20):
             found.update(chunk)
             made.write(chunk)
         os.fchown(made.fileno(), uid, gid)
-        os.fchmod(made.fileno(), (entry.mode & 0o777) | 0o600)
+        os.fchmod(made.fileno(), _lent(entry.mode))
     return found.hexdigest()
 
 
-def _make_folder(path: str, top: int, uid: int, gid: int) -> None:
+def _make_folder(path: str, source: int, top: int, uid: int, gid: int) -> None:
     if path and not kind_of(top, path):
-        _make_folder(path.rpartition("/")[0], top, uid, gid)
-        os.mkdir(path, 0o755, dir_fd=top)
+        _make_folder(path.rpartition("/")[0], source, top, uid, gid)
+        mode = os.stat(path, dir_fd=source, follow_symlinks=False).st_mode
+        os.mkdir(path, 0o700, dir_fd=top)
+        os.chmod(path, _lent(mode), dir_fd=top)
         os.chown(path, uid, gid, dir_fd=top, follow_symlinks=False)
+
+
+def _lent(mode: int) -> int:
+    """As in the source, whatever the umask is: what others could not read there they cannot here. The owner builds in it."""
+    return (mode & 0o777) | (0o700 if stat.S_ISDIR(mode) else 0o600)
 
 
 def _seal(top: int, *, is_public: bool) -> None:

@@ -234,7 +234,21 @@ class TestCopy:
         releases.copy(item)
         top = root / item.path[1:]
         assert stat.S_IMODE((top / "su").stat().st_mode) == 0o755
-        assert stat.S_IMODE((top / "lib").stat().st_mode) == 0o755
+        assert stat.S_IMODE((top / "lib").stat().st_mode) == 0o777
+
+    @pytest.mark.parametrize("inputs", [EVERYTHING, ("lib/**",)])
+    def test_what_others_cannot_read_they_cannot_read_here_whatever_the_umask_is(
+        self, releases: LocalReleases, root: Path, inputs: tuple[str, ...]
+    ) -> None:
+        (root / "srv/web").chmod(0o750)
+        (root / "srv/web/lib").chmod(0o711)
+        put(root, "lib/key", "x", 0o640)
+        before = os.umask(0o077)
+        try:
+            top = made(releases, inputs=inputs)
+        finally:
+            os.umask(before)
+        assert [stat.S_IMODE(path.stat().st_mode) for path in (top, top / "lib", top / "lib/key", top / "lib/a.py")] == [0o550, 0o511, 0o440, 0o444]
 
     def test_what_a_killed_copy_left_is_no_hindrance(self, releases: LocalReleases, root: Path) -> None:
         left = root / PLACE[1:] / "one/old"
