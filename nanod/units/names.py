@@ -74,7 +74,7 @@ COLOURS = ("blue", "green")
 
 
 def other_colour(colour: str) -> str:
-    """"" for what is none."""
+    """The one that is not this; "" for what is no colour."""
     return {"blue": "green", "green": "blue"}.get(colour, "")
 
 
