@@ -266,7 +266,7 @@ class _Applying:
         records = {item.unit: item for item in host.journal.hook_results(list(units), since=wall)}
         hooks = {hook.unit: hook for item in plan.services for hook in item.hooks}
         for unit, state in states.items():
-            if state.active not in ("inactive", "failed"):
+            if state.job or state.active not in ("inactive", "failed"):
                 said.append(Reason(kind=Why.HOOK, text="the post_deploy hook runs on; 'nanod logs' shows what it does", unit=unit))
             elif (record := records.get(unit)) and record.status and hooks[unit].on_failure != "ignore":
                 said.append(Reason(kind=Why.HOOK, text=hook_text(record), unit=unit, hook=f"{record.phase}/{record.name}", status=record.status))
