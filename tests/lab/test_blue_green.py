@@ -12,7 +12,7 @@ import pytest
 from tests.lab.crashes import UNITS, listed, seen
 from tests.lab.fronts import Front
 from tests.lab.instances import clean
-from tests.lab.steps import DIRECTORY, STEP, until
+from tests.lab.steps import DIRECTORY, STEP
 from tests.lab.test_crash import Crashes, crash_everywhere
 from tests.lab.test_crash_boot import chosen, crash, judge, with_recovery
 from tests.lab.test_sockets import CUT, moment
@@ -204,7 +204,7 @@ def test_a_reboot_in_the_middle_of_a_switch(machine: Machine) -> None:
         front.until_up("web")
         result = judge(front, since, old, new, point)
         assert result == ("new" if point == "committed@1" else "old")
-        until(lambda expected=result: front.says() == {"old": "one", "new": "two"}[expected], "it answers")
+        front.until_says({"old": "one", "new": "two"}[result])
 
 
 @pytest.mark.row("BX-10", "UP-15", "BX-4")

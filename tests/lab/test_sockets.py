@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -134,7 +134,7 @@ def test_behind_a_proxy_no_connection_is_refused(host: Machine) -> None:
 @pytest.mark.row("BX-13", "BX-8")
 def test_ports_open_and_close_as_the_spec_says(host: Machine) -> None:
     front = Front.made(host, "ports")
-    bare = {"command": ["/usr/local/lib/steps/server", "8000"], "sockets": None}
+    bare: dict[str, Any] = {"command": ["/usr/local/lib/steps/server", "8000"], "sockets": None}
     front.apply({"web": front.web(**bare)})
     front.apply({"web": front.web("two")})  # gives its port to the socket
     assert front.says() == "two"

@@ -104,7 +104,7 @@ def test_a_change_starts_the_other_colour_and_then_stops_the_first() -> None:
     found = planned(CHANGED)
     assert f"Switch {GREEN}" in words(found.steps)
     assert words(found.steps).index(f"Switch {GREEN}") < words(found.steps).index(f"Stop {BLUE}") < words(found.steps).index(f"RemoveUnit {BLUE}")
-    assert BLUE not in [step.unit for step in found.steps if type(step).__name__ == "WriteUnit"]
+    assert f"WriteUnit {BLUE}" not in words(found.steps)
     text = plan_text(found, PLAIN)
     assert "1 switch" in text
     assert "takes over from shop-web-blue.service" in text
