@@ -47,8 +47,10 @@ class Seal:
         return found
 
     def keep(self) -> None:
-        """A key that something was sealed with is on disk from now on. Raises NanodError when the disk refuses."""
-        if self._is_kept or not self._key:
+        """The key is on disk from now on, also where nothing was sealed with it yet. Raises NanodError when the disk refuses."""
+        if not self._key:
+            self._load()
+        if self._is_kept:
             return
         with refusing(f"write {_DIRECTORY}/{_NAME}"), OpenDirectory.at(_DIRECTORY, root=self.root, make=True) as directory:
             batch = Batch()

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 QUICK = {"delay": "100ms", "limit": 20, "window": "20s"}
 SAYS = "echo $LIFECYCLE_PHASE $NANOD_STOP_REASON >>{}"
 SERVER = """#!/usr/bin/python3
-# server PORT NAME: answers what it was made as; `/slow` when the test lets it. Told to close, it accepts no more, ends what is under way, and exits.
-import http.server, os, pathlib, sys, threading, time
+# server PORT NAME: answers what it was made as; `/slow` when the test lets it. Told to close or to end, it accepts no more, ends what is under way, and exits.
+import http.server, os, pathlib, signal, sys, threading, time
 base = pathlib.Path("/srv/steps/" + sys.argv[2])
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -39,6 +39,8 @@ class Server(http.server.ThreadingHTTPServer):
         if base.with_suffix(".closing").exists():
             threading.Thread(target=self.shutdown).start()
 server = Server(("127.0.0.1", int(sys.argv[1])), Handler)
+# What is under way when the signal comes is answered, too: the test counts every answer.
+signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
 server.serve_forever(0.05)
 server.server_close()
 """

@@ -282,7 +282,8 @@ def test_log_shipper(machine: Machine) -> None:
     get(machine, "http://127.0.0.1:8090/GPL-3")
     until(lambda: "GET /GPL-3" in machine.run(["journalctl", "--quiet", "--output=cat", "-t", "shipped-access"]).out, "the request is shipped")
     nanod(machine, "stop", "shipped")
-    assert machine.run(["journalctl", "--quiet", "--output=cat", "--unit=shipped-web-announce"]).out.count("shipped-web has ended") == 1
+    # Of all that there is: of what ends at once the journal does not always know the unit.
+    assert machine.run(["journalctl", "--quiet", "--output=cat"]).out.split("\n").count("shipped-web has ended") == 1
     nanod(machine, "remove", "shipped")
 
 
