@@ -47,10 +47,8 @@ class Seal:
         return found
 
     def keep(self) -> None:
-        """The key is on disk from now on, also where nothing was sealed with it yet. Raises NanodError when the disk refuses."""
-        if not self._key:
-            self._load()
-        if self._is_kept:
+        """The key that files were looked at with is on disk from now on. Raises NanodError when the disk refuses."""
+        if self._is_kept or not self._key:
             return
         with refusing(f"write {_DIRECTORY}/{_NAME}"), OpenDirectory.at(_DIRECTORY, root=self.root, make=True) as directory:
             batch = Batch()
@@ -59,10 +57,11 @@ class Seal:
         self._is_kept = True
 
     def _sealed(self, plain: str) -> str:
-        if not plain:
-            return ""
+        # Also for a file that is missing: it may be there when the same command looks again, and by then the key has been kept, or has not.
         if not self._key:
             self._load()
+        if not plain:
+            return ""
         name = hashlib.sha256(self._key).hexdigest()[:8]
         return f"{name}:{hmac.digest(self._key, plain.encode(), 'sha256').hex()}"
 
