@@ -17,7 +17,9 @@ _SPEC = "/etc/nanod/grouped.yaml"
 _SERVER = "/usr/bin/python3 -m http.server --directory /srv"
 _DB, _WEB = 8081, 8082
 _HOOK = "/usr/bin/test -d /srv"
-_HOOKS = {"prestart": [_HOOK, _HOOK], "poststart": _HOOK}
+# The same words on both sides, and no shell in between.
+_RUN = {"run": _HOOK.split()}
+_HOOKS = {"prestart": [_RUN, {**_RUN, "name": "again"}], "poststart": _RUN}
 _ASKED = "/usr/bin/timeout 60 /bin/sh -c 'until curl --silent --fail --output /dev/null http://127.0.0.1:{port}/; do sleep 0.05; done'"
 """How somebody waits by hand until a server answers."""
 _LIMIT = "/usr/bin/timeout 300"
@@ -41,15 +43,15 @@ _IS_UP = "/usr/bin/systemctl is-active --quiet"
 """A dependency that is looked at and not only ordered, so that a dead one is seen, and its crash passed on to nobody."""
 _HEALTH = {"interval": "50ms", "start_timeout": "60s"}
 _SERVICES = {
-    "db": {"command": f"{_SERVER} {_DB}", "health": {"http": f"http://127.0.0.1:{_DB}/", **_HEALTH}},
+    "db": {"command": f"{_SERVER} {_DB}".split(), "health": {"http": f"http://127.0.0.1:{_DB}/", **_HEALTH}},
     "web": {
-        "command": f"{_SERVER} {_WEB}",
+        "command": f"{_SERVER} {_WEB}".split(),
         "health": {"http": f"http://127.0.0.1:{_WEB}/", **_HEALTH},
         "requires": ["db"],
         "hooks": _HOOKS,
         "tasks": {
-            "init": {"lifecycle": {"hook": "prestart"}, "command": _HOOK},
-            "side": {"lifecycle": {"hook": "prestart", "sidecar": True}, "command": "/bin/sleep infinity"},
+            "init": {"lifecycle": {"hook": "prestart"}, "command": _HOOK.split()},
+            "side": {"lifecycle": {"hook": "prestart", "sidecar": True}, "command": ["/bin/sleep", "infinity"]},
         },
     },
 }
