@@ -167,9 +167,12 @@ def by_name(credentials: Iterable[Credential]) -> list[Credential]:
     return sorted(credentials, key=lambda item: item.name)
 
 
-def beside(unit: UnitBuilder, app: App, description: str, origin: Mark) -> None:
-    """What every unit beside the main one has. No start limit: a few restarts of the target would reach it (tried on 252, 257)."""
+def beside(unit: UnitBuilder, app: App, description: str, origin: Mark, *, tag: str = "", in_slice: str = "") -> None:
+    """What every unit beside the main one has. No start limit: a few restarts of the target would reach it (tried on 252, 257).
+
+    `tag`: what `journalctl -t` knows it by, if not its name. `in_slice`: if not that of the app.
+    """
     unit.raw("Unit", "Description", description, origin)
     unit.raw("Unit", "StartLimitIntervalSec", 0, origin)
-    unit.raw("Service", "Slice", app.names.slice, origin)
-    unit.raw("Service", "SyslogIdentifier", unit.name.removesuffix(".service"), origin)
+    unit.raw("Service", "Slice", in_slice or app.names.slice, origin)
+    unit.raw("Service", "SyslogIdentifier", tag or unit.name.removesuffix(".service"), origin)

@@ -121,14 +121,9 @@ def _build_unit(app: App, member: Member, path: str) -> UnitFile:
     assert build is not None
     hooks = service.hooks.get("build", ())
     unit = app.builder(member.names.build, Role.BUILD, member)
-    beside(unit, app, f"Build of {service.name} of {app.names.app}", at("source"))
-    unit.raw("Service", "Type", "oneshot", at("source"))
-    # `journalctl -t shop-build`.
-    unit.drop("Service", "SyslogIdentifier")
-    unit.raw("Service", "SyslogIdentifier", f"{app.names.app}-build", at("source"))
     # The slice of an app that is not there yet would stay after a build that fails.
-    unit.drop("Service", "Slice")
-    unit.raw("Service", "Slice", ROOT_SLICE, at("source"))
+    beside(unit, app, f"Build of {service.name} of {app.names.app}", at("source"), tag=f"{app.names.app}-build", in_slice=ROOT_SLICE)
+    unit.raw("Service", "Type", "oneshot", at("source"))
     bare = replace(service, environment={**build.environment}, environment_files=(), volumes=(), ports=(), runtime_dir=False)
     if not f"{service.working_dir}/".startswith(f"{path}/"):
         # What the service works in elsewhere is not there yet, or cannot be written.
@@ -142,8 +137,7 @@ def _build_unit(app: App, member: Member, path: str) -> UnitFile:
     unit.fixed("Service", _BUILD_SANDBOX, at("source"))
     unit.words("Service", "ReadWritePaths", [path], at("source"))
     hidden = [f"-{volume}" for volume in service.volumes if not f"{path}/".startswith(f"{volume}/")]
-    if hidden := [*hidden, f"-/run/{app.names.app}"]:
-        unit.words("Service", "InaccessiblePaths", hidden, at("source"))
+    unit.words("Service", "InaccessiblePaths", [*hidden, f"-/run/{app.names.app}"], at("source"))
     if service.dynamic_user:
         unit.exec("ExecStartPre", ["/usr/bin/chown", "-hR", user_name(app, service), path], at("source"), prefix="+")
     limit = hooks[0].timeout if hooks else phase_of("build").timeout
@@ -195,9 +189,8 @@ def _deploy_unit(app: App, member: Member, before: Before, phase: str) -> UnitFi
     if is_first:
         # Another deployment is due when this differs, and not when only a limit or a description does.
         unit.raw("X-Nanod", "Content", digest(content_of(before.content, [hook]))[:16], origin)
-    beside(unit, app, f"{'Deploy' if is_first else 'Post-deploy'} hook of {service.name} of {app.names.app}", origin)
-    unit.drop("Service", "SyslogIdentifier")
-    unit.raw("Service", "SyslogIdentifier", f"{app.names.app}-{phase.replace('_', '-')}", origin)
+    word = phase.replace("_", "-")
+    beside(unit, app, f"{word.capitalize()} hook of {service.name} of {app.names.app}", origin, tag=f"{app.names.app}-{word}")
     if service.provisioning:
         unit.words("Unit", "Requires", [member.names.provision], origin)
         unit.words("Unit", "After", [member.names.provision], origin)
