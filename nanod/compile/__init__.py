@@ -9,13 +9,13 @@ from nanod.compile.failure import failure_unit
 from nanod.compile.features import expanded
 from nanod.compile.group import slice_unit, target_unit
 from nanod.compile.health import in_words
-from nanod.compile.hooks import hook_names, prestart_unit, ready_unit
+from nanod.compile.hooks import Before, hook_names, prestart_unit, ready_unit
 from nanod.compile.liveness import liveness_names, liveness_units
 from nanod.compile.members import AROUND, is_coloured, members, neutral
 from nanod.compile.opinions import judge, levels
 from nanod.compile.part import App
 from nanod.compile.provision import provision_unit
-from nanod.compile.release import Before, deploy_units, release, released
+from nanod.compile.release import deploy_units, release, released
 from nanod.compile.sandbox import check_paths
 from nanod.compile.secrets import check_secrets
 from nanod.compile.service import dependency, dependency_gates, main_unit, ordered
@@ -174,10 +174,9 @@ def _shared(app: App, member: Member, main: UnitFile | None, settings: UnitFile 
     whole = member.whole
     needs = [dependency(app, need) for need in whole.requires if ordered(app, need)]
     gates = [argv for _, argv in dependency_gates(app, whole)]
-    content = [unit for unit in (main, settings) if unit]
-    made = (provision_unit(app, member), prestart_unit(app, member, needs, gates, content) if main else None)
-    around = deploy_units(app, member, Before(needs=tuple(needs), gates=tuple(gates), content=tuple(content))) if main else []
-    return [*(unit for unit in made if unit is not None), *around]
+    before = Before(needs=tuple(needs), gates=tuple(gates), content=tuple(unit for unit in (main, settings) if unit))
+    made = (provision_unit(app, member), *((prestart_unit(app, member, before), *deploy_units(app, member, before)) if main else ()))
+    return [unit for unit in made if unit is not None]
 
 
 def _facts(member: Member, made: set[str], *, stays: bool) -> ServiceUnits:

@@ -7,6 +7,7 @@ daemon-reload; so the line itself carries the timeout and the record (`nanod/lib
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nanod.compile.part import ENV, SLACK, App, as_user, beside, credentials, environment, identity, lib, user_name
@@ -54,13 +55,9 @@ def hook_lines(unit: UnitBuilder, app: App, service: Service, phase: str, mains:
     return longest + SLACK if hooks else TimeSpan(0)
 
 
-def hook_line(app: App, service: Service, hook: Hook, stop: tuple[str, ...] = ()) -> tuple[str, list[str]]:
-    """The prefix that puts the hook into its context and user, and its words.
-
-    `+` starts it as root outside sandbox and mount namespace, where `as` drops to the user; `!` lifts only the user, and keeps the sandbox
-    (systemd.service(5)).
-    """
-    run = [
+def hook_words(app: App, service: Service, hook: Hook, stop: tuple[str, ...] = ()) -> list[str]:
+    """The hook, bounded and recorded, for whoever starts it as the right user in the right place."""
+    return [
         ENV,
         f"LIFECYCLE_PHASE={hook.phase}",
         f"NANOD_HOOK={hook.name}",
@@ -71,6 +68,15 @@ def hook_line(app: App, service: Service, hook: Hook, stop: tuple[str, ...] = ()
         *stop,
         *(with_secrets(service, hook.run.argv) if sees_secrets(app, service, hook) else hook.run.argv),
     ]
+
+
+def hook_line(app: App, service: Service, hook: Hook, stop: tuple[str, ...] = ()) -> tuple[str, list[str]]:
+    """The prefix that puts the hook into its context and user, and its words.
+
+    `+` starts it as root outside sandbox and mount namespace, where `as` drops to the user; `!` lifts only the user, and keeps the sandbox
+    (systemd.service(5)).
+    """
+    run = hook_words(app, service, hook, stop)
     if hook.context is Context.HOST:
         return "+", [*as_user(app, service, hook.user), *run]
     if hook.user is None or hook.user == user_name(app, service):
@@ -84,7 +90,16 @@ def hook_line(app: App, service: Service, hook: Hook, stop: tuple[str, ...] = ()
     return "!", [*as_user(app, service, hook.user), *run]
 
 
-def prestart_unit(app: App, member: Member, needs: Iterable[str], gates: Sequence[list[str]], content: Sequence[UnitFile]) -> UnitFile | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """What stands before the mains of a service: the units that it waits for, the lines that do the waiting, and the files whose content counts."""
+
+    needs: tuple[str, ...]
+    gates: tuple[list[str], ...]
+    content: tuple[UnitFile, ...]
+
+
+def prestart_unit(app: App, member: Member, before: Before) -> UnitFile | None:
     """Deploy-scoped prestart hooks: a oneshot that a stamp keeps from running twice for the same content of the service.
 
     apply starts it alone, after the reload and before it touches the service: when a hook fails, the old processes still serve.
@@ -95,39 +110,45 @@ def prestart_unit(app: App, member: Member, needs: Iterable[str], gates: Sequenc
         return None
     origin = hooks[0].at()
     unit = app.builder(member.names.prestart, Role.PRESTART, member)
-    stamp = f"{ONCE}/{unit.name.removesuffix('.service')}-{digest(content_of(content, hooks))[:16]}"
+    stamp = f"{ONCE}/{unit.name.removesuffix('.service')}-{content_of(before, hooks)}"
     beside(unit, app, f"Prestart hooks, once per content, of {service.name} of {app.names.app}", origin)
-    if service.provisioning:
-        unit.words("Unit", "Requires", [member.names.provision], origin)
-        unit.words("Unit", "After", [member.names.provision], origin)
-    for need in needs:
-        unit.words("Unit", "Wants", [need], origin)
-        unit.words("Unit", "After", [need], origin)
     unit.raw("Unit", "ConditionPathExists", f"!{stamp}", origin)
-    unit.raw("Service", "Type", "oneshot", origin)
-    identity(unit, app, service)
-    environment(unit, app, member)
-    credentials(unit, service)
     if any(hook.context is Context.SERVICE for hook in hooks):
         sandbox(unit, service)
-    for gate in gates:
-        unit.exec("ExecStartPre", gate, origin, prefix="+")
+    before_mains(unit, app, member, before, hooks)
     if any(hook.irreversible for hook in hooks):
         unit.exec("ExecStartPre", [lib("begun"), armed(unit.name), irreversible_mark(app.names.app, unit.name)], origin, prefix="+")
     for hook in hooks:
         prefix, argv = hook_line(app, service, hook)
         unit.exec("ExecStart", argv, hook.at(), prefix=prefix)
     unit.exec("ExecStartPost", [lib("stamp"), stamp], origin, prefix="+")
-    waits = [TimeSpan.seconds(int(gate[1])) for gate in gates]
-    unit.raw("Service", "TimeoutStartSec", max((*waits, *(hook.timeout for hook in hooks))) + SLACK, origin)
     return unit.finish()
 
 
-def content_of(files: Iterable[UnitFile], hooks: Iterable[Hook]) -> str:
-    """What asks for another process asks for its deployment too; a changed limit or timeout does not."""
-    lines = [f"{item.key}={item.text}" for file in files for item in file.directives if cost_of(item.section, item.key) >= Cost.RESTART]
+def before_mains(unit: UnitBuilder, app: App, member: Member, before: Before, hooks: Sequence[Hook]) -> None:
+    """What every oneshot has that runs `hooks` with what the service has, once install and all that the service requires are there."""
+    service, origin = member.whole, hooks[0].at()
+    if service.provisioning:
+        unit.words("Unit", "Requires", [member.names.provision], origin)
+        unit.words("Unit", "After", [member.names.provision], origin)
+    for need in before.needs:
+        unit.words("Unit", "Wants", [need], origin)
+        unit.words("Unit", "After", [need], origin)
+    unit.raw("Service", "Type", "oneshot", origin)
+    identity(unit, app, service)
+    environment(unit, app, member)
+    credentials(unit, service)
+    for gate in before.gates:
+        unit.exec("ExecStartPre", gate, origin, prefix="+")
+    waits = [TimeSpan.seconds(int(gate[1])) for gate in before.gates]
+    unit.raw("Service", "TimeoutStartSec", max((*waits, *(hook.timeout for hook in hooks))) + SLACK, origin)
+
+
+def content_of(before: Before, hooks: Iterable[Hook]) -> str:
+    """A digest: what asks for another process asks for its deployment too; a changed limit or timeout does not."""
+    lines = [f"{item.key}={item.text}" for file in before.content for item in file.directives if cost_of(item.section, item.key) >= Cost.RESTART]
     words = [word for hook in hooks for word in (*hook.run.argv, *(part for pair in sorted(hook.environment.items()) for part in pair))]
-    return "\n".join([*lines, *words])
+    return digest("\n".join([*lines, *words]))[:16]
 
 
 def ready_unit(app: App, member: Member) -> UnitFile | None:

@@ -6,16 +6,16 @@ back as what it was. A switch is then what any change is: other unit files.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from nanod.compile.hooks import content_of, hook_line
-from nanod.compile.part import ENV, SLACK, App, as_user, beside, cache_directory, credentials, environment, identity, lib, user_name
+from nanod.compile.hooks import Before, before_mains, content_of, hook_words
+from nanod.compile.part import ENV, SLACK, App, as_user, beside, cache_directory, environment, identity, lib, user_name
 from nanod.phases import Context, OnFailure, phase_of
 from nanod.spec.model import Command, Hook, Item
 from nanod.units.names import RELEASES, ROOT_SLICE, armed, irreversible_mark
 from nanod.units.unitset import Release, Role
-from nanod.values import TimeSpan, digest
+from nanod.values import digest
 
 if TYPE_CHECKING:
     from nanod.compile.members import Member
@@ -152,21 +152,11 @@ def _build_unit(app: App, member: Member, path: str) -> UnitFile:
 
 def _line(unit: UnitBuilder, app: App, service: Service, hook: Hook, ignore: str = "") -> None:
     """In the mount namespace of its own unit, where the release is what it may be; so it has no `+`."""
-    _, argv = hook_line(app, service, replace(hook, context=Context.HOST))
-    argv = argv[argv.index(ENV) :]
+    argv = hook_words(app, service, replace(hook, context=Context.HOST))
     if hook.user and hook.user != user_name(app, service):
         unit.exec("ExecStart", [*as_user(app, service, hook.user), *argv], hook.at(), prefix=f"{ignore}!")
     else:
         unit.exec("ExecStart", argv, hook.at(), prefix=ignore)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Before:
-    """What stands before the mains of a service: the units that it waits for, the lines that do the waiting, and the files whose content counts."""
-
-    needs: tuple[str, ...]
-    gates: tuple[list[str], ...]
-    content: tuple[UnitFile, ...]
 
 
 def deploy_units(app: App, member: Member, before: Before) -> list[UnitFile]:
@@ -188,30 +178,17 @@ def _deploy_unit(app: App, member: Member, before: Before, phase: str) -> UnitFi
     unit = app.builder(name, role, member)
     if is_first:
         # Another deployment is due when this differs, and not when only a limit or a description does.
-        unit.raw("X-Nanod", "Content", digest(content_of(before.content, [hook]))[:16], origin)
+        unit.raw("X-Nanod", "Content", content_of(before, [hook]), origin)
     word = phase.replace("_", "-")
     beside(unit, app, f"{word.capitalize()} hook of {service.name} of {app.names.app}", origin, tag=f"{app.names.app}-{word}")
-    if service.provisioning:
-        unit.words("Unit", "Requires", [member.names.provision], origin)
-        unit.words("Unit", "After", [member.names.provision], origin)
-    for need in before.needs:
-        unit.words("Unit", "Wants", [need], origin)
-        unit.words("Unit", "After", [need], origin)
     if is_first:
         unit.raw("Unit", "ConditionPathExists", armed(unit.name), origin)
-    unit.raw("Service", "Type", "oneshot", origin)
-    identity(unit, app, service)
-    environment(unit, app, member)
-    credentials(unit, service)
+    before_mains(unit, app, member, before, [hook])
     if service.source:
         unit.words("Service", "ReadOnlyPaths", [app.releases[service.name]], service.at("source"))
-    for gate in before.gates:
-        unit.exec("ExecStartPre", gate, origin, prefix="+")
     if is_first:
         # Last: what a gate keeps from beginning has not begun.
         irreversible = [irreversible_mark(app.names.app, unit.name)] if hook.irreversible else []
         unit.exec("ExecStartPre", [lib("begun"), armed(unit.name), *irreversible], origin, prefix="+")
     _line(unit, app, service, hook, "" if hook.on_failure is OnFailure.FAIL else "-")
-    waits = [TimeSpan.seconds(int(gate[1])) for gate in before.gates]
-    unit.raw("Service", "TimeoutStartSec", max((*waits, hook.timeout)) + SLACK, origin)
     return unit.finish()
