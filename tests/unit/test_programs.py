@@ -103,6 +103,22 @@ def test_retries_belong_to_the_program(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "try\ntry\n"
 
 
+@pytest.mark.parametrize("before", [
+    ("hook", "fail", 5), ("hook", "fail", 5, "--stop", "/dev/null", 30), ("task", 1, 0, "fail", 5), ("provision", "{tmp}/stamp", "{tmp}", 30, 10, 0, "--"),
+    ("as", "root", "root"), ("as", "nobody", ""), ("each",), ("finally", "{tmp}/note"),
+], ids=lambda words: " ".join(map(str, words[:1])))  # fmt: skip
+def test_variables_of_a_service_reach_its_commands_whatever_their_names(tmp_path: Path, before: tuple[object, ...]) -> None:
+    """A shell that is given a variable hands on what it has made of it."""
+    (tmp_path / "note").write_text("yes\nshop-web.service\nexit-code\nexited\n1\n")
+    words = ("user", "group", "known", "uid", "gid", "status", "command", "limit", "begin", "began", "budget", "left", "now", "tries", "delay", "key",
+             "value", "over", "unit", "result", "code", "severity", "sentinel", "lock", "wait", "installed", "priority", "words")  # fmt: skip
+    theirs = {name: f"their {name}" for name in words}
+    name, *arguments = (str(word).format(tmp=tmp_path) for word in before)
+    done = program(name, *arguments, "/usr/bin/env", env=theirs)
+    assert done.returncode == 0, done.stderr
+    assert theirs.items() <= dict(line.split("=", 1) for line in done.stdout.splitlines()).items()
+
+
 def test_a_background_child_of_the_install_does_not_keep_the_lock(tmp_path: Path) -> None:
     assert provision(tmp_path, "sleep 30 >/dev/null 2>&1 & echo $! > child", name="a").returncode == 0
     try:
