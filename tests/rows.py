@@ -158,8 +158,8 @@ def keep(collected: dict[str, tuple[str, ...]], results: dict[str, str], file: P
     temporary.replace(file)
 
 
-def table(known: dict[str, Result]) -> tuple[str, bool]:
-    """The text, and whether every row of this version is proved and no other one refuted."""
+def table(known: dict[str, Result], *, brief: bool = False) -> tuple[str, bool]:
+    """The text, and whether every row of this version is proved and no other one refuted; `brief`: without the rows that are well."""
     further = {row for item in known.values() for row in item.rows} - TITLES.keys()
     lines, wrong = [], 0
     for row in [*TITLES, *sorted(further, key=_natural)]:
@@ -167,9 +167,11 @@ def table(known: dict[str, Result]) -> tuple[str, bool]:
         word = _word(row, tests)
         is_wrong = word not in ("passed", "some skipped") and (row in TITLES or word == "failed")
         wrong += is_wrong
+        if brief and not is_wrong:
+            continue
         lines.append(f"{'!' if is_wrong else ' '} {row:<9} {word:<13} {TITLES.get(row, '')}".rstrip())
-        lines.extend(f"{'':12}{result:<8} {test}" for test, result in tests.items())
-    lines.append(f"\n{len(TITLES)} rows, {wrong} not proved" if wrong else f"\n{len(TITLES)} rows, all proved")
+        lines.extend(f"{'':12}{result:<8} {test}" for test, result in tests.items() if not (brief and result == "passed"))
+    lines.append(f"{len(TITLES)} rows, {wrong} not proved" if wrong else f"{len(TITLES)} rows, all proved")
     return "\n".join(lines), not wrong
 
 
@@ -194,7 +196,7 @@ def _natural(row: str) -> list[str]:
 
 
 def main() -> int:
-    text, proved = table(kept())
+    text, proved = table(kept(), brief="--brief" in sys.argv[1:])
     sys.stdout.write(f"{text}\n")
     return 0 if proved else 1
 

@@ -34,6 +34,17 @@ def test_a_row_with_a_test_that_did_not_pass(result: str, word: str) -> None:
     assert f"! NK-4      {word} " in text
 
 
+def test_in_brief_only_what_is_not_proved() -> None:
+    assert table(ALL, brief=True) == (f"{len(TITLES)} rows, all proved", True)
+    text, proved = table(ALL | {"tests/unit/test_y.py::test_more": Result(("NK-4",), "failed")}, brief=True)
+    assert not proved
+    assert [line.split()[:2] for line in text.splitlines()] == [
+        ["!", "NK-4"],
+        ["failed", "tests/unit/test_y.py::test_more"],
+        [str(len(TITLES)), "rows,"],
+    ]
+
+
 def test_a_row_is_proved_on_a_real_systemd() -> None:
     most = {f"{LAB}most": Result(tuple(row for row in TITLES if row not in ("NK-4", "BX-12")), "passed")}
     text, proved = table(most | {"tests/unit/test_y.py::test_more": Result(("NK-4", "BX-12"), "passed")})
