@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from nanod.errors import ExitCode, NanodError
 from nanod.execute import Execution, HaltedError, file_step
 from nanod.faults import Point, reach
-from nanod.settle import Progress, Settling, Watch, await_run
+from nanod.settle import Progress, Settling, Watch
 from nanod.state import UnitDetail
 from nanod.steps import Arm, Reload, Restart, Roll, RunPrestart, Start, Stop, StopBefore, Switch, UnitStep
 from nanod.told import told
@@ -21,6 +21,7 @@ from nanod.undo import Undone, degraded, undo
 from nanod.units.names import armed, irreversible_mark
 from nanod.units.secrets import watched_files
 from nanod.verdict import Ending, Reason, Status, Verdict, Why, gone_warnings, hook_text, judge, sentence
+from nanod.waiting import await_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

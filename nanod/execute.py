@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, assert_never
 
 from nanod.faults import Point, reach
-from nanod.settle import Progress, await_run, await_stopped
+from nanod.settle import Progress
 from nanod.steps import (
     Arm,
     DaemonReload,
@@ -35,6 +35,7 @@ from nanod.steps import (
 )
 from nanod.units.names import armed
 from nanod.verdict import Ending, Status
+from nanod.waiting import await_run, await_stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from nanod.errors import NanodError, UsageError
 from nanod.phases import HOOK_PHASES
-from nanod.settle import FIRST_WAIT, LONGEST_WAIT, await_stopped
 from nanod.state import RUN
 from nanod.units.unitset import Role
+from nanod.waiting import FIRST_WAIT, LONGEST_WAIT, await_stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

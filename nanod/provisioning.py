@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from nanod.ended import Installed, InstallEnd, Provisioned
 from nanod.errors import NanodError, UsageError
 from nanod.recorded import service_units
-from nanod.settle import Progress, await_run
+from nanod.settle import Progress
 from nanod.units.unitfile import parse
 from nanod.units.unitset import Role
 from nanod.verdict import Ending, Status, judge
+from nanod.waiting import await_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from nanod.errors import BuildError, NanodError
 from nanod.faults import Point, reach
 from nanod.host.atomic import refusing
-from nanod.settle import Progress, await_run, await_stopped
+from nanod.settle import Progress
 from nanod.units.names import BUILDING, building
+from nanod.waiting import await_run, await_stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

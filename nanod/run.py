@@ -17,9 +17,9 @@ from nanod.errors import NanodError, UsageError
 from nanod.groups import TASKS, WORDS, around, part
 from nanod.host.atomic import refusing
 from nanod.phases import HOOK_PHASES
-from nanod.settle import FIRST_WAIT, LONGEST_WAIT, await_stopped
 from nanod.units.names import BY_HAND, STOPPING, by_hand
 from nanod.units.unitset import Role
+from nanod.waiting import FIRST_WAIT, LONGEST_WAIT, await_stopped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -13,7 +13,7 @@ from nanod.ended import Action, Down, Started, Stopped
 from nanod.errors import NanodError
 from nanod.groups import TASKS, WORDS, around, led_by, replica, rows, together, turns
 from nanod.recorded import service_units
-from nanod.settle import Progress, Settling, await_stopped
+from nanod.settle import Progress, Settling
 from nanod.state import UnitDetail
 from nanod.stopping import Stopping
 from nanod.units.names import AppNames
@@ -21,6 +21,7 @@ from nanod.units.unitfile import parse
 from nanod.units.unitset import Role
 from nanod.values import TimeSpan
 from nanod.verdict import Status, Verdict, gone_warnings, judge
+from nanod.waiting import await_stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -7,22 +7,20 @@ that waits for a failed dependency is blocked by it.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from nanod.state import UnitDetail, UnitState
 from nanod.units.unitset import Role
 from nanod.verdict import Ending, Status
+from nanod.waiting import FIRST_WAIT, LONGEST_WAIT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from nanod.host import Clock, Systemd
     from nanod.units.unitset import ServiceUnits
 
-FIRST_WAIT, LONGEST_WAIT = 0.005, 0.1
-"""Seconds between two looks; a look is one call for all units."""
 _LATE, _BUSY = 1 / 20, 1 / 10
 """A look comes too late by this part of the time waited, and takes that part of PID 1's time and ours, at most."""
 _SECOND_LOOK = 1.0
@@ -378,23 +376,3 @@ def _is(ending: Ending, role: Role, status: Status) -> bool:
 def _is_told(state: UnitState) -> bool:
     """Whether a unit that is down was stopped, and did not end by itself."""
     return not state.sub.startswith("auto-restart") and (bool(state.job) or state.active == "inactive")
-
-
-def await_stopped(systemd: Systemd, clock: Clock, names: Sequence[str]) -> dict[str, UnitState]:
-    """Until none of the units has a process or a job left; bounded by their own stop timeouts."""
-    return _await(systemd, clock, names, ("inactive", "failed"))
-
-
-def await_run(systemd: Systemd, clock: Clock, names: Sequence[str], *, limit: float = math.inf) -> dict[str, UnitState]:
-    """Until none of the oneshots has a job left or is at work; or for `limit` seconds."""
-    return _await(systemd, clock, names, ("active", "inactive", "failed"), limit)
-
-
-def _await(systemd: Systemd, clock: Clock, names: Sequence[str], rest: Container[str], limit: float = math.inf) -> dict[str, UnitState]:
-    wait, until = FIRST_WAIT, clock.now() + limit
-    while True:
-        states = systemd.states(names)
-        if all(not state.job and state.active in rest for state in states.values()) or clock.now() > until:
-            return states
-        clock.sleep(wait)
-        wait = min(LONGEST_WAIT, wait * 1.5)

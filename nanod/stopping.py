@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from nanod.ended import Down, StoppedService
 from nanod.groups import around
-from nanod.settle import FIRST_WAIT, LONGEST_WAIT, Progress
+from nanod.settle import Progress
 from nanod.units.unitset import Role
+from nanod.waiting import FIRST_WAIT, LONGEST_WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -34,7 +34,7 @@ ROWS = (
     ("faults",),
     ("host",),
     ("transaction",),
-    ("settle", "execute", "undo", "recover", "apply", "stopping", "running", "run", "job", "provisioning"),
+    ("waiting", "settle", "execute", "undo", "recover", "apply", "stopping", "running", "run", "job", "provisioning"),
     ("release", "deploy"),
     ("rehearse",),
     ("probe",),
