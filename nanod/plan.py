@@ -352,7 +352,8 @@ def _waves(making: Planning) -> dict[str, tuple[ServiceUnits, int]]:
 def _manifest(making: Planning, back_to: Manifest | None, *, changed: bool) -> Manifest:
     """The record once all steps are done. Without a step, and with nothing else new, it is the one there is."""
     wanted, before, snapshot = making.wanted, making.manifest, making.snapshot
-    made = {*(before.made if before else ()), *(item.path for item in wanted.directories if item.path in snapshot.missing_directories)}
+    caches = {path for item in wanted.releases for path in item.caches}
+    made = {*(before.made if before else ()), *(item.path for item in wanted.directories if item.path in snapshot.missing_directories), *caches}
     after = Manifest(
         app=wanted.app,
         spec=wanted.spec_file,
@@ -365,7 +366,7 @@ def _manifest(making: Planning, back_to: Manifest | None, *, changed: bool) -> M
         watched={path: snapshot.digests.get(path, "") for path in sorted(_watched(wanted))},
         services={item.name: tuple(item.units) for item in wanted.services},
         about={item.name: item.record for item in wanted.services},
-        volumes=tuple(_volumes(wanted)),
+        volumes=tuple(sorted({*_volumes(wanted), *caches})),
         made=tuple(sorted(made)),
         releases={item.service: item.name for item in wanted.releases},
         directories=tuple(VolumeRecord(path=item.path, user=item.user, group=item.group) for item in wanted.directories),
@@ -377,9 +378,9 @@ def _manifest(making: Planning, back_to: Manifest | None, *, changed: bool) -> M
     return replace(after, generation=max(after.generation, snapshot.newest) + 1, previous=after.generation)
 
 
-def _volumes(wanted: UnitSet) -> list[str]:
+def _volumes(wanted: UnitSet) -> set[str]:
     states = {f"/var/lib/{word}" for unit in wanted.units for words in unit.values("Service", "StateDirectory") for word in words.split()}
-    return sorted(states | {item.path for item in wanted.directories})
+    return states | {item.path for item in wanted.directories}
 
 
 def _rest(making: Planning) -> Iterator[str]:

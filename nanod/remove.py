@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from nanod.errors import NanodError
 from nanod.plan import departures, plan_token, pulled_units, stop_order
 from nanod.steps import AnyStep, Cause, CauseKind, DaemonReload, Decide, Forget, ForgetApp, Note, Plan, Purge, RemoveUnit, Stop, Unlink, Unstamp
-from nanod.units.names import ONCE
+from nanod.units.names import CACHES, ONCE
 from nanod.units.unitfile import parse
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _CAUSE = (Cause(kind=CauseKind.REMOVE, text="the app is removed"),)
 _PURGE = (Cause(kind=CauseKind.PURGE, text="its data goes too"),)
 
-_DIRECTORIES = {("Service", "StateDirectory"): "/var/lib", ("Service", "CacheDirectory"): "/var/cache"}
+_DIRECTORIES = {("Service", "StateDirectory"): "/var/lib", ("Service", "CacheDirectory"): CACHES}
 
 
 def plan_removal(manifest: Manifest, snapshot: Snapshot, *, purge: bool = False, others: Iterable[Manifest] = ()) -> Plan:

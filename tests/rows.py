@@ -75,7 +75,7 @@ TITLES = {
     "UP-9": "build is for every service, deploy and post_deploy for those with requests",
     "UP-10": "a build can write its directory, its cache and a /tmp of its own",
     "UP-11": "what the build leaves in its directory is the release",
-    "UP-12": "the cache stays from build to build",
+    "UP-12": "the cache stays from build to build, one for all environments",
     "UP-13": "after the build only the volumes can be written",
     "UP-14": "deploy runs between the old process and the new one",
     "UP-15": "requests wait meanwhile, and are then served",

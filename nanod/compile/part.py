@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nanod.units.names import LIB, AppNames
+from nanod.units.names import CACHES, LIB, AppNames
 from nanod.units.secrets import ENCRYPTED, PLAIN
 from nanod.units.unitfile import UnitBuilder
 from nanod.units.unitset import Role
@@ -84,8 +84,8 @@ def command(argv: Sequence[str]) -> list[str]:
     return list(argv) if argv[0].startswith("/") else [ENV, *argv]
 
 
-def identity(unit: UnitBuilder, app: App, service: Service) -> None:
-    """User, group, working directory and environment: the same for the main unit and for what belongs to it."""
+def identity(unit: UnitBuilder, app: App, service: Service, *, cache: str = "") -> None:
+    """User, group, working directory and cache: the same for the main unit and for what belongs to it. `cache`: another one than the service's."""
     at = service.at
     if service.dynamic_user:
         unit.raw("Service", "DynamicUser", True, at("dynamic_user"))
@@ -96,7 +96,7 @@ def identity(unit: UnitBuilder, app: App, service: Service) -> None:
     state = [path.removeprefix("/var/lib/") for path in service.volumes] if service.dynamic_user else []
     if state:
         unit.words("Service", "StateDirectory", state, at("volumes"))
-    unit.words("Service", "CacheDirectory", [cache_directory(app, service)], at())
+    unit.words("Service", "CacheDirectory", [cache or cache_directory(app, service)], at())
     unit.raw("Service", "WorkingDirectory", service.working_dir, at("working_dir"))
 
 
@@ -108,11 +108,11 @@ def cache_directory(app: App, service: Service) -> str:
     return f"nanod/{app.names.app}/{service.name}" + ("" if is_same else f"@{user}")
 
 
-def environment(unit: UnitBuilder, app: App, member: Member) -> None:
+def environment(unit: UnitBuilder, app: App, member: Member, *, cache: str = "") -> None:
     """What every hook sees, with the words that scripts written for Nanokit and Upsun know; then the service's own, which wins."""
     spec, service, origin = app.spec, member.service, member.at
     env = spec.env or "default"
-    cache = f"/var/cache/{cache_directory(app, service)}"
+    cache_path = f"{CACHES}/{cache or cache_directory(app, service)}"
     given = {
         "NANOD_APP": app.names.app,
         "NANOD_PROJECT": spec.project,
@@ -121,13 +121,13 @@ def environment(unit: UnitBuilder, app: App, member: Member) -> None:
         "NANOD_UNIT": unit.name,
         "NANOD_REPLICA": str(max(1, member.replica)),
         "NANOD_APP_DIR": service.working_dir,
-        "NANOD_CACHE_DIR": cache,
+        "NANOD_CACHE_DIR": cache_path,
         "NANOD_RUN_DIR": f"/run/{member.run_dir(app.names.app)}" if service.runtime_dir else "",
         "NANOKIT_PROJECT": spec.project,
         "NANOKIT_ENV": env,
         "NANOKIT_SERVICE": service.name,
         "PLATFORM_APP_DIR": service.working_dir,
-        "PLATFORM_CACHE_DIR": cache,
+        "PLATFORM_CACHE_DIR": cache_path,
     }
     if member.task:
         given["NANOD_TASK"] = member.task.name

@@ -10,10 +10,10 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from nanod.compile.hooks import Before, before_mains, content_of, hook_words
-from nanod.compile.part import ENV, SLACK, App, as_user, beside, cache_directory, environment, identity, lib, user_name
+from nanod.compile.part import ENV, SLACK, App, as_user, beside, environment, identity, lib, user_name
 from nanod.phases import Context, OnFailure, phase_of
 from nanod.spec.model import Command, Hook, Item
-from nanod.units.names import RELEASES, ROOT_SLICE, armed, irreversible_mark
+from nanod.units.names import CACHES, RELEASES, ROOT_SLICE, armed, irreversible_mark
 from nanod.units.unitset import Release, Role
 from nanod.values import digest
 
@@ -128,12 +128,13 @@ def _build_unit(app: App, member: Member, path: str) -> UnitFile:
     if not f"{service.working_dir}/".startswith(f"{path}/"):
         # What the service works in elsewhere is not there yet, or cannot be written.
         bare = replace(bare, working_dir=path)
-    identity(unit, app, bare)
-    cache = f"/var/cache/{cache_directory(app, service)}"
+    # One for all environments of the project. Each may build as a user of its own, and then takes it over; so it is none that a service works with.
+    cache = f"nanod/{app.spec.project}/{service.name}.build"
+    identity(unit, app, bare, cache=cache)
     if "HOME" not in build.environment:
         # Package managers keep what they have fetched there.
-        unit.words("Service", "Environment", [f"HOME={cache}"], at("source"))
-    environment(unit, app, replace(member, service=bare, whole=replace(member.whole, settings={})))
+        unit.words("Service", "Environment", [f"HOME={CACHES}/{cache}"], at("source"))
+    environment(unit, app, replace(member, service=bare, whole=replace(member.whole, settings={})), cache=cache)
     unit.fixed("Service", _BUILD_SANDBOX, at("source"))
     unit.words("Service", "ReadWritePaths", [path], at("source"))
     hidden = [f"-{volume}" for volume in service.volumes if not f"{path}/".startswith(f"{volume}/")]

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from nanod.state import ServiceRecord
-from nanod.units.names import COLOURS
+from nanod.units.names import CACHES, COLOURS
 
 if TYPE_CHECKING:
     from nanod.diagnostics import Mark
@@ -218,6 +218,13 @@ class Release:
     keep: int
     build: UnitFile | None
     origin: Mark
+
+    @property
+    def caches(self) -> list[str]:
+        """What its build keeps for the next one. For a dynamic user a link into `private` stands at the path (systemd.exec(5), DynamicUser=)."""
+        parents = ("",) if self.user else ("", "private/")
+        words = [word for text in self.build.values("Service", "CacheDirectory") for word in text.split()] if self.build else []
+        return [f"{CACHES}/{parent}{word}" for word in words for parent in parents]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -191,14 +191,40 @@ def test_what_a_build_can_write_and_see(any_machine: Machine, user: str) -> None
     app = App.on(any_machine, "places")
     source(app)
     app.apply({"web": web(app, user=user, volumes=["/srv/volume"], hooks={"build": TRIES})})
-    assert read(app, "built").split() == [".", "/var/cache/nanod/places/web", "/tmp"]
+    assert read(app, "built").split() == [".", "/var/cache/nanod/places/web.build", "/tmp"]
     any_machine.write("/srv/volume/data", "x")
     source(app, "2")
     app.apply()
-    assert read(app, "built").split() == [".", "/var/cache/nanod/places/web", "/tmp"]
-    assert any_machine.path("/var/cache/nanod/places/web/count").read_text() == "x\nx\n", "the cache stays from build to build"
+    assert read(app, "built").split() == [".", "/var/cache/nanod/places/web.build", "/tmp"]
+    assert any_machine.path("/var/cache/nanod/places/web.build/count").read_text() == "x\nx\n", "the cache stays from build to build"
     assert sorted(path.name for path in (directory(app) / current(app)).iterdir()) == ["built", "serve", "tried", "version"]
     leave(app)
+
+
+@pytest.mark.row("UP-12")
+@pytest.mark.parametrize("user", ["daemon", "dynamic"])
+def test_environments_share_the_cache_of_builds(any_machine: Machine, user: str) -> None:
+    """Also when each builds as a user of its own. It goes with the last of them."""
+    apps = [App.on(any_machine, f"pages-{env}") for env in ("stage", "test")]
+    count = 'echo "$NANOD_ENV" >>"$NANOD_CACHE_DIR/count"; cp "$NANOD_CACHE_DIR/count" built'
+    whose = {"dynamic_user": True} if user == "dynamic" else {"user": user}
+    for app in apps:
+        source(app)
+        service = {key: value for key, value in web(app, hooks={"build": count, "deploy": None}).items() if key != "user"}
+        app.write_text(json.dumps({"project": "pages", "env": app.name.removeprefix("pages-"), "services": {"web": service | whose}}))
+        app.apply()
+    assert read(apps[0], "built") == "stage\n"
+    assert read(apps[1], "built") == "stage\ntest\n"
+    caches = [any_machine.path(f"/var/cache/{place}nanod/pages/web.build") for place in ("", "private/")]
+    assert any(path.exists() for path in caches)
+    source(apps[0], "2")
+    apps[0].apply()
+    assert read(apps[0], "built") == "stage\ntest\nstage\n"
+    done = apps[0].nanod("remove", apps[0].name, "--purge")
+    assert "/var/cache/nanod/pages/web.build stays: app pages-test uses it too" in done.out
+    assert any(path.exists() for path in caches)
+    leave(apps[1])
+    assert not any(path.is_symlink() or path.exists() for path in caches)
 
 
 @pytest.mark.row("UP-7")

@@ -164,6 +164,16 @@ def test_which_deployment_is_due_does_not_follow_limits() -> None:
     assert content(spec) != content(spec.replace("./migrate", "./other"))
 
 
+@pytest.mark.row("UP-12")
+def test_environments_build_with_one_cache_and_run_with_their_own() -> None:
+    found = {env: compiled(f"env: {env}\n{SPEC}    hooks: {{build: make}}\n") for env in ("stage", "test")}
+    for env, units in found.items():
+        build = units.releases[0].build
+        assert build is not None
+        assert build.values("Service", "CacheDirectory") == ["nanod/shop/web.build"]
+        assert lines(units, f"shop-{env}-web.service", "CacheDirectory") == [f"nanod/shop-{env}/web"]
+
+
 def test_without_a_hook_there_is_nothing_to_build() -> None:
     (release,) = compiled(SPEC).releases
     assert release.build is None
