@@ -60,6 +60,8 @@ class Phase:
     scope: Scope | None = None
     shared: bool = False
     is_list: bool = True
+    warn_after: TimeSpan | None = None
+    """A hook that runs longer than this, and that nothing limits, says so in the journal."""
 
 
 FAIL, WARN, IGNORE = OnFailure.FAIL, OnFailure.WARN, OnFailure.IGNORE
@@ -94,12 +96,12 @@ PHASES: tuple[Phase, ...] = (
     Phase(
         name="deploy", when="new release, before it takes requests", default=WARN, allowed=(FAIL, WARN, IGNORE), context=Context.HOST,
         timeout=TimeSpan.FOREVER, listing=Listing.ONE, rerun=("no", "no", "no", "if changed"), directive="<app>-<service>-deploy.service",
-        is_list=False,
+        is_list=False, warn_after=_span("10min"),
     ),
     Phase(
         name="post_deploy", when="after the release takes requests", default=WARN, allowed=(WARN, IGNORE), context=Context.HOST,
         timeout=TimeSpan.FOREVER, listing=Listing.ONE, rerun=("no", "no", "no", "every redeploy"), directive="<app>-<service>-post-deploy.service",
-        is_list=False,
+        is_list=False, warn_after=_span("10min"),
     ),
     Phase(
         name="reload", when="SIGHUP, systemctl reload, reload_on", default=FAIL, allowed=(FAIL,), context=Context.SERVICE, timeout=_span("30s"),

@@ -71,7 +71,7 @@ TITLES = {
     "UP-5": "a build has no services and no volumes",
     "UP-6": "deploy and post_deploy reach the services",
     "UP-7": "a build has an hour",
-    "UP-8": "deploy and post_deploy have no limit",
+    "UP-8": "deploy and post_deploy have no limit, and say when they run long",
     "UP-9": "build is for every service, deploy and post_deploy for those with requests",
     "UP-10": "a build can write its directory, its cache and a /tmp of its own",
     "UP-11": "what the build leaves in its directory is the release",

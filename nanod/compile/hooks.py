@@ -57,6 +57,7 @@ def hook_lines(unit: UnitBuilder, app: App, service: Service, phase: str, mains:
 
 def hook_words(app: App, service: Service, hook: Hook, stop: tuple[str, ...] = ()) -> list[str]:
     """The hook, bounded and recorded, for whoever starts it as the right user in the right place."""
+    warn_after = phase_of(hook.phase).warn_after
     return [
         ENV,
         f"LIFECYCLE_PHASE={hook.phase}",
@@ -65,6 +66,7 @@ def hook_words(app: App, service: Service, hook: Hook, stop: tuple[str, ...] = (
         lib("hook"),
         hook.on_failure.value,
         hook.timeout.in_seconds,
+        *(("--warn-after", warn_after.in_seconds) if warn_after and hook.timeout.is_forever else ()),
         *stop,
         *(with_secrets(service, hook.run.argv) if sees_secrets(app, service, hook) else hook.run.argv),
     ]

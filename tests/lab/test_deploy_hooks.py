@@ -117,6 +117,27 @@ def test_they_have_no_limit_in_time_but_their_own(any_machine: Machine) -> None:
     leave(app)
 
 
+@pytest.mark.row("UP-8")
+def test_one_that_runs_long_warns_in_the_journal(any_machine: Machine) -> None:
+    app = App.on(any_machine, "long")
+    source(app)
+    app.apply({"web": web(app, hooks={"post_deploy": f"sleep 1.5; {STEP}"})})
+    app.until_step("post_deploy web")
+    app.clear()
+    # An administrator's drop-in: ten minutes are long for a test.
+    file = any_machine.path("/etc/systemd/system/long-web-post-deploy.service")
+    (line,) = [line for line in file.read_text().splitlines() if line.startswith("ExecStart=")]
+    assert " --warn-after 600 " in line
+    drop_in = f"/etc/systemd/system/{file.name}.d/sooner.conf"
+    any_machine.write(drop_in, f"[Service]\nExecStart=\n{line.replace(' 600 ', ' 1 ')}\n")
+    app.systemctl("daemon-reload")
+    app.nanod("apply", "--redeploy", app.spec)
+    app.until_step("post_deploy web")
+    assert "nanod: hook post_deploy/1 has run for 1 s, and nothing limits it" in app.journal("-p", "warning", "-u", file.name)
+    any_machine.path(drop_in).unlink()
+    leave(app)
+
+
 @pytest.mark.row("UP-16")
 def test_post_deploy_runs_beside_the_traffic_and_holds_nothing_up(any_machine: Machine) -> None:
     app = App.on(any_machine, "beside")

@@ -32,6 +32,15 @@ def provision(volume: Path, script: str, *creates: Path, name: str = "a", retrie
     return program("provision", sentinel, volume, 30, 10, retries, *creates, "--", "/bin/sh", "-ec", script, cwd=volume)
 
 
+@pytest.mark.row("UP-8")
+def test_a_hook_that_nothing_limits_says_when_it_runs_long() -> None:
+    done = program("hook", "fail", 0, "--warn-after", 0.2, "/bin/sh", "-c", "sleep 1; exit 7")
+    assert done.returncode == 7
+    assert "<4>nanod: hook install/install has run for 0.2 s, and nothing limits it\n" in done.stderr
+    done = program("hook", "fail", 0, "--warn-after", 60, "/bin/true")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.row("NK-2", "NK-5", "BX-6")
 def test_fifty_starters_run_one_install(tmp_path: Path) -> None:
     with ThreadPoolExecutor(50) as pool:
@@ -104,7 +113,7 @@ def test_retries_belong_to_the_program(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("before", [
-    ("hook", "fail", 5), ("hook", "fail", 5, "--stop", "/dev/null", 30), ("task", 1, 0, "fail", 5), ("provision", "{tmp}/stamp", "{tmp}", 30, 10, 0, "--"),
+    ("hook", "fail", 5), ("hook", "fail", 0, "--warn-after", 60), ("hook", "fail", 5, "--stop", "/dev/null", 30), ("task", 1, 0, "fail", 5), ("provision", "{tmp}/stamp", "{tmp}", 30, 10, 0, "--"),
     ("as", "root", "root"), ("as", "nobody", ""), ("each",), ("finally", "{tmp}/note"),
 ], ids=lambda words: " ".join(map(str, words[:1])))  # fmt: skip
 def test_variables_of_a_service_reach_its_commands_whatever_their_names(tmp_path: Path, before: tuple[object, ...]) -> None:
