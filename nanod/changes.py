@@ -10,7 +10,7 @@ from nanod.steps import Cause, CauseKind
 from nanod.units.directives import Cost, cost_of
 from nanod.units.secrets import secrets_of
 from nanod.units.unitfile import parse
-from nanod.units.unitset import Role
+from nanod.units.unitset import Role, role_of
 from nanod.values import content_hash
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def compare(file: UnitFile, role: Role, disk: str | None, applied: str | None) -
     same = disk == text
     if same and applied == content_hash(text):
         causes, cost = (), Cost.NOTHING
-    elif disk and (before := _role(disk)) and before is not role and {before, role} & {Role.MAIN, Role.ALL}:
+    elif disk and (before := role_of(disk)) and before is not role and {before, role} & {Role.MAIN, Role.ALL}:
         # What runs is no main any more, or the first: its process and its ports go before another takes its place.
         cause = Cause(kind=CauseKind.CHANGED, text=_BECOMES.get(role, "becomes a task"), cost=Cost.STOP_FIRST, mark=_origin(file))
         causes, cost = (cause,), Cost.STOP_FIRST
@@ -161,12 +161,6 @@ def _known(file: UnitFile, role: Role, text: str, disk: str | None, *, edited: b
 
 
 _BECOMES = {Role.JOB: "runs on a schedule from now on", Role.ALL: "stands for several from now on", Role.MAIN: "runs by itself from now on"}
-
-
-def _role(text: str) -> Role | None:
-    """What a unit file of ours was made as."""
-    said = [value for section, key, value in parse(text) if (section, key) == ("X-Nanod", "Role")]
-    return next((role for role in Role if [role.value] == said), None)
 
 
 def _changed_settings(file: UnitFile, text: str, disk: str, kind: CauseKind, words: str) -> tuple[tuple[Cause, ...], Cost]:

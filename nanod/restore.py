@@ -34,7 +34,7 @@ from nanod.steps import (
 )
 from nanod.units.names import GROUP, ONCE, armed, other_colour
 from nanod.units.unitfile import parse
-from nanod.units.unitset import Role
+from nanod.units.unitset import Role, role_of
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -304,10 +304,9 @@ def _stops(intent: Intent, now: Now) -> Iterator[StopBefore]:
 
 def _socket_of(text: str) -> str:
     """Of the unit file of a main or its proxy."""
-    found = parse(text)
-    if not any(("X-Nanod", "Role", role.value) in found for role in (Role.MAIN, Role.PROXY)):
+    if role_of(text) not in (Role.MAIN, Role.PROXY):
         return ""
-    needs = (word for section, key, value in found if (section, key) == ("Unit", "Requires") for word in value.split())
+    needs = (word for section, key, value in parse(text) if (section, key) == ("Unit", "Requires") for word in value.split())
     return next((word for word in needs if word.endswith(".socket")), "")
 
 
@@ -333,9 +332,7 @@ def _is_passing(now: Now, name: str) -> bool:
 
 
 def _role(now: Now, name: str) -> Role | None:
-    """None for a unit without a file of ours."""
-    said = [value for section, key, value in parse(now.files.get(name, "")) if (section, key) == ("X-Nanod", "Role")]
-    return next((role for role in Role if [role.value] == said), None)
+    return role_of(now.files.get(name, ""))
 
 
 def _files(intent: Intent, now: Now) -> Iterator[AnyStep]:

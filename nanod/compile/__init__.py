@@ -71,9 +71,10 @@ def compile_spec(spec: Spec, target: Target, plugins: Plugins = NONE) -> tuple[U
         check_service(app, service)
         settings = settings_file(app, service)
         said = levels(report, service, plugins)
-        for member in members(app, service):
-            if not releases or releases[-1].service != service.name:
-                releases += [made_from] if (made_from := release(app, member)) else []
+        parts_of_it = members(app, service)
+        if made_from := release(app, parts_of_it[0]):
+            releases.append(made_from)
+        for member in parts_of_it:
             made = _member(app, member, stays=service.name in completed, settings=settings)
             facts = _facts(member, {unit.name for unit in made}, stays=service.name in completed)
             judge(app, member, [(unit, facts.units[unit.name]) for unit in made if unit.name not in units], plugins, said)

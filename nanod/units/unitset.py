@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nanod.state import ServiceRecord
 from nanod.units.names import CACHES, COLOURS
+from nanod.units.unitfile import parse
 
 if TYPE_CHECKING:
     from nanod.diagnostics import Mark
@@ -63,6 +64,12 @@ class Role(StrEnum):
 
 
 _PULLED = frozenset({Role.GROUP, Role.PRESTART_TASK, Role.PRESTART_SIDECAR, Role.POSTSTART_TASK, Role.POSTSTART_SIDECAR, Role.POSTSTOP_TASK})
+
+
+def role_of(text: str) -> Role | None:
+    """What a unit file was made as; None when it is not nanod's."""
+    said = [value for section, key, value in parse(text) if (section, key) == ("X-Nanod", "Role")]
+    return next((role for role in Role if [role.value] == said), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
