@@ -24,7 +24,7 @@ from nanod.verdict import Ending, Reason, Status, Verdict, Why, gone_warnings, h
 from nanod.waiting import await_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from nanod.host import Host, Store
     from nanod.state import HookResult, Intent
@@ -208,10 +208,10 @@ class _Applying:
         """The error to end with: the first refusal is the one to hear of, and what became of what was done."""
         if intent is None:
             return refused
-        kept = ""
         if self._is_past_undoing:
             return NanodError(f"{refused.message}; the units are gone, and the next nanod command deletes the rest", hint=refused.hint)
-        if not self.rolls_back or (kept := self._irreversible()):
+        kept = self._irreversible() if self.rolls_back else ""
+        if kept or not self.rolls_back:
             # A full disk would refuse this too.
             with suppress(NanodError):
                 self._commit(intent, ())
@@ -247,17 +247,27 @@ class _Applying:
         return f"{' and '.join(hooks)} {'have' if len(hooks) > 1 else 'has'} run, which is irreversible"
 
     def _afterwards(self, verdict: Verdict) -> Verdict:
-        """Post-deploy hooks, and what is to be said of them when those are through that take no longer than a service settles."""
-        plan, host, wall = self.plan, self.host, self.host.clock.wall()
-        if plan.stages and plan.wanted and plan.records:
-            kept = {item.service: item.keep for item in plan.wanted.releases}
-            needed = [manifest.releases for manifest in (plan.before, plan.manifest) if manifest]
-            with suppress(NanodError):
-                host.releases.collect(plan.app, kept, {name: {item[name] for item in needed if name in item} for item in needed for name in item})
+        """What follows a commit, and what is to be said of it."""
+        self._collect_releases()
         said = [Reason(kind=Why.HOOK, text="the deploy hook did not begin; the next apply runs it", unit=unit) for unit in self.undeployed]
+        return replace(verdict, warnings=(*verdict.warnings, *said, *self._post_deploy()))
+
+    def _collect_releases(self) -> None:
+        """Those of the generation in force and of the one before it are needed still."""
+        plan = self.plan
+        if not (plan.stages and plan.wanted and plan.records):
+            return
+        kept = {item.service: item.keep for item in plan.wanted.releases}
+        needed = [manifest.releases for manifest in (plan.before, plan.manifest) if manifest]
+        with suppress(NanodError):
+            self.host.releases.collect(plan.app, kept, {name: {item[name] for item in needed if name in item} for item in needed for name in item})
+
+    def _post_deploy(self) -> Iterator[Reason]:
+        """Run the hooks; what is to be said of those that are through when a service has settled, and which run on."""
+        plan, host, wall = self.plan, self.host, self.host.clock.wall()
         units = {step.unit: step.service for step in plan.afterwards}
         if not units:
-            return replace(verdict, warnings=(*verdict.warnings, *said))
+            return
         for unit, service in units.items():
             self.tell(Progress(service=service, unit=unit, word="post-deploy", text="post_deploy hook", seconds=host.clock.now() - self.begin))
             host.systemd.reset_failed(unit)
@@ -268,12 +278,11 @@ class _Applying:
         hooks = {hook.unit: hook for item in plan.services for hook in item.hooks}
         for unit, state in states.items():
             if state.job or state.active not in ("inactive", "failed"):
-                said.append(Reason(kind=Why.HOOK, text="the post_deploy hook runs on; 'nanod logs' shows what it does", unit=unit))
+                yield Reason(kind=Why.HOOK, text="the post_deploy hook runs on; 'nanod logs' shows what it does", unit=unit)
             elif (record := records.get(unit)) and record.status and hooks[unit].on_failure != "ignore":
-                said.append(Reason(kind=Why.HOOK, text=hook_text(record), unit=unit, hook=f"{record.phase}/{record.name}", status=record.status))
+                yield Reason(kind=Why.HOOK, text=hook_text(record), unit=unit, hook=f"{record.phase}/{record.name}", status=record.status)
             elif state.active == "failed" and not record:
-                said.append(Reason(kind=Why.HOOK, text="the post_deploy hook did not begin", unit=unit))
-        return replace(verdict, warnings=(*verdict.warnings, *said))
+                yield Reason(kind=Why.HOOK, text="the post_deploy hook did not begin", unit=unit)
 
     @property
     def _is_past_undoing(self) -> bool:
