@@ -17,6 +17,8 @@ from nanod.values import TimeSpan
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from nanod.units.unitset import Release
+
 EPOCH = 1_700_000_000_000_000
 
 
@@ -329,6 +331,39 @@ class FakeStore:
         if message := self.refuses.get((verb, name)):
             raise NanodError(message)
         self.calls.append((verb, name))
+
+
+@dataclass
+class FakeReleases:
+    """All that are asked for are there, and whole. `refuses`: what of `copy` and `seal` the disk has no space for."""
+
+    refuses: str = ""
+    calls: list[tuple[str, str]] = field(default_factory=list)
+
+    def names(self, app: str) -> Mapping[str, Sequence[str]]:
+        del app
+        return {}
+
+    def whole(self, paths: Iterable[str]) -> frozenset[str]:
+        return frozenset(paths)
+
+    def copy(self, release: Release) -> None:
+        self._call("copy", release.name)
+
+    def seal(self, release: Release) -> None:
+        self._call("seal", release.name)
+
+    def drop(self, path: str) -> None:
+        self._call("drop", path.rpartition("/")[2])
+
+    def switch(self, app: str, names: Mapping[str, str]) -> None: ...
+
+    def collect(self, app: str, kept: Mapping[str, int], needed: Mapping[str, Iterable[str]]) -> None: ...
+
+    def _call(self, verb: str, name: str) -> None:
+        self.calls.append((verb, name))
+        if verb == self.refuses:
+            raise NanodError(f"cannot {verb} it: No space left on device")
 
 
 class FakeJournal:

@@ -100,27 +100,6 @@ class Releases(Protocol):
     def collect(self, app: str, kept: Mapping[str, int], needed: Mapping[str, Iterable[str]]) -> None: ...
 
 
-class NoReleases:
-    """For callers whose apps have none."""
-
-    def names(self, app: str) -> Mapping[str, Sequence[str]]:
-        del app
-        return {}
-
-    def whole(self, paths: Iterable[str]) -> frozenset[str]:
-        return frozenset(paths)
-
-    def copy(self, release: Release) -> None: ...
-
-    def seal(self, release: Release) -> None: ...
-
-    def drop(self, path: str) -> None: ...
-
-    def switch(self, app: str, names: Mapping[str, str]) -> None: ...
-
-    def collect(self, app: str, kept: Mapping[str, int], needed: Mapping[str, Iterable[str]]) -> None: ...
-
-
 class Clock(Protocol):
     """Seconds that only go forward, and a wait; `wall` is microseconds since the epoch, as the journal counts; `utc` is that in ISO 8601."""
 
@@ -160,7 +139,7 @@ class Host:
     clock: Clock
     digests: Callable[[Iterable[str]], Mapping[str, str]]
     """Of watched files and secrets: path to what `Store.sealed` says of its content, "" for a missing one."""
+    releases: Releases
     command: str = ""
     """The command line of this nanod, for the record."""
     interrupts: Interrupts = field(default_factory=NoInterrupts)
-    releases: Releases = field(default_factory=NoReleases)

@@ -26,7 +26,7 @@ from nanod.state import Snapshot
 from nanod.values import TimeSpan
 from nanod.view.tty import PLAIN
 from nanod.view.verdict import outcome_text
-from tests.fakes import DOWN, AppBuilder, FakeClock, FakeJournal, FakeSystemd, Phase
+from tests.fakes import DOWN, AppBuilder, FakeClock, FakeJournal, FakeReleases, FakeSystemd, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -178,7 +178,14 @@ class World:
 
     @property
     def host(self) -> Host:
-        return Host(systemd=self.systemd, store=self.store, journal=FakeJournal(), clock=self.clock, digests=lambda paths: dict.fromkeys(paths, ""))
+        return Host(
+            systemd=self.systemd,
+            store=self.store,
+            journal=FakeJournal(),
+            clock=self.clock,
+            digests=lambda paths: dict.fromkeys(paths, ""),
+            releases=FakeReleases(),
+        )
 
     def snapshot(self, names: Iterable[str], links: Iterable[str]) -> Snapshot:
         store, there = self.store, sorted(names)

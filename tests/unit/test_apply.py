@@ -17,7 +17,7 @@ from nanod.values import TimeSpan
 from nanod.verdict import Status, Why, sentence
 from nanod.view.tty import PLAIN as UNSTYLED
 from nanod.view.verdict import outcome_text
-from tests.fakes import EPOCH, AppBuilder, FakeClock, FakeJournal, FakeStore, FakeSystemd, Phase, failing
+from tests.fakes import EPOCH, AppBuilder, FakeClock, FakeJournal, FakeReleases, FakeStore, FakeSystemd, Phase, failing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,7 +46,7 @@ class World:
 
     @property
     def host(self) -> Host:
-        return Host(systemd=self.systemd, store=self.store, journal=self.journal, clock=self.clock, digests=self.digests)
+        return Host(systemd=self.systemd, store=self.store, journal=self.journal, clock=self.clock, digests=self.digests, releases=FakeReleases())
 
     def digests(self, paths: Iterable[str]) -> dict[str, str]:
         return {path: self.files.get(path, "") for path in paths}

@@ -19,7 +19,7 @@ from nanod.cli.app import main
 from nanod.diagnostics import Mark, Report
 from nanod.errors import BusyError, NanodError
 from nanod.host import facts
-from tests.fakes import FakeClock, FakeJournal, FakeStore, FakeSystemd, failing
+from tests.fakes import FakeClock, FakeJournal, FakeReleases, FakeStore, FakeSystemd, failing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,7 +59,8 @@ class _World:
 
     def here(self, unit_dir: str | None = None) -> Any:
         del unit_dir
-        return host.Here(systemd=self.systemd, store=self.store, journal=self.journal, clock=self.clock, digests=lambda _: {})  # type: ignore[arg-type]
+        fakes: Any = {"systemd": self.systemd, "store": self.store, "journal": self.journal, "clock": self.clock, "releases": FakeReleases()}
+        return host.Here(**fakes, digests=lambda _: {})
 
     def verify(self, units: UnitSet, written: Mapping[str, str | None]) -> Report:
         assert written

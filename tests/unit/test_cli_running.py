@@ -18,7 +18,7 @@ from nanod.host.journal import Access
 from nanod.host.store import LocalStore
 from nanod.logs import LogEntry, Source
 from nanod.units.names import by_hand
-from tests.fakes import failing
+from tests.fakes import FakeReleases, failing
 from tests.unit.test_run import WELL, Pipes, ending
 from tests.unit.test_running import CRON, DB, MANIFEST, TARGET, WEB, World
 
@@ -43,7 +43,8 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
 
     def here(unit_dir: str | None = None) -> Any:
         del unit_dir
-        return host.Here(systemd=made.systemd, store=made.store, journal=made.journal, clock=made.clock, digests=lambda _: {})  # type: ignore[arg-type]
+        fakes: Any = {"systemd": made.systemd, "store": made.store, "journal": made.journal, "clock": made.clock, "releases": FakeReleases()}
+        return host.Here(**fakes, digests=lambda _: {})
 
     @contextmanager
     def locked(timeout: TimeSpan, **_: object) -> Iterator[None]:

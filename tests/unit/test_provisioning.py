@@ -16,7 +16,7 @@ from nanod.host.volume import forget_install
 from nanod.provisioning import installs, provision
 from nanod.view.provisioning import provisioned_data, provisioned_text
 from nanod.view.tty import PLAIN
-from tests.fakes import FakeClock, FakeJournal, FakeStore, FakeSystemd, Phase, failing
+from tests.fakes import FakeClock, FakeJournal, FakeReleases, FakeStore, FakeSystemd, Phase, failing
 from tests.unit.test_running import MANIFEST, WEB
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class World:
 
     @property
     def host(self) -> Host:
-        return Host(systemd=self.systemd, store=self.store, journal=self.journal, clock=self.clock, digests=lambda _: {})
+        return Host(systemd=self.systemd, store=self.store, journal=self.journal, clock=self.clock, digests=lambda _: {}, releases=FakeReleases())
 
     def installed(self) -> None:
         self.sentinel.touch()

@@ -10,11 +10,12 @@ import pytest
 
 from nanod import restore, transaction
 from nanod.errors import NanodError
-from nanod.host import NoReleases, generations
+from nanod.host import generations
 from nanod.host.atomic import Batch, OpenDirectory
 from nanod.host.store import LocalStore
 from nanod.recover import recover_at_boot
 from nanod.steps import Link, Unlink
+from tests.fakes import FakeReleases
 
 from .crashing import APP, SCENARIOS, UNITS, KilledError, Life, Scenario, World, crash_everywhere, new, old, require_order
 
@@ -159,7 +160,7 @@ def boot(world: World, life: Life | None = None) -> list[str]:
         store = world.store
         intents = store.intents()
         store.tidy()
-        _, refusals = recover_at_boot(intents, lambda _: world.store, NoReleases(), systemctl)
+        _, refusals = recover_at_boot(intents, lambda _: world.store, FakeReleases(), systemctl)
     assert refusals == []
     return systemctl.calls
 
@@ -211,7 +212,7 @@ def test_an_app_whose_disk_refuses_keeps_no_other_waiting(tmp_path: Path) -> Non
 
     stores = {"other": Refusing(root=str(world.root)), "shop": world.store}
     intents = {"other": replace(intent, app="other"), "shop": intent}
-    found, refusals = recover_at_boot(intents, lambda intent: stores[intent.app], NoReleases(), systemctl)
+    found, refusals = recover_at_boot(intents, lambda intent: stores[intent.app], FakeReleases(), systemctl)
     assert [item.intent.app for item in found] == ["shop"]
     assert [refused.message for refused in refusals] == ["cannot read /etc/systemd/system: Input/output error"]
     assert world.files() == before

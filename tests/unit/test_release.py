@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nanod.errors import BuildError, NanodError
-from nanod.host import Host, NoReleases
+from nanod.host import Host
 from nanod.host.store import LocalStore
 from nanod.plan import plan
 from nanod.release import clean_up, make_releases
-from tests.fakes import EMPTY_HOST, FakeClock, FakeJournal, FakeStore, FakeSystemd, Phase
+from tests.fakes import EMPTY_HOST, FakeClock, FakeJournal, FakeReleases, FakeStore, FakeSystemd, Phase
 from tests.unit.test_compile_release import compiled
 from tests.unit.test_plan_release import HOOKS, ONE, SPEC
 
@@ -22,31 +22,8 @@ if TYPE_CHECKING:
 
     from nanod.settle import Progress
     from nanod.steps import Plan
-    from nanod.units.unitset import Release
 
 UNIT = f"nanod-build-shop-web-{os.getpid()}.service"
-
-
-@dataclass
-class FakeReleases(NoReleases):
-    """`refuses`: what of `copy` and `seal` the disk has no space for."""
-
-    refuses: str = ""
-    calls: list[tuple[str, str]] = field(default_factory=list)
-
-    def copy(self, release: Release) -> None:
-        self._call("copy", release.name)
-
-    def seal(self, release: Release) -> None:
-        self._call("seal", release.name)
-
-    def drop(self, path: str) -> None:
-        self._call("drop", path.rpartition("/")[2])
-
-    def _call(self, verb: str, name: str) -> None:
-        self.calls.append((verb, name))
-        if verb == self.refuses:
-            raise NanodError(f"cannot {verb} it: No space left on device")
 
 
 @dataclass

@@ -12,7 +12,7 @@ from nanod.errors import NanodError, UsageError
 from nanod.host import Host
 from nanod.run import chosen, run_hooks
 from nanod.units.names import by_hand
-from tests.fakes import FakeClock, FakeJournal, FakeStore, FakeSystemd, Phase
+from tests.fakes import FakeClock, FakeJournal, FakeReleases, FakeStore, FakeSystemd, Phase
 from tests.unit.test_byhand import MAIN, TEXTS, WEB
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class World:
 
     @property
     def host(self) -> Host:
-        return Host(systemd=self.systemd, store=self.store, journal=FakeJournal(), clock=self.clock, digests=lambda _: {})
+        return Host(systemd=self.systemd, store=self.store, journal=FakeJournal(), clock=self.clock, digests=lambda _: {}, releases=FakeReleases())
 
     def run(self, phase: str, *lives: tuple[Phase, ...], hook: str | None = None) -> Ran:
         lines = chosen(WEB, phase, hook, self.host)

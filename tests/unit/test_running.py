@@ -15,7 +15,7 @@ from nanod.state import HookName, Manifest, ServiceRecord
 from nanod.values import TimeSpan
 from nanod.view.running import started_data, started_text, stopped_data, stopped_text
 from nanod.view.tty import PLAIN
-from tests.fakes import DOWN, UP, FakeClock, FakeJournal, FakeStore, FakeSystemd, Phase, failing
+from tests.fakes import DOWN, UP, FakeClock, FakeJournal, FakeReleases, FakeStore, FakeSystemd, Phase, failing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -90,7 +90,7 @@ class World:
             self.systemd.given(name, active="inactive", sub="dead")
 
     def running(self, *names: str) -> Running:
-        host = Host(systemd=self.systemd, store=self.store, journal=self.journal, clock=self.clock, digests=lambda _: {})
+        host = Host(systemd=self.systemd, store=self.store, journal=self.journal, clock=self.clock, digests=lambda _: {}, releases=FakeReleases())
         return Running(manifest=MANIFEST, names=names, host=host, tell=self.news.append)
 
     def start(self, *names: str, span: str = "0") -> Started:

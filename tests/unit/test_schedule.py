@@ -20,7 +20,7 @@ from nanod.units.unitset import Role
 from nanod.view.history import Run, history_data, history_text
 from nanod.view.plan import plan_data
 from nanod.view.tty import PLAIN
-from tests.fakes import DOWN, EMPTY_HOST, EPOCH, FakeClock, FakeJournal, FakeStore, FakeSystemd, Phase, failing, snapshot_of
+from tests.fakes import DOWN, EMPTY_HOST, EPOCH, FakeClock, FakeJournal, FakeReleases, FakeStore, FakeSystemd, Phase, failing, snapshot_of
 
 if TYPE_CHECKING:
     from nanod.steps import Plan
@@ -177,7 +177,7 @@ def host_of(*lives: Phase) -> tuple[Host, FakeSystemd, FakeJournal]:
     systemd.given(JOB, "inactive", "dead")
     systemd.on_start(JOB, lives)
     systemd.on_stop(JOB, *DOWN)
-    return Host(systemd=systemd, store=FakeStore(), journal=journal, clock=clock, digests=lambda _: {}), systemd, journal
+    return Host(systemd=systemd, store=FakeStore(), journal=journal, clock=clock, digests=lambda _: {}, releases=FakeReleases()), systemd, journal
 
 
 def ran(host: Host) -> tuple[int, tuple[str, ...]]:

@@ -17,7 +17,7 @@ from nanod.diagnostics import Report
 from nanod.host import facts, safety
 from nanod.host.snapshot import snapshot
 from nanod.values import content_hash
-from tests.fakes import FakeClock, FakeJournal, FakeStore, FakeSystemd
+from tests.fakes import FakeClock, FakeJournal, FakeReleases, FakeStore, FakeSystemd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,7 +61,8 @@ class _World:
 
     def here(self, unit_dir: str | None = None) -> Any:
         del unit_dir
-        return host.Here(systemd=self.systemd, store=self.store, journal=FakeJournal(), clock=self.clock, digests=facts.digests)  # type: ignore[arg-type]
+        fakes: Any = {"systemd": self.systemd, "store": self.store, "journal": FakeJournal(), "clock": self.clock, "releases": FakeReleases()}
+        return host.Here(**fakes, digests=facts.digests)
 
     def is_quick(self, *, env: str | None = None, any_owner: bool = False) -> bool:
         return unchanged.unchanged(str(self.spec), env=env, host=self.here(), any_owner=any_owner) is not None
