@@ -87,7 +87,7 @@ _HEALTH = mapping(
         "exec": said(COMMAND, "A command that ends with 0."),
         "file": said(PATH, "A file that exists."),
         "notify": said(TRUE, "The process itself says READY=1 (sd_notify)."),
-        "interval": said(TIME, "Pause between two attempts.", DEFAULTS["health.interval"]),
+        "interval": said(TIME, "Pause between two attempts; the first pauses are shorter.", DEFAULTS["health.interval"]),
         "timeout": said(TIME, "Limit of one attempt.", DEFAULTS["health.timeout"]),
         "start_timeout": said(TIME, "How long the service may take until it is healthy.", DEFAULTS["health.start_timeout"]),
         "liveness": said(

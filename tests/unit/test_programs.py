@@ -231,6 +231,15 @@ def test_the_probe_gives_up_when_the_main_process_is_gone() -> None:
 
 
 @pytest.mark.row("BX-3")
+def test_who_is_up_soon_is_not_kept_waiting_for_an_interval(tmp_path: Path) -> None:
+    """At the third try, within a limit that is shorter than one interval."""
+    tries = tmp_path / "tries"
+    count = f'echo x >>{tries}; [ "$(wc -l <{tries})" -ge 3 ]'
+    done = probe("exec", "60", "5", "30", "/bin/sh", "-c", count)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.row("BX-3")
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
