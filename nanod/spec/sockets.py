@@ -13,7 +13,7 @@ from nanod.spec.tree import Place
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from nanod.spec.model import Health, Listen, Service
+    from nanod.spec.model import Health, Item, Listen, Service
     from nanod.spec.tree import Findings
 
 _INSTANCE_PROBES: Final = (ProbeKind.NOTIFY, ProbeKind.EXEC, ProbeKind.UNIX)
@@ -27,16 +27,24 @@ def check_sockets(findings: Findings, services: Mapping[str, Service]) -> None:
         _kinds(findings, service)
         for position, socket in enumerate(service.sockets):
             _address(findings, service, socket, position)
-        if service.rolling and service.rolling.strategy == "blue-green":
+        if _is_blue_green(service):
             _blue_green(findings, service)
+        for need in service.requires:
+            if need.restart and not need.is_unit and need.target in services and _is_blue_green(services[need.target]):
+                message = f"'{need.target}' does not restart when it changes (strategy: blue-green), so nothing would restart with it"
+                findings.error(_place(need), message, "restart")
         if service.health:
             _probe(findings, service, service.health)
     _overlaps(findings, services)
 
 
-def _place(service: Service) -> Place:
-    assert isinstance(service.at, Place)
-    return service.at
+def _is_blue_green(service: Service) -> bool:
+    return service.rolling is not None and service.rolling.strategy == "blue-green"
+
+
+def _place(item: Item) -> Place:
+    assert isinstance(item.at, Place)
+    return item.at
 
 
 def _placed(findings: Findings, service: Service) -> None:
@@ -108,7 +116,7 @@ def _is_number(host: str) -> bool:
 
 def _probe(findings: Findings, service: Service, health: Health) -> None:
     place, kind = _place(service), health.kind
-    if service.rolling and service.rolling.strategy == "blue-green" and kind not in _INSTANCE_PROBES and not health.own_port:
+    if _is_blue_green(service) and kind not in _INSTANCE_PROBES and not health.own_port:
         message = "with blue-green the probe must reach the new instance itself: notify, exec, unix, or its own port"
         findings.error(place, message, "health", str(kind))
         return
@@ -170,5 +178,5 @@ def _bound(service: Service) -> Iterator[int]:
     """What the service, its processes and its instances bind."""
     for keys in (service, *(task.service for task in service.processes if task.service)):
         for port in keys.ports:
-            is_double = service.rolling is not None and service.rolling.strategy == "blue-green"
+            is_double = _is_blue_green(service)
             yield from range(port, port + (service.replicas or 1 + is_double))
