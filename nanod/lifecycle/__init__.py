@@ -43,3 +43,25 @@ To be kept: what is imported here; everything else in this package may change. I
 """
 
 from __future__ import annotations
+
+from nanod.lifecycle import signals
+from nanod.lifecycle.errors import FrozenError, HookError, LifecycleError, ReloadError, RestartNeededError, StateError
+from nanod.lifecycle.flow import Phase
+from nanod.lifecycle.lifecycle import Lifecycle
+from nanod.lifecycle.plain import Turn
+from nanod.lifecycle.restart import refuse_changes
+
+__all__ = [
+    "FrozenError",
+    "HookError",
+    "Lifecycle",
+    "LifecycleError",
+    "Phase",
+    "ReloadError",
+    "RestartNeededError",
+    "StateError",
+    "Turn",
+    "refuse_changes",
+]
+
+signals.survive_hangups()
