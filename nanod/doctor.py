@@ -6,15 +6,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from nanod.status import DriftKind
+from nanod.drift import DriftKind
 from nanod.units.directives import OLDEST
 from nanod.units.unitfile import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from nanod.drift import Drift
     from nanod.state import Intent, Manifest
-    from nanod.status import AppStatus, Drift
+    from nanod.status import AppStatus
 
 
 class Level(StrEnum):

@@ -6,16 +6,17 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from nanod.drift import of_files, of_loaded
 from nanod.groups import replica
 from nanod.recorded import service_units
 from nanod.state import LIVENESS, RUN, UnitDetail, UnitState
 from nanod.units.unitset import Role
-from nanod.values import content_hash
 from nanod.verdict import Ending, ServiceVerdict, Status, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from nanod.drift import Drift
     from nanod.host import Journal, Store, Systemd
     from nanod.state import HookName, HookResult, Intent, Manifest
     from nanod.units.unitset import ServiceUnits
@@ -55,25 +56,6 @@ _AFTERWARDS = 50_000
 """Microseconds: what a hook prints goes to the journal another way than its record, and may come in after it."""
 _GOOD = frozenset({Health.HEALTHY, Health.FINISHED, Health.WAITING, Health.MASKED})
 """A masked service is as the administrator wants it."""
-
-
-class DriftKind(StrEnum):
-    EDITED = "edited"
-    DELETED = "deleted"
-    MASKED = "masked"
-    UNFINISHED = "unfinished"
-    NOT_LOADED = "not-loaded"
-    """PID 1 has not read the file that is there (NeedDaemonReload)."""
-    OVERRIDE = "override"
-    """A drop-in of the administrator, which wins."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drift:
-    """`subject`: the unit, or the drop-in's path."""
-
-    kind: DriftKind
-    subject: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +154,7 @@ def look(
 ) -> AppStatus:
     """One call for all states, one question to the journal and one for each failure; details are asked only of units that services are about."""
     states = systemd.states(manifest.units)
-    drift = _drift(manifest, states, store.read_units(manifest.units), intent.files if intent else ())
+    drift = of_files(manifest, states, store.read_units(manifest.units), intent.files if intent else ())
     records = _latest(journal.hook_results(sorted(manifest.units)))
     seen = _Seen(systemd=systemd, journal=journal, states=states, records=records, drift=drift)
     endings: list[Ending] = []
@@ -229,10 +211,7 @@ def _held_back(ending: Ending, before: Iterable[Ending], seen: _Seen) -> Ending:
 def _service(ending: Ending, verdict: ServiceVerdict, seen: _Seen) -> ServiceStatus:
     service = ending.service
     main, detail = seen.states[service.main], seen.detail(service.main)
-    found = [seen.drift[name] for name in _names(service) if name in seen.drift]
-    if detail.need_daemon_reload:
-        found.append(Drift(kind=DriftKind.NOT_LOADED, subject=service.main))
-    found.extend(Drift(kind=DriftKind.OVERRIDE, subject=path) for path in detail.drop_ins)
+    found = [*(seen.drift[name] for name in _names(service) if name in seen.drift), *of_loaded(detail)]
     phase = phase_of(service, seen.states)
     if ending.status is Status.PENDING and phase is None and service.is_script and detail.exec_main_code and detail.result == "success":
         health = Health.FINISHED
@@ -356,23 +335,6 @@ def _health(status: Status, phase: Phase | None) -> Health:
             return Health.HEALTHY if phase else Health.FINISHED
         case Status.PENDING:
             return {Phase.SHUTDOWN: Health.STOPPING, None: Health.STOPPED}.get(phase, Health.STARTING)
-
-
-def _drift(manifest: Manifest, states: Mapping[str, UnitState], files: Mapping[str, str], moving: Iterable[str]) -> dict[str, Drift]:
-    """`moving`: files of a transaction that has not ended, which differ because of that."""
-    found = {name: _drift_of(applied, states[name], files.get(name)) for name, applied in manifest.units.items()}
-    found |= {name: DriftKind.UNFINISHED for name in moving if found.get(name) in (DriftKind.EDITED, DriftKind.DELETED)}
-    return {name: Drift(kind=kind, subject=name) for name, kind in found.items() if kind}
-
-
-def _drift_of(applied: str, state: UnitState, text: str | None) -> DriftKind | None:
-    if state.load == "masked":
-        return DriftKind.MASKED
-    if text is None:
-        return DriftKind.DELETED
-    if not applied:
-        return DriftKind.UNFINISHED
-    return None if content_hash(text) == applied else DriftKind.EDITED
 
 
 def _names(service: ServiceUnits) -> tuple[str, ...]:

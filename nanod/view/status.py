@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nanod.drift import DriftKind
 from nanod.groups import TASKS, WORDS
 from nanod.phases import HOOK_PHASES
-from nanod.status import AppStatus, DriftKind, Health, HookStatus, ServiceStatus
+from nanod.status import AppStatus, Health, HookStatus, ServiceStatus
 from nanod.values import TimeSpan
 from nanod.verdict import end_text, sentence
 from nanod.view.members import Node, member_data, nodes
@@ -17,7 +18,7 @@ from nanod.view.verdict import apply_command, reason_data
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from nanod.status import Drift
+    from nanod.drift import Drift
     from nanod.view.tty import Style
 
 _DRIFT = {

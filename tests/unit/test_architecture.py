@@ -29,7 +29,7 @@ ROWS = (
     ("compile",),
     ("policies", "features"),
     ("steps", "changes", "listening", "colours", "decide", "plan", "remove", "recorded", "restore"),
-    ("groups", "results", "verdict", "told", "status", "doctor", "timeline", "lifelines", "trace", "draft", "byhand", "logs", "ended"),
+    ("groups", "results", "verdict", "told", "drift", "status", "doctor", "timeline", "lifelines", "trace", "draft", "byhand", "logs", "ended"),
     ("view",),
     ("faults",),
     ("host",),
@@ -45,7 +45,7 @@ ROWS = (
 )
 """Imports go upwards in this list, or stay in a row."""
 PURE = ROWS[: ROWS.index(("view",)) + 1]
-TYPES_OF_LATER_ROWS = {("status", "nanod.host"), ("view", "nanod.apply"), ("view", "nanod.deploy"), ("view", "nanod.undo")}
+TYPES_OF_LATER_ROWS = {("drift", "nanod.host"), ("status", "nanod.host"), ("view", "nanod.apply"), ("view", "nanod.deploy"), ("view", "nanod.undo")}
 """Names for the type checker alone: a Protocol that is asked, a result that is shown."""
 DOOR_OF_THE_SPEC = "nanod.spec.load"
 """The one pure part that reads a file: `read_spec`."""

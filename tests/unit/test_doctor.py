@@ -11,10 +11,11 @@ import pytest
 from nanod.cli import host as cli_host
 from nanod.cli.app import main
 from nanod.doctor import AppFacts, Finding, HostFacts, Level, Place, examine, worst
+from nanod.drift import Drift, DriftKind
 from nanod.errors import NanodError
 from nanod.host import checkup, facts
 from nanod.state import Manifest, UnitDetail, UnitState
-from nanod.status import AppStatus, Drift, DriftKind, Health, ServiceStatus
+from nanod.status import AppStatus, Health, ServiceStatus
 from nanod.verdict import ServiceVerdict, Status
 from nanod.view.doctor import doctor_data, doctor_text
 from nanod.view.tty import PLAIN, Style

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nanod.drift import DriftKind
 from nanod.state import HookName, Manifest, ServiceRecord, UnitState
-from nanod.status import AppStatus, DriftKind, Health, Phase, ServiceStatus, look
+from nanod.status import AppStatus, Health, Phase, ServiceStatus, look
 from nanod.values import content_hash
 from tests.fakes import EPOCH, FakeClock, FakeJournal, FakeStore, FakeSystemd
 from tests.unit.host_records import INTENT

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from nanod.drift import Drift, DriftKind
 from nanod.state import HookName, HookResult, UnitDetail, UnitState
-from nanod.status import AppStatus, Drift, DriftKind, Health, HookStatus, Phase, ServiceStatus
+from nanod.status import AppStatus, Health, HookStatus, Phase, ServiceStatus
 from nanod.verdict import Reason, ServiceVerdict, Status, Why
 from nanod.view.status import age, status_data, status_text
 from nanod.view.tty import PLAIN, Style
