@@ -6,6 +6,7 @@ results of all of them.
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import Protocol
 
@@ -26,6 +27,8 @@ class _Worker(Protocol):
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Whoever starts this by nohup(1) has it ignored, and a shell that is born so cannot undo it: what tests send would come to nobody.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.stash[_COLLECTED] = {}
     config.stash[_RESULTS] = {}
     config.pluginmanager.register(_Results(config.stash[_RESULTS]))
