@@ -3,6 +3,7 @@
     NanodError                     the host refused                       exit 1
     ├── UsageError                 the command line was wrong             exit 2
     ├── SpecError                  the spec was wrong (carries a Report)  exit 2
+    ├── ChangedError               the spec is not the one that was meant     exit 1
     ├── BuildError                 a release could not be built           exit 4
     ├── BusyError                  another nanod holds the lock           exit 5
     └── DegradedError              what was done could not be undone      exit 6
@@ -62,6 +63,10 @@ class SpecError(NanodError):
         super().__init__("the spec has errors")
         self.report = report
         self.sources = sources or {}
+
+
+class ChangedError(NanodError):
+    kind = "changed"
 
 
 class BuildError(NanodError):

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 VERBS = tuple(
     "init check compile plan apply deploy status doctor history rollback start stop"
-    " restart logs run provision remove explain schema rehearse completion".split()
+    " restart logs run provision remove explain schema rehearse daemon reload completion".split()
 )
 """In the order of `nanod --help`: as a person meets them."""
-HIDDEN = ("recover", "receive")
-"""For units, although every verb that takes the lock does the same by itself; and for `nanod deploy` on another host."""
+HIDDEN = ("recover", "receive", "inspect", "metrics")
+"""For units, although every verb that takes the lock does the same by itself; for `nanod deploy` on another host; and for the daemon."""
 
 
 class Verbs(click.Group):

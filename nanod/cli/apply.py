@@ -10,10 +10,11 @@ import click
 from nanod.apply import write_files
 from nanod.cli import console, host, transact
 from nanod.cli.options import ENV, EXPECT, JSON, LOCK_TIMEOUT, NO_ROLLBACK, REBUILD, REDEPLOY, SETTLE, SPEC, TAKE_OVER, UNIT_DIR, again, verb
-from nanod.errors import ExitCode, NanodError, UsageError
+from nanod.errors import ChangedError, ExitCode, NanodError, UsageError
 from nanod.host import facts
 from nanod.host.store import LocalStore
 from nanod.units.names import UNIT_DIRECTORY
+from nanod.values import content_hash
 from nanod.view.plan import plan_data, plan_text
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 @NO_ROLLBACK
 @REDEPLOY
 @REBUILD
+@click.option("--digest", hidden=True, default="", help="Refuse when the SHA-256 of the spec's text is another one.")
 @click.option("--any-owner", is_flag=True, help="Take a spec, programs and files, too, that others than root could change.")
 @JSON
 def command(
@@ -49,6 +51,7 @@ def command(
     no_rollback: bool,
     redeploy: bool,
     rebuild: bool,
+    digest: str,
     any_owner: bool,
     as_json: bool,
 ) -> int:
@@ -67,6 +70,8 @@ def command(
     here = host.here(unit_dir)
     with host.locked(lock_timeout):
         planned = host.planned(spec, env=env, host=here, take_over=take_over, any_owner=any_owner, again=again(redeploy=redeploy, rebuild=rebuild))
+        if digest and content_hash(planned.spec_text) != digest:
+            raise ChangedError(f"cannot apply {spec}: it has been changed since")
         transact.require_expected(planned.plan, expect)
         return transact.carry_out(planned, here, span=settle, rolls_back=not no_rollback, as_json=as_json)
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nanod.cli import host, transact
+from nanod.cli import console, host, transact
 from nanod.cli.options import APP, JSON, LOCK_TIMEOUT, UNIT_DIR, verb
-from nanod.errors import NanodError
+from nanod.errors import ExitCode, NanodError
 from nanod.host import facts
 from nanod.host.snapshot import snapshot
 from nanod.remove import plan_removal
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 @verb("remove", "nanod remove shop", "nanod remove --purge shop")
 @APP
 @click.option("--purge", is_flag=True, help="Delete its data too: volumes that nanod made, and records of finished installs.")
+@click.option("--only-from", metavar="SPEC", hidden=True, help="Do nothing when the app is not there, or was made from another spec.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before data is deleted; without a terminal nothing is asked.")
 @LOCK_TIMEOUT
 @UNIT_DIR
 @JSON
-def command(*, app: str, purge: bool, yes: bool, lock_timeout: TimeSpan, unit_dir: str | None, as_json: bool) -> int:
+def command(*, app: str, purge: bool, only_from: str | None, yes: bool, lock_timeout: TimeSpan, unit_dir: str | None, as_json: bool) -> int:
     """Take an app off the host; its data stays.
 
     It is stopped with its hooks, last started first, and then its units are deleted.
@@ -39,8 +40,19 @@ def command(*, app: str, purge: bool, yes: bool, lock_timeout: TimeSpan, unit_di
     if purge and not yes and not as_json and sys.stdin.isatty() and sys.stderr.isatty():
         _ask(removal(app, here, purge=True))
     with host.locked(lock_timeout):
+        if only_from is not None and not _is_from(app, only_from, here):
+            if as_json:
+                console.out_json({"app": app, "action": "remove", "verdict": "not there"})
+            else:
+                console.out(f"{app}: nothing here is from {only_from}")
+            return ExitCode.OK
         plan = removal(app, here, purge=purge)
         return transact.carry_out(host.Planned(plan=plan, spec_text=""), here, as_json=as_json)
+
+
+def _is_from(app: str, spec: str, here: Here) -> bool:
+    manifest = here.store.manifest(app)
+    return manifest is not None and manifest.spec == spec
 
 
 def removal(app: str, here: Here, *, purge: bool) -> Plan:

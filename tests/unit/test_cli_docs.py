@@ -31,7 +31,7 @@ def test_every_verb_has_a_section_and_every_section_a_verb() -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_option_is_documented_and_every_documented_option_exists(verb: str) -> None:
-    options = [item for item in _command(verb).params if isinstance(item, click.Option)]
+    options = [item for item in _command(verb).params if isinstance(item, click.Option) and not item.hidden]
     exist = {word for item in options for word in (*item.opts, *item.secondary_opts)}
     listed = re.findall(r"^- (`.*?)(?::|$)", _SECTIONS[verb], flags=re.MULTILINE)
     documented = {word for line in listed for word in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", line)}

@@ -1,0 +1,136 @@
+"""inotify(7): told of changes in directories. The only module that knows inotify_simple.
+
+Hard facts. A directory is watched and never a file: a file that is replaced by rename is another one, and its watch is lost with the old one. A
+watch is one of the inode: two ways to a directory are one watch, and adding it again replaces its mask. The queue has 16384 entries; what is over is
+lost, and said (IN_Q_OVERFLOW). IN_CREATE of a file says that somebody begins to write it; IN_CLOSE_WRITE and IN_MOVED_TO say that it is whole. A
+link is whole at once, and of a second name for a file (link(2)) there is IN_CREATE alone.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from inotify_simple import INotify, flags
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+class Kind(Enum):
+    """What is looked for in a directory."""
+
+    FILES = auto()
+    """Files that are whole, or gone."""
+    NAMES = auto()
+    """Names that come or go: directories and links on the way to somewhere else."""
+    CLOSED = auto()
+    """Files that were written and closed."""
+    MOVED = auto()
+    """Files that were moved there."""
+
+
+_NAMES = flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO | flags.DELETE_SELF | flags.MOVE_SELF
+_MASKS = {Kind.FILES: _NAMES | flags.CLOSE_WRITE, Kind.NAMES: _NAMES, Kind.CLOSED: flags.CLOSE_WRITE, Kind.MOVED: flags.MOVED_TO}
+_GONE = flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`name` "" is the directory itself: it was deleted, moved or unmounted."""
+
+    place: str
+    name: str
+
+
+class Watch:
+    """Directories that are followed. Readable (select(2)) when something has happened there."""
+
+    def __init__(self) -> None:
+        self._inotify = INotify(nonblocking=True)
+        self._masks: dict[str, int] = {}
+        self._numbers: dict[int, set[str]] = {}
+        self.problem = ""
+        """Why some directory is not watched; "" when all are that are there."""
+
+    def fileno(self) -> int:
+        number: int = self._inotify.fileno()
+        return number
+
+    def close(self) -> None:
+        self._inotify.close()
+
+    def follow(self, wanted: Mapping[str, Iterable[Kind]]) -> bool:
+        """Watch these directories, as far as they are there, and no others; True when one is new: what it had before must be looked at."""
+        masks = {place: _mask(kinds) for place, kinds in wanted.items()}
+        self.problem = ""
+        is_new = False
+        for place, mask in masks.items():
+            if self._masks.get(place) != mask:
+                is_new = self._add(place, mask) or is_new
+        for place in self._masks.keys() - masks.keys():
+            self._forget(place)
+        return is_new
+
+    def _add(self, place: str, mask: int) -> bool:
+        try:
+            number: int = self._inotify.add_watch(place, mask | flags.ONLYDIR)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as refused:
+            # ENOSPC: fs.inotify.max_user_watches; EACCES: nobody but root runs this.
+            self.problem = f"cannot watch {place}: {refused.strerror}"
+            return False
+        self._masks[place] = mask
+        self._numbers.setdefault(number, set()).add(place)
+        return True
+
+    def _forget(self, place: str) -> None:
+        del self._masks[place]
+        for number, mine in list(self._numbers.items()):
+            mine.discard(place)
+            if not mine:
+                del self._numbers[number]
+                with suppress(OSError):  # the kernel has dropped it with its directory
+                    self._inotify.rm_watch(number)
+
+    def read(self) -> list[Change] | None:
+        """What has happened since the last time; None when some of it was lost, so that everything has to be looked at."""
+        found: list[Change] = []
+        is_lost = False
+        while events := self._inotify.read(timeout=0):
+            for event in events:
+                mask = event.mask
+                if mask & flags.Q_OVERFLOW:
+                    is_lost = True
+                    continue
+                mine = self._numbers.get(event.wd, set())
+                if mask & flags.IGNORED:
+                    self._numbers.pop(event.wd, None)
+                if mask & (_GONE | flags.IGNORED):
+                    for place in mine:
+                        self._masks.pop(place, None)
+                    found.extend(Change(place, "") for place in mine)
+                elif not mask & flags.CREATE or mask & flags.ISDIR or any(_is_whole(f"{place}/{event.name}") for place in mine):
+                    found.extend(Change(place, event.name) for place in mine)
+        return None if is_lost else found
+
+
+def _mask(kinds: Iterable[Kind]) -> int:
+    mask = 0
+    for kind in kinds:
+        mask |= _MASKS[kind]
+    return mask
+
+
+def _is_whole(path: str) -> bool:
+    """A link, and a second name for a file that was written under another one."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISLNK(found.st_mode) or found.st_nlink > 1
