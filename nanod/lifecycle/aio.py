@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nanod.lifecycle.errors import HookError, Interrupted, LifecycleError, StateError
 from nanod.lifecycle.front import Attempt, Front, Step
@@ -76,7 +76,7 @@ class AsyncFront(Front):
         given = self.call_now(step, function)
         if not hasattr(given, "__await__"):
             return given
-        task = self._loop.create_task(_outcome(given), name=step.name)
+        task = self._loop.create_task(_outcome(lambda: given), name=step.name)
         cut = self._loop.create_future()
         self._hook = (step, task, cut)
         try:
@@ -107,7 +107,7 @@ class AsyncFront(Front):
     # The service, and what runs beside it
 
     def begin(self, tell: Tell) -> None:
-        self._serving = self._start("main", self._served(), tell)
+        self._serving = self._start("main", self._served, tell)
 
     async def _served(self) -> object:
         serving = self._serve()
@@ -119,16 +119,16 @@ class AsyncFront(Front):
         if not is_async(function):
             super().beside(name, function, tell)
         elif self.is_main():
-            self._start(name, function(), tell)  # type: ignore[arg-type]  # async, as its code says
+            self._start(name, function, tell)
         else:
-            self._loop.call_soon_threadsafe(lambda: self._start(name, function(), tell))  # type: ignore[arg-type]
+            self._loop.call_soon_threadsafe(self._start, name, function, tell)
 
     def told(self, tell: Tell, error: BaseException | None) -> None:
         if not self._loop.is_closed():  # or the thread was abandoned long ago
             self._loop.call_soon_threadsafe(tell, error)
 
-    def _start(self, name: str, awaitable: Awaitable[object], tell: Tell) -> asyncio.Task[Outcome]:
-        task = self._loop.create_task(_outcome(awaitable), name=name)
+    def _start(self, name: str, function: Callable[[], object], tell: Tell) -> asyncio.Task[Outcome]:
+        task = self._loop.create_task(_outcome(function), name=name)
         self._tasks[task] = name
         task.add_done_callback(partial(self._ended, tell))
         return task
@@ -197,10 +197,10 @@ async def run(flow: Flow, front: AsyncFront) -> int:
     return status
 
 
-async def _outcome(awaitable: Awaitable[object]) -> Outcome:
-    """A task that raised SystemExit would take the event loop along."""
+async def _outcome(function: Callable[[], Any]) -> Outcome:
+    """What an async function gives, and what it raises: a task that raised SystemExit would take the event loop along."""
     with Attempt() as attempt:
-        return await awaitable, None
+        return await function(), None
     return None, attempt.error
 
 

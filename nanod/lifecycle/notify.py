@@ -20,6 +20,11 @@ class Notifier:
         # Without a socket the package would leave an open one to the garbage collector.
         self._systemd = sdnotify.SystemdNotifier() if os.environ.get("NOTIFY_SOCKET") else None
 
+    def __del__(self) -> None:
+        """The package leaves its socket open; it has none where it could not connect."""
+        if self._systemd is not None and self._systemd.socket is not None:
+            self._systemd.socket.close()
+
     def ready(self) -> None:
         self._send("READY=1")
 

@@ -18,7 +18,7 @@ def refuse_changes(old: object, new: object, *names: str) -> None:
     """
     changed = [f"'{name}'" for name in names if _part(old, name) != _part(new, name)]
     if changed:
-        raise RestartNeededError(f"cannot reload: only a restart can change {', '.join(changed)}", hint="nothing has changed")
+        raise RestartNeededError(f"cannot change {', '.join(changed)}: only a restart can", hint="restart the service, or put the old value back")
 
 
 def _part(configuration: Mapping[str, object] | object, name: str) -> object:
