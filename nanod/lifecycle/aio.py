@@ -106,8 +106,10 @@ class AsyncFront(Front):
 
     # The service, and what runs beside it
 
-    def begin(self, tell: Tell) -> None:
+    async def begin(self, tell: Tell) -> None:
         self._serving = self._start("main", self._served, tell)
+        for _ in range(2):  # until it awaits something, and an end before that is known
+            await asyncio.sleep(0)
 
     async def _served(self) -> object:
         serving = self._serve()

@@ -112,7 +112,7 @@ class Flow:
     def problem(self, words: str, error: BaseException | None = None) -> None:
         """What makes the exit status 1."""
         self._problems.append(words)
-        _log(words, error)
+        log_error(words, error)
 
     # The flow
 
@@ -149,18 +149,23 @@ class Flow:
     async def _serve(self) -> None:
         """Until the end is asked for."""
         self._enter(Phase.START)
-        self.front.begin(self.served)
+        await self.front.begin(self.served)
+        if self._is_ready and not self._problems:
+            self._run()  # also when it has ended meanwhile: systemd takes a service that ends without READY=1 for one that failed
         while self._asked is None:
             if self._watchdog.due():
                 self._notifier.watchdog()
             if self.phase is Phase.START and self._is_ready:
-                self._notifier.ready()
-                self._enter(Phase.RUN)
-                self._after_ready(list(self._registry.of(Kind.READY)))
+                self._run()
             elif self.phase is Phase.RUN and self.reloads.are_wanted():
                 await self._reload()
             else:
                 await self.front.rest(self._watchdog.left())
+
+    def _run(self) -> None:
+        self._notifier.ready()
+        self._enter(Phase.RUN)
+        self._after_ready(list(self._registry.of(Kind.READY)))
 
     def _after_ready(self, hooks: list[Hook]) -> None:
         """One after the other, beside the service."""
@@ -170,7 +175,7 @@ class Flow:
 
         def ended(error: BaseException | None) -> None:
             if error is not None:
-                _log(_failed(hook, error), error)
+                log_error(_failed(hook, error), error)
             self._after_ready(others)
 
         self.front.beside(str(hook), hook.function, ended)
@@ -185,7 +190,7 @@ class Flow:
             log.info("%s", words)
         else:
             words = error.args[0]
-            _log(words, error.__cause__)
+            log_error(words, error.__cause__)
         self._notifier.ready()
         self._notifier.status(f"{self.phase}: {words}")
         for answer in answers:
@@ -278,7 +283,7 @@ class Flow:
         leaving.at_once(1)
 
 
-def _log(words: str, error: BaseException | None) -> None:
+def log_error(words: str, error: BaseException | None) -> None:
     """With the traceback, unless the error is one of ours, whose words say all."""
     log.error("%s", words, exc_info=None if isinstance(error, LifecycleError) else error)
 

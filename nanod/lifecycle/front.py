@@ -115,7 +115,7 @@ class Front:
 
     # The service itself, and what runs beside it
 
-    def begin(self, tell: Tell) -> None:
+    async def begin(self, tell: Tell) -> None:
         """Begin to serve."""
         raise NotImplementedError
 
@@ -132,9 +132,11 @@ class Front:
     def _thread(self, function: Callable[[], object], tell: Tell) -> None:
         with Attempt() as attempt:
             function()
-        self.told(tell, attempt.error)
-        del self._threads[threading.current_thread()]
-        self.bell.ring()
+        try:
+            self.told(tell, attempt.error)
+        finally:
+            del self._threads[threading.current_thread()]
+            self.bell.ring()
 
     def told(self, tell: Tell, error: BaseException | None) -> None:
         tell(error)

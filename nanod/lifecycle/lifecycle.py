@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nanod.lifecycle import leaving, plain
-from nanod.lifecycle.errors import StateError
-from nanod.lifecycle.flow import Flow, Phase, log
+from nanod.lifecycle.errors import StateError, words_of
+from nanod.lifecycle.flow import Flow, Phase, log_error
 from nanod.lifecycle.hooks import Hooks
 from nanod.lifecycle.notify import Notifier
 from nanod.lifecycle.registry import Kind, name_of
@@ -157,7 +157,7 @@ class Lifecycle(Hooks):
 
         def ended(error: BaseException | None) -> None:
             if error is not None:
-                log.error("background task '%s' failed: %s", called, error, exc_info=error)
+                log_error(f"background task '{called}' failed: {words_of(error)}", error)
 
         flow.front.beside(called, partial(function, *arguments), ended)
 

@@ -45,7 +45,7 @@ class PlainFront(Front):
     async def rest(self, seconds: float | None) -> None:
         await _rest(seconds)
 
-    def begin(self, tell: Tell) -> None:
+    async def begin(self, tell: Tell) -> None:
         if self._serve is not None:
             self.beside("serve", self._serve, tell)
 
@@ -71,7 +71,7 @@ class LoopFront(PlainFront):
         self.tell: Tell | None = None
         """None before the loop is called, and once it has ended."""
 
-    def begin(self, tell: Tell) -> None:
+    async def begin(self, tell: Tell) -> None:
         self.tell = tell
 
     def running(self) -> list[str]:
@@ -144,7 +144,8 @@ def run_loop(flow: Flow, front: LoopFront, loop: Callable[[Turn], object]) -> in
                 front.call_now(turn.step(), partial(loop, turn))
             turn.is_taken = True
             tell, front.tell = front.tell, None
-            tell(attempt.error)
+            if turn.status is None:
+                tell(attempt.error)
         else:
             front.bell.wait(turn.timeout)
         if turn.status is None:
