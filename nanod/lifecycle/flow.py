@@ -22,7 +22,7 @@ from nanod.lifecycle.bell import Bell
 from nanod.lifecycle.errors import Interrupted, LifecycleError, ReloadError, StateError, words_of
 from nanod.lifecycle.front import Attempt, Step
 from nanod.lifecycle.guard import Guard
-from nanod.lifecycle.registry import Hook, Kind
+from nanod.lifecycle.registry import Hook, Kind, is_async
 from nanod.lifecycle.reloads import Reloads
 
 if TYPE_CHECKING:
@@ -276,6 +276,9 @@ class Flow:
         step = self.front.at()
         self.problem(f"{step.name if step else 'the main thread'} cannot be interrupted: the process ends without it")
         for hook in self._registry.of(Kind.STOP):
+            if is_async(hook.function):
+                self.problem(f"{hook} did not run: it is async, and the event loop hangs")
+                continue
             with Attempt() as attempt:
                 hook.function()
             if attempt.error is not None:
