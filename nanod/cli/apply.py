@@ -10,7 +10,7 @@ import click
 from nanod.apply import write_files
 from nanod.cli import console, host, transact
 from nanod.cli.options import ENV, EXPECT, JSON, LOCK_TIMEOUT, NO_ROLLBACK, REBUILD, REDEPLOY, SETTLE, SPEC, TAKE_OVER, UNIT_DIR, again, verb
-from nanod.errors import ChangedError, ExitCode, NanodError, UsageError
+from nanod.errors import ChangedError, ExitCode, NanodError, SpecError, UsageError
 from nanod.host import facts
 from nanod.host.store import LocalStore
 from nanod.units.names import UNIT_DIRECTORY
@@ -69,11 +69,21 @@ def command(
         return _install_files(root, spec, env, lock_timeout, unit_dir, take_over=take_over, as_json=as_json)
     here = host.here(unit_dir)
     with host.locked(lock_timeout):
-        planned = host.planned(spec, env=env, host=here, take_over=take_over, any_owner=any_owner, again=again(redeploy=redeploy, rebuild=rebuild))
-        if digest and content_hash(planned.spec_text) != digest:
-            raise ChangedError(f"cannot apply {spec}: it has been changed since")
+        try:
+            what = again(redeploy=redeploy, rebuild=rebuild)
+            planned = host.planned(spec, env=env, host=here, take_over=take_over, any_owner=any_owner, again=what)
+        except SpecError as wrong:
+            _require_text(spec, wrong.sources.get(spec, ""), digest)
+            raise
+        _require_text(spec, planned.spec_text, digest)
         transact.require_expected(planned.plan, expect)
         return transact.carry_out(planned, here, span=settle, rolls_back=not no_rollback, as_json=as_json)
+
+
+def _require_text(spec: str, text: str, digest: str) -> None:
+    """Raises ChangedError for another one than that of the digest, if there is one."""
+    if digest and content_hash(text) != digest:
+        raise ChangedError(f"cannot apply {spec}: it has been changed since")
 
 
 def _install_files(root: str, spec: str, env: str | None, lock_timeout: TimeSpan, unit_dir: str | None, *, take_over: bool, as_json: bool) -> int:

@@ -82,7 +82,8 @@ def run(argv: Sequence[str], *, timeout: float) -> Done:
 
 
 def _environment(mine: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in mine.items() if name not in _OURS}
+    """Without what systemd tells us. PID 1 may be busy with a reload for longer than the 25 s that sd-bus waits for its answer."""
+    return {"SYSTEMD_BUS_TIMEOUT": "10min", **{name: value for name, value in mine.items() if name not in _OURS}}
 
 
 def _content(descriptor: int) -> str:

@@ -109,7 +109,8 @@ class _Deciding:
         if state.due is not None and at >= state.due:
             self._look(None if state.is_all_dirty else state.dirty)
         elif state.wake is not None and at >= state.wake:
-            self._look(frozenset())
+            # Whether something is still missing: what has to be looked at otherwise has its own time.
+            self.actions.append(Look(frozenset()))
 
     def _look(self, names: frozenset[str] | None) -> None:
         self._set(dirty=frozenset(), is_all_dirty=False, since=None, due=None)
@@ -154,7 +155,7 @@ class _Deciding:
 
     def _found(self, stem: str, file: File) -> None:
         before = self.state.specs.get(stem, Spec())
-        spec = replace(before, gone=None, leaves=False, is_stuck=False, is_unseen=False)
+        spec = replace(before, gone=None, leaves=False, is_stuck=False, is_unseen=False, is_busy=file.is_busy)
         if file.problem:
             if file.problem != before.problem:
                 self._tell(ERROR, f"{stem}: {file.problem}")
@@ -169,7 +170,7 @@ class _Deciding:
             return
         gone = at if spec.gone is None else spec.gone
         leaves = at_once or at - gone >= GONE
-        self._put(stem, replace(spec, gone=gone, leaves=leaves, problem="", is_unseen=False))
+        self._put(stem, replace(spec, gone=gone, leaves=leaves, problem="", is_unseen=False, is_busy=False))
 
     # What was done
 

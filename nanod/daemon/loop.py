@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 60.0
 """Seconds between two questions whether a unit is still at work. Its end is told by a file, unless it was never begun."""
-_CHILD_TIMEOUT = 120.0
+_CHILD_TIMEOUT = 900.0
 _REMEMBERED = 200
 
 
@@ -84,6 +84,7 @@ class Daemon:
         left = next(self._work.left(), None)
         self.state = first(self.config.settings, {**adopted, **known}, time.monotonic(), left)
         self.selector.register(self._sight, selectors.EVENT_READ, self._news)
+        self.selector.register(self._sight.mounts, selectors.EVENT_READ, self._mounted)
         self._sight.follow_units()
         if left:
             self._pick_up(left)
@@ -201,6 +202,10 @@ class Daemon:
             self.drift = drift.touched(self.drift, now)
         if news.results:
             self._see_result()
+
+    def _mounted(self) -> None:
+        if self._sight.has_moved():
+            self.feed(Touched(None, time.monotonic()))
 
     def _tell_problem(self) -> None:
         if self._sight.problem and self._sight.problem != self._problem:

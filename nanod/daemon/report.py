@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nanod.daemon.drift import DriftState
     from nanod.daemon.state import Spec, State
 
-WORDS = ("applied", "refused", "failed", "degraded", "applying", "removing", "waiting", "unreadable", "gone")
+WORDS = ("applied", "refused", "failed", "degraded", "applying", "removing", "waiting", "writing", "unreadable", "gone")
 """How a spec can be."""
 
 
@@ -33,8 +33,8 @@ class Counts:
 def word(stem: str, spec: Spec, state: State) -> str:
     if state.running and state.running.stem == stem:
         return "applying" if state.running.verb is Verb.APPLY else "removing"
-    if spec.problem:
-        return "unreadable"
+    if spec.problem or spec.is_busy:
+        return "unreadable" if spec.problem else "writing"
     if spec.wants:
         return "waiting"
     if spec.gone is not None or (not spec.seen and spec.app):

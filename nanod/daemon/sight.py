@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nanod.daemon import listing, units
-from nanod.daemon.watch import Kind, Watch
+from nanod.daemon.watch import Kind, Mounts, Watch
 from nanod.daemon.work import DONE, PLACE
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Sight:
         self.directory = directory
         self._specs = listing.Directory(directory)
         self._watch = Watch()
+        self.mounts = Mounts()
         self._way: dict[str, set[str]] = {}
         self._mine: set[str] = set()
         self._units: dict[str, set[str]] = {}
@@ -50,6 +51,7 @@ class Sight:
 
     def close(self) -> None:
         self._watch.close()
+        self.mounts.close()
 
     @property
     def problem(self) -> str:
@@ -75,6 +77,10 @@ class Sight:
         """Directories of drop-ins come and go with apps and administrators."""
         self._units = units.watched(units.apps())
         self._follow()
+
+    def has_moved(self) -> bool:
+        """Whether something else is by now where specs are looked for. After a mount: that changes no directory that is watched."""
+        return self._follow()
 
     def _follow(self) -> bool:
         self._way = listing.places(self.directory)

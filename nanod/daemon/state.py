@@ -69,6 +69,8 @@ class Spec:
     """Digest of its bytes; "" while there is no file that can be read."""
     is_unseen: bool = False
     """What is there now is not known, and about to be looked at."""
+    is_busy: bool = False
+    """Somebody is writing it; what was there before counts, if it was seen."""
     problem: str = ""
     tried: str = ""
     """Digest of the bytes that were worked on last, whatever came of that."""

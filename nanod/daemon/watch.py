@@ -9,6 +9,7 @@ link is whole at once, and of a second name for a file (link(2)) there is IN_CRE
 from __future__ import annotations
 
 import os
+import select
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
@@ -52,8 +53,8 @@ class Watch:
 
     def __init__(self) -> None:
         self._inotify = INotify(nonblocking=True)
-        self._masks: dict[str, int] = {}
-        self._numbers: dict[int, set[str]] = {}
+        self._of: dict[str, int] = {}
+        self._places: dict[int, set[str]] = {}
         self.problem = ""
         """Why some directory is not watched; "" when all are that are there."""
 
@@ -65,38 +66,45 @@ class Watch:
         self._inotify.close()
 
     def follow(self, wanted: Mapping[str, Iterable[Kind]]) -> bool:
-        """Watch these directories, as far as they are there, and no others; True when one is new: what it had before must be looked at."""
-        masks = {place: _mask(kinds) for place, kinds in wanted.items()}
+        """Watch these directories, as far as they are there, and no others; True when one is another than before: what is in it must be looked at.
+
+        Each is asked for anew: something else may be mounted there by now.
+        """
         self.problem = ""
         is_new = False
-        for place, mask in masks.items():
-            if self._masks.get(place) != mask:
-                is_new = self._add(place, mask) or is_new
-        for place in self._masks.keys() - masks.keys():
+        for place, kinds in wanted.items():
+            is_new = self._add(place, _mask(kinds)) or is_new
+        for place in self._of.keys() - wanted.keys():
             self._forget(place)
         return is_new
 
     def _add(self, place: str, mask: int) -> bool:
+        before = self._of.get(place)
         try:
-            number: int = self._inotify.add_watch(place, mask | flags.ONLYDIR)
+            number: int = self._inotify.add_watch(place, mask | flags.ONLYDIR | flags.MASK_ADD)
         except (FileNotFoundError, NotADirectoryError):
+            if before is not None:
+                self._forget(place)
             return False
         except OSError as refused:
-            # ENOSPC: fs.inotify.max_user_watches; EACCES: nobody but root runs this.
+            # ENOSPC: fs.inotify.max_user_watches.
             self.problem = f"cannot watch {place}: {refused.strerror}"
             return False
-        self._masks[place] = mask
-        self._numbers.setdefault(number, set()).add(place)
+        if number == before:
+            return False
+        if before is not None:
+            self._forget(place)
+        self._of[place] = number
+        self._places.setdefault(number, set()).add(place)
         return True
 
     def _forget(self, place: str) -> None:
-        del self._masks[place]
-        for number, mine in list(self._numbers.items()):
-            mine.discard(place)
-            if not mine:
-                del self._numbers[number]
-                with suppress(OSError):  # the kernel has dropped it with its directory
-                    self._inotify.rm_watch(number)
+        number = self._of.pop(place)
+        mine = self._places.get(number, set())
+        mine.discard(place)
+        if not mine and self._places.pop(number, None) is not None:
+            with suppress(OSError):  # the kernel has dropped it with its directory
+                self._inotify.rm_watch(number)
 
     def read(self) -> list[Change] | None:
         """What has happened since the last time; None when some of it was lost, so that everything has to be looked at."""
@@ -108,12 +116,10 @@ class Watch:
                 if mask & flags.Q_OVERFLOW:
                     is_lost = True
                     continue
-                mine = self._numbers.get(event.wd, set())
-                if mask & flags.IGNORED:
-                    self._numbers.pop(event.wd, None)
+                mine = sorted(self._places.get(event.wd, ()))
                 if mask & (_GONE | flags.IGNORED):
                     for place in mine:
-                        self._masks.pop(place, None)
+                        self._forget(place)
                     found.extend(Change(place, "") for place in mine)
                 elif not mask & flags.CREATE or mask & flags.ISDIR or any(_is_whole(f"{place}/{event.name}") for place in mine):
                     found.extend(Change(place, event.name) for place in mine)
@@ -134,3 +140,23 @@ def _is_whole(path: str) -> bool:
     except OSError:
         return False
     return stat.S_ISLNK(found.st_mode) or found.st_nlink > 1
+
+
+class Mounts:
+    """Readable (select(2)) when a file system has been mounted or unmounted: of that inotify tells nothing.
+
+    /proc/self/mountinfo is always readable, and has an exceptional condition once for each change (proc(5)); an epoll of its own waits for that
+    alone. Being asked takes the condition away, so that there is nothing to read from it.
+    """
+
+    def __init__(self) -> None:
+        self._file = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        self._epoll = select.epoll()
+        self._epoll.register(self._file, select.EPOLLPRI)
+
+    def fileno(self) -> int:
+        return self._epoll.fileno()
+
+    def close(self) -> None:
+        self._epoll.close()
+        os.close(self._file)

@@ -303,6 +303,19 @@ def test_a_spec_that_stays_away_takes_its_app_along() -> None:
     assert daemon.state.wake is None
 
 
+def test_looking_for_one_that_is_missing_forgets_no_change_of_another() -> None:
+    daemon = ready(a="1", b="1")
+    del daemon.files["a"]
+    daemon.touch("a")
+    daemon.wait(1)
+    daemon.wait(GONE - 0.1)
+    daemon.put(b="2")
+    daemon.touch("b")
+    assert started(daemon.wait(0.1)) == [(Verb.REMOVE, "a", "")]
+    daemon.wait(0.1)
+    assert started(daemon.end()) == [(Verb.APPLY, "b", "2")]
+
+
 def test_a_spec_that_was_deleted_to_be_written_anew_is_only_changed() -> None:
     daemon = ready(a="1", b="1")
     del daemon.files["a"]
@@ -511,6 +524,7 @@ class World:
         self.now = 0.0
         self.files: dict[str, str] = {}
         self.writing: set[str] = set()
+        self.read: dict[str, File] = {}
         self.host: dict[str, str] = {}
         self.state = first(HERE, {}, 0.0)
         self.events: list[Event] = []
@@ -524,17 +538,24 @@ class World:
             self.state, actions = decide(self.state, todo.pop(0))
             for action in actions:
                 match action:
-                    case Look():
-                        todo.append(
-                            Looked(
-                                {stem: File(is_busy=True) if stem in self.writing else File(digest=self.files[stem]) for stem in self.files}, self.now
-                            )
-                        )
+                    case Look(names):
+                        todo.append(Looked(self.look(names), self.now))
                     case Start(running):
                         assert self.runs == [], "one at a time"
                         self.runs.append(running)
                         if running.verb is Verb.REMOVE and not self.files:
                             self.emptied.append(running.stem)
+                    case _:
+                        pass
+
+    def look(self, names: frozenset[str] | None) -> dict[str, File]:
+        """What is there; of others than `names` what was there when they were read last."""
+        for stem in self.files:
+            if names is None or stem in names or stem not in self.read:
+                self.read[stem] = File(is_busy=True) if stem in self.writing else File(digest=self.files[stem])
+        found = {stem: self.read[stem] for stem in self.files}
+        self.read = {stem: file for stem, file in found.items() if not file.is_busy}
+        return found
 
     def event(self, stem: str) -> None:
         self.events.append(Touched(frozenset({stem}), self.now))
@@ -612,7 +633,7 @@ _MOVE = st.one_of(
     st.tuples(st.just("delete"), _STEM),
     st.tuples(st.just("deliver")),
     st.tuples(st.just("lose")),
-    st.tuples(st.just("tick"), st.sampled_from([0.05, 0.3, 2.5])),
+    st.tuples(st.just("tick"), st.sampled_from([0.05, 0.1, 0.3, 1.9, 2.5])),
     st.tuples(st.just("finish"), st.sampled_from([Result.APPLIED, Result.REFUSED, Result.FAILED, Result.KILLED])),
     st.tuples(st.just("ask"), st.integers(1, 1000)),
 )
@@ -630,6 +651,7 @@ def test_whatever_happens_in_whatever_order_the_host_ends_up_with_what_the_direc
         else:
             getattr(world, str(name))(*arguments)
     world.come_to_rest()
+    assert {stem: world.state.specs[stem].tried for stem in world.files} == world.files, "nothing was missed"
     world.feed(Asked(5000, world.now))  # what failed while it went on is tried again
     world.come_to_rest()
     assert world.torn == []
