@@ -1,6 +1,6 @@
 """The lifecycle that units give a service from outside, inside of its process: hooks around start, reload and stop, told to systemd.
 
-    life = Lifecycle(shutdown_timeout=30.0)
+    life = Lifecycle(shutdown_timeout=30.0, control="/run/shop/control")
 
     @life.on_start                      # in order, before anything serves; the first error ends it
     def open_database(): ...

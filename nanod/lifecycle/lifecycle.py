@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,19 +21,24 @@ from nanod.lifecycle.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractContextManager
 
     from nanod.lifecycle.aio import AsyncFront
     from nanod.lifecycle.front import Front
 
 
 class Lifecycle(Hooks):
-    """`shutdown_timeout`: seconds, from the wish to end until the on_stop hooks begin. Raises ValueError unless it is above 0."""
+    """`shutdown_timeout`: seconds, from the wish to end until the on_stop hooks begin. Raises ValueError unless it is above 0.
 
-    def __init__(self, *, shutdown_timeout: float = 30.0) -> None:
+    `control`: the path of a socket on which `python3 -m nanod.lifecycle reload PATH` asks for a reload, and waits for it.
+    """
+
+    def __init__(self, *, shutdown_timeout: float = 30.0, control: str | os.PathLike[str] | None = None) -> None:
         super().__init__()
         if not (shutdown_timeout > 0 and math.isfinite(shutdown_timeout)):
             raise ValueError(f"cannot use shutdown_timeout={shutdown_timeout!r}: it must be a number of seconds above 0")
         self._timeout = shutdown_timeout
+        self._control = None if control is None else os.fspath(control)
         self._notifier = Notifier()
         self._watchdog = Watchdog()
         self._early_stop: int | None = None
@@ -50,14 +56,14 @@ class Lifecycle(Hooks):
         """
         self._registry.refuse_async()
         front = plain.PlainFront(serve)
-        with Signals(self._signalled):
+        with Signals(self._signalled), self._listening():
             return self._over(plain.run(self._begin(front, says_ready=says_ready), front))
 
     def run_loop(self, loop: Callable[[plain.Turn], object], *, says_ready: bool = False) -> int:
         """As `run`, with a loop in the main thread, which calls the Turn that it is given in each round. Hooks run within these calls."""
         self._registry.refuse_async()
         front = plain.LoopFront()
-        with Signals(self._signalled):
+        with Signals(self._signalled), self._listening():
             return self._over(plain.run_loop(self._begin(front, says_ready=says_ready), front, loop))
 
     async def serve(self, main: Callable[[], Awaitable[object]], *, says_ready: bool = False) -> int:
@@ -67,7 +73,7 @@ class Lifecycle(Hooks):
         """
         from nanod.lifecycle.aio import AsyncFront, run  # noqa: PLC0415  # asyncio costs a plain service 5 MB
 
-        with Signals(self._signalled):
+        with Signals(self._signalled), self._listening():
             front = AsyncFront(main)
             flow = self._begin(front, says_ready=says_ready)
             self._aio = front
@@ -83,6 +89,13 @@ class Lifecycle(Hooks):
         if self._early_stop is not None:
             self._flow.ask(self._early_stop)
         return self._flow
+
+    def _listening(self) -> AbstractContextManager[None]:
+        if self._control is None:
+            return nullcontext()
+        from nanod.lifecycle.control import Control  # noqa: PLC0415  # most services have none
+
+        return Control(self._control, self.reload)
 
     @staticmethod
     def _over(status: int) -> int:
