@@ -174,7 +174,7 @@ class Settling:
 
     def _up(self, watch: Watch, state: UnitState) -> None:
         if watch.service.is_script:
-            if state.sub == "exited" or not watch.touched:
+            if not watch.touched or (state.sub == "exited" and not self._runs_once_more(watch)):
                 self._end(watch, Status.HEALTHY)
             return
         if watch.up_at is None:
@@ -274,9 +274,16 @@ class Settling:
             ran = detail.invocation != watch.base.invocation or detail.exec_main_code != 0
             self._end(watch, Status.HEALTHY if service.is_script and (ran or not watch.touched) else Status.FAILED, detail=detail)
 
+    def _runs_once_more(self, watch: Watch) -> bool:
+        """Of a poststart task that is up: its mains are on their way, and their start runs it anew. This run may be the one from before."""
+        return watch.service.role is Role.POSTSTART_TASK and any(main.ending is None for main in self._mains(watch))
+
+    def _mains(self, watch: Watch) -> list[Watch]:
+        return [other for other in self.watches.values() if other.service.role is Role.MAIN and other.service.service == watch.service.service]
+
     def _goes_with_mains(self, watch: Watch) -> bool:
         """Of a unit that is down and that the mains of its group bring up: whether that is theirs to answer for. It is not, when they are up."""
-        mains = [other for other in self.watches.values() if other.service.role is Role.MAIN and other.service.service == watch.service.service]
+        mains = self._mains(watch)
         if any(main.ending is None for main in mains):
             return True
         failed = next((main for main in mains if main.ending and main.ending.status is not Status.HEALTHY), None)

@@ -1,0 +1,40 @@
+"""Waiting until all has settled, beside what tests of apply show of it."""
+
+from __future__ import annotations
+
+from nanod.diagnostics import Mark
+from nanod.settle import Settling
+from nanod.state import UnitDetail
+from nanod.units.unitset import Role, ServiceUnits
+from nanod.values import TimeSpan
+from nanod.verdict import Status
+from tests.fakes import FakeClock, FakeSystemd, Phase
+
+
+def _member(name: str, role: Role, *, is_script: bool = False) -> ServiceUnits:
+    unit = f"shop-{name.replace('/', '-')}.service"
+    return ServiceUnits(
+        name=name, main=unit, group="web", role=role, is_script=is_script, settle=TimeSpan(0), origin=Mark(file="shop.yaml", line=1, column=1)
+    )
+
+
+def test_a_task_that_is_still_there_from_before_is_not_the_one_that_follows_the_mains() -> None:
+    """Its group starts anew: the old run is up until the companion asks for another one, which begins when the mains are up."""
+    clock = FakeClock()
+    systemd = FakeSystemd(clock)
+    main, task = _member("web/api", Role.MAIN), _member("web/hello", Role.POSTSTART_TASK, is_script=True)
+    systemd.given(main.main, "activating", "start-pre")
+    systemd.given(task.main, "active", "exited")
+    begin = clock.now()
+    systemd._units[main.main].timeline.append((begin + 1.0, Phase(0.0, "active", "running")))
+    systemd._units[task.main].timeline += [
+        (begin + 0.5, Phase(0.0, "active", "exited", job=True)),
+        (begin + 1.2, Phase(0.0, "activating", "start", job=True)),
+        (begin + 1.5, Phase(0.0, "active", "exited")),
+    ]
+    settling = Settling(systemd=systemd, clock=clock, tell=lambda _: None, begin=begin)
+    for item in (main, task):
+        settling.watch(item, touched=True, started=True, span=0.0, base=UnitDetail(name=item.main))
+    settling.run()
+    assert [ending.status for ending in settling.endings()] == [Status.HEALTHY, Status.HEALTHY]
+    assert clock.now() >= begin + 1.5
