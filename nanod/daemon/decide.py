@@ -141,7 +141,7 @@ class _Deciding:
             if found := event.files.get(stem):
                 self._found(stem, found)
             elif problem:
-                self._put(stem, replace(self.state.specs[stem], gone=None, leaves=False, is_unseen=False))
+                self._put(stem, replace(self.state.specs[stem], seen="", gone=None, leaves=False, is_unseen=False, is_busy=False))
             else:
                 self._missing(stem, event.at, at_once=at_once)
         self._set(waiters=tuple(self._waits(waiter) for waiter in self.state.waiters))
