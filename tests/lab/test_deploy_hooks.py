@@ -135,6 +135,7 @@ def test_one_that_runs_long_warns_in_the_journal(any_machine: Machine) -> None:
     app.until_step("post_deploy web")
     assert "nanod: hook post_deploy/1 has run for 1 s, and nothing limits it" in app.journal("-p", "warning", "-u", file.name)
     any_machine.path(drop_in).unlink()
+    any_machine.path(drop_in).parent.rmdir()
     leave(app)
 
 
