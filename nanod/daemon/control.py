@@ -29,6 +29,8 @@ IDLE = 30.0
 _PEER = struct.Struct("3i")
 """pid, uid, gid (unix(7), SO_PEERCRED)."""
 _PART = 65536
+_PARTS = 16
+"""That are thrown away of somebody who goes on talking."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -97,6 +99,12 @@ class Connection:
             self.close()
 
     def close(self) -> None:
+        """What was sent arrives: with something unread, the other side would find the connection reset instead (tried)."""
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+            for _ in range(_PARTS):
+                if not self.socket.recv(_PART):
+                    break
         self.socket.close()
 
 

@@ -246,9 +246,14 @@ class _Deciding:
             return waiter
         run = self.state.running
         wanting = {stem for stem, spec in self.state.specs.items() if spec.wants}
-        stale = run.stem if run and (run.stem in wanting and run.digest != self.state.specs[run.stem].seen) else ""
+        stale = run.stem if run and run.stem in wanting and not self._is_for(run) else ""
         pending = frozenset(wanting | ({run.stem} if run else set()))
         return replace(waiter, has_looked=True, specs=frozenset(self.state.specs), pending=pending, stale=stale)
+
+    def _is_for(self, run: Running) -> bool:
+        """Whether it does what is wanted now."""
+        spec = self.state.specs[run.stem]
+        return run.verb is spec.wants and (run.verb is Verb.REMOVE or run.digest == spec.seen)
 
     def _is_pending(self, stem: str) -> bool:
         run, spec = self.state.running, self.state.specs.get(stem)

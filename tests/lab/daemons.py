@@ -113,8 +113,14 @@ class Daemon:
         return status
 
     def state(self, stem: str) -> str:
-        """Of a spec; "" for one that it does not know."""
+        """Of a spec; "" for one that it does not know, and "down" while there is no daemon."""
+        if not self.answers():
+            return "down"
         return next((str(item["state"]) for item in self.status()["specs"] if item["spec"] == f"{SPECS}/{stem}.yaml"), "")
+
+    def answers(self) -> bool:
+        """Whether anybody serves the socket."""
+        return self.machine.run([self.python, "-c", "import socket; socket.socket(socket.AF_UNIX).connect('/run/nanod/control')"]).status == 0
 
     def until_state(self, stem: str, state: str, timeout: float = 20) -> None:
         until(lambda: self.state(stem) == state, f"{stem} is {state}: {self.status()}", timeout=timeout)

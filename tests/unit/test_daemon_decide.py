@@ -469,6 +469,19 @@ def test_a_reload_does_not_count_a_run_that_began_with_other_bytes() -> None:
     assert answers(daemon.end()) == {7: ()}
 
 
+def test_a_reload_waits_for_the_removal_of_what_is_being_applied() -> None:
+    daemon = ready(a="1", b="1")
+    daemon.put(a="2")
+    daemon.touch("a")
+    daemon.wait(1)
+    del daemon.files["a"]
+    daemon.feed(Asked(7, daemon.now))
+    assert answers(daemon.end()) == {}
+    assert daemon.state.running
+    assert daemon.state.running.verb is Verb.REMOVE
+    assert answers(daemon.end()) == {7: ()}
+
+
 def test_a_reload_waits_for_what_is_under_way() -> None:
     daemon = ready(a="1", b="1")
     daemon.put(a="2")
