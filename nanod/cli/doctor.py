@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from nanod.cli import console, host
 from nanod.cli.options import JSON, UNIT_DIR, verb
+from nanod.cli.reload import ask
+from nanod.daemon.checkup import findings as of_daemon
 from nanod.doctor import Finding, Level, examine, worst
 from nanod.errors import ExitCode, NanodError
 from nanod.host import checkup
@@ -14,6 +18,8 @@ from nanod.view.doctor import doctor_data, doctor_text
 from nanod.view.verdict import apply_command
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nanod.cli.host import Here
     from nanod.doctor import AppFacts
     from nanod.state import Intent
@@ -36,12 +42,22 @@ def command(*, unit_dir: str | None, as_json: bool) -> int:
             apps.append(_app(app, here, intents.get(app), can_ask=seen.is_systemd and not seen.manager))
         except NanodError as refused:
             refusals.append(Finding(id="refused", level=Level.ERROR, text=refused.message, remedy=refused.hint, app=app))
-    findings = [*examine(seen, apps), *refusals]
+    # What is about the host stands together.
+    findings = sorted([*examine(seen, apps), *refusals, *_daemon(can_ask=seen.is_systemd)], key=lambda item: bool(item.app))
     if as_json:
         console.out_json(doctor_data(findings))
     else:
         console.out(doctor_text(findings, console.style()))
     return ExitCode.FAILED if worst(findings) is Level.ERROR else ExitCode.OK
+
+
+def _daemon(*, can_ask: bool) -> Iterator[Finding]:
+    if not can_ask:
+        return
+    status: dict[str, Any] | None = None
+    with suppress(NanodError, KeyError):
+        status = ask("status", timeout=10)["status"]
+    yield from of_daemon(status, checkup.enabled("nanod.service"), can_ask=os.geteuid() == 0)
 
 
 def _app(name: str, here: Here, intent: Intent | None, *, can_ask: bool) -> AppFacts:

@@ -103,7 +103,7 @@ def looked(state: DriftState, seen: Iterable[Seen] | None, at: float, *, heals: 
         recent = tuple(when for when in before.at if when > at - WINDOW)
         if not wrong:
             tries[app] = Tries(at=recent)
-        elif wrong == before.items or len(recent) >= MOST:
+        elif wrong <= before.items or len(recent) >= MOST:
             if not before.is_told:
                 told.append(Tell(_ERROR, f"{app}: gives up putting it back: {', '.join(map(str, sorted(wrong)))}"))
             tries[app] = replace(before, at=recent, is_told=True)

@@ -23,6 +23,8 @@ DIRECTORIES = (
 )
 """Of systemd.unit(5), UNIT FILE LOAD PATH: without those of generators and transient units, which are made by programs and not by hand."""
 APPS = "/var/lib/nanod/apps"
+_RELOADED = {"generator", "generator.early", "generator.late"}
+"""In /run/systemd: made anew whenever systemd reads its units again, which is when it may take in what has changed before."""
 _TYPES = ("service", "target", "slice", "socket", "timer")
 
 
@@ -45,7 +47,7 @@ def concerns(name: str, of: Collection[str]) -> bool:
 
 def watched(of: Collection[str]) -> dict[str, set[str]]:
     """These directories and those of drop-ins in them; and on the way to each, the names that count."""
-    found: dict[str, set[str]] = {}
+    found: dict[str, set[str]] = {"/run/systemd": {*_RELOADED}}
     for directory in DIRECTORIES:
         merge(found, places(directory))
         real = os.path.realpath(directory)

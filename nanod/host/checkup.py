@@ -93,7 +93,7 @@ def host_facts(systemd: Systemd, store: LocalStore) -> HostFacts:
         journald=_journald(systemd) if is_systemd else "",
         has_persistent_journal=not is_systemd or any(path.is_dir() for path in _entries("/var/log/journal")),
         can_read_journal=is_root or not is_systemd or _is_in(_JOURNAL_GROUPS),
-        recover=_enabled("nanod-recover.service") if is_systemd else "",
+        recover=enabled("nanod-recover.service") if is_systemd else "",
         leftovers=tuple(_leftovers(store.unit_dir)),
         dangling=tuple(_dangling(store.unit_dir)),
         orphans=tuple((name, app) for name, (app, _) in sorted(units.items()) if not Path(APPS, app).is_dir()),
@@ -249,7 +249,7 @@ def _is_in(groups: tuple[str, ...]) -> bool:
     return False
 
 
-def _enabled(unit: str) -> str:
+def enabled(unit: str) -> str:
     """What systemctl says; 252 prints nothing for a unit that is not there, and 257 `not-found`."""
     with suppress(NanodError):
         return run(["systemctl", "is-enabled", unit], timeout=10).out.strip() or "not-found"
