@@ -122,6 +122,22 @@ TITLES = {
     "MK-9": "a stop can be repeated, is bounded, and its signal a good end",
     "MK-10": "nothing that a service started outlives it",
     "RV-8": "without a reload hook SIGHUP is ignored",
+    "RV-1": "hooks are registered before the start, and a later one is an error",
+    "RV-2": "start hooks run in order, and the first error is the end of the start",
+    "RV-4": "ready hooks run once the service listens, and hold up nothing",
+    "RV-5": "a ready hook that fails is logged, and the service lives",
+    "RV-6": "SIGHUP reloads, and systemctl reload waits until it is done",
+    "RV-7": "reload hooks run in order; an error stops the rest, and what was stays in force",
+    "RV-9": "a reload can be called, and gives the error back",
+    "RV-10": "reloads at the same time are one after the other",
+    "RV-11": "reload hooks have names, and status shows them",
+    "RV-12": "what no reload can change is refused in words",
+    "RV-13": "shutdown hooks run in reverse",
+    "RV-14": "shutdown hooks share one deadline",
+    "RV-15": "shutdown hooks run at SIGTERM, SIGINT and stop",
+    "RV-16": "stop hooks all run, whatever becomes of one",
+    "RV-17": "stop hooks have no deadline",
+    "RV-19": "start, listen, ready, serve and reload, shutdown, stopped, stop, exit: in this order",
 }
 """The rows of this version. A result of another row is printed too, and counts when it is a failure."""
 
