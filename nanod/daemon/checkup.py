@@ -13,22 +13,19 @@ _BAD = ("refused", "failed", "degraded", "unreadable")
 
 
 def findings(status: Mapping[str, Any] | None, enabled: str, *, can_ask: bool) -> Iterator[Finding]:
-    """`status`: its answer, None for none; `enabled`: what `systemctl is-enabled nanod.service` says; `can_ask`: the socket is this user's to use."""
+    """`status`: its answer, None for none; `enabled`: what `systemctl is-enabled nanod.service` says; `can_ask`: the socket is this user's to use.
+
+    Nothing on a host that does without.
+    """
+    is_wanted = enabled.startswith("enabled")
     if not can_ask:
-        if enabled not in ("", "not-found"):
+        if is_wanted:
             yield Finding(id="daemon", level=Level.NOTE, text="unknown: only root may ask the daemon", remedy="run it as root", is_known=False)
-    elif status is None:
-        yield _down(enabled)
-    else:
+    elif status is not None:
         yield from _up(status)
-
-
-def _down(enabled: str) -> Finding:
-    if enabled.startswith("enabled"):
+    elif is_wanted:
         text = "nanod.service is enabled, and no daemon answers"
-        return Finding(id="daemon", level=Level.ERROR, text=text, remedy="systemctl status nanod.service; systemctl start nanod.service")
-    remedy = "" if enabled in ("", "not-found") else "systemctl enable --now nanod.service keeps /etc/nanod/specs.d applied"
-    return Finding(id="daemon", level=Level.NOTE, text="no daemon runs: specs come into force by 'nanod apply' alone", remedy=remedy)
+        yield Finding(id="daemon", level=Level.ERROR, text=text, remedy="systemctl status nanod.service; systemctl start nanod.service")
 
 
 def _up(status: Mapping[str, Any]) -> Iterator[Finding]:
