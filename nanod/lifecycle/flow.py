@@ -50,9 +50,19 @@ class Phase(StrEnum):
 
 
 class Flow:
-    """`timeout` is that of the shutdown, in seconds; `says_ready`: the service calls `say_ready` itself."""
+    """`timeout` is that of the shutdown, in seconds; `says_ready`: the service calls `say_ready` itself; `serve` is what shutdown hooks may undo."""
 
-    def __init__(self, registry: Registry, front: Front, notifier: Notifier, watchdog: Watchdog, *, timeout: float, says_ready: bool) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        front: Front,
+        notifier: Notifier,
+        watchdog: Watchdog,
+        *,
+        timeout: float,
+        says_ready: bool,
+        serve: Callable[..., object] | None,
+    ) -> None:
         self.phase = Phase.CONFIGURE
         self.front = front
         self.ending = Bell()
@@ -63,6 +73,9 @@ class Flow:
         self._watchdog = watchdog
         self._timeout = timeout
         self._guard = Guard(timeout, self._halfway, front.interrupt, self._hopeless)
+        self._serve_function = serve
+        self._begun: list[Callable[..., object]] = []
+        """The start hooks that have succeeded, and the service, once that is begun."""
         self._asked: int | None = None
         self._is_ready = not says_ready
         self._problems: list[str] = []
@@ -119,11 +132,11 @@ class Flow:
     async def run(self) -> int:
         """The exit status."""
         try:
-            succeeded = await self._build()
+            await self._build()
             if self._asked is None:
                 await self._serve()
             self.ask()
-            await self._shut_down(succeeded)
+            await self._shut_down()
         finally:
             self._guard.finish()
         await self._stop()
@@ -131,10 +144,8 @@ class Flow:
             self._notifier.status(self._problems[0])
         return 1 if self._problems else (self._asked or 0)
 
-    async def _build(self) -> list[Callable[[], object]]:
-        """The start hooks that have succeeded."""
+    async def _build(self) -> None:
         self._enter(Phase.BUILD)
-        succeeded: list[Callable[[], object]] = []
         for hook in self._registry.of(Kind.START):
             if self._asked is not None:
                 break
@@ -143,12 +154,13 @@ class Flow:
                 self.problem(f"cannot start: {_failed(hook, error)}", error)
                 self.ask()
                 break
-            succeeded.append(hook.function)
-        return succeeded
+            self._begun.append(hook.function)
 
     async def _serve(self) -> None:
         """Until the end is asked for."""
         self._enter(Phase.START)
+        if self._serve_function is not None:
+            self._begun.append(self._serve_function)
         await self.front.begin(self.served)
         if self._is_ready and not self._problems:
             self._run()  # also when it has ended meanwhile: systemd takes a service that ends without READY=1 for one that failed
@@ -213,12 +225,12 @@ class Flow:
                 return _reload_error(hook, error, "what comes before it is in force")
         return None
 
-    async def _shut_down(self, succeeded: list[Callable[[], object]]) -> None:
+    async def _shut_down(self) -> None:
         self._enter(Phase.SHUTDOWN)
         self._notifier.stopping()
         self.refuse_reloads()
         for hook in reversed(self._registry.of(Kind.SHUTDOWN)):
-            if hook.undoes is not None and hook.undoes not in succeeded:
+            if hook.undoes is not None and hook.undoes not in self._begun:
                 continue
             if self._guard.left() <= 0:
                 self.problem(f"{hook} did not run: no time was left for it")

@@ -47,13 +47,14 @@ class Hooks:
         return self._register(Kind.RELOAD, function, name)
 
     @overload
-    def on_shutdown(self, function: F, /, *, name: str = ..., undoes: Callable[[], object] | None = ...) -> F: ...
+    def on_shutdown(self, function: F, /, *, name: str = ..., undoes: Callable[..., object] | None = ...) -> F: ...
     @overload
-    def on_shutdown(self, /, *, name: str = ..., undoes: Callable[[], object] | None = ...) -> Callable[[F], F]: ...
-    def on_shutdown(self, function: F | None = None, /, *, name: str = "", undoes: Callable[[], object] | None = None) -> F | Callable[[F], F]:
+    def on_shutdown(self, /, *, name: str = ..., undoes: Callable[..., object] | None = ...) -> Callable[[F], F]: ...
+    def on_shutdown(self, function: F | None = None, /, *, name: str = "", undoes: Callable[..., object] | None = None) -> F | Callable[[F], F]:
         """When the end is asked for, the last registered first, with one deadline for all.
 
-        With `undoes` only when that start hook has succeeded; without it in any case, also when the start has failed.
+        With `undoes` only when that start hook has succeeded, or, if it is the service itself, when that has begun. Without it in any case, also
+        when the start has failed.
         """
         return self._register(Kind.SHUTDOWN, function, name, undoes)
 
@@ -65,7 +66,7 @@ class Hooks:
         """At the very end, in order, all of them, without a deadline; also when the start has failed."""
         return self._register(Kind.STOP, function, name)
 
-    def _register(self, kind: Kind, function: F | None, name: str, undoes: Callable[[], object] | None = None) -> F | Callable[[F], F]:
+    def _register(self, kind: Kind, function: F | None, name: str, undoes: Callable[..., object] | None = None) -> F | Callable[[F], F]:
         def register(function: F) -> F:
             self._registry.add(kind, function, name, undoes)
             return function

@@ -57,14 +57,14 @@ class Lifecycle(Hooks):
         self._registry.refuse_async()
         front = plain.PlainFront(serve)
         with Signals(self._signalled), self._listening():
-            return self._over(plain.run(self._begin(front, says_ready=says_ready), front))
+            return self._over(plain.run(self._begin(front, serve, says_ready=says_ready), front))
 
     def run_loop(self, loop: Callable[[plain.Turn], object], *, says_ready: bool = False) -> int:
         """As `run`, with a loop in the main thread, which calls the Turn that it is given in each round. Hooks run within these calls."""
         self._registry.refuse_async()
         front = plain.LoopFront()
         with Signals(self._signalled), self._listening():
-            return self._over(plain.run_loop(self._begin(front, says_ready=says_ready), front, loop))
+            return self._over(plain.run_loop(self._begin(front, loop, says_ready=says_ready), front, loop))
 
     async def serve(self, main: Callable[[], Awaitable[object]], *, says_ready: bool = False) -> int:
         """As `run`, in the running event loop; hooks may be async. When the end is asked for, `main` is cancelled after the on_shutdown hooks.
@@ -75,15 +75,16 @@ class Lifecycle(Hooks):
 
         with Signals(self._signalled), self._listening():
             front = AsyncFront(main)
-            flow = self._begin(front, says_ready=says_ready)
+            flow = self._begin(front, main, says_ready=says_ready)
             self._aio = front
             return self._over(await run(flow, front))
 
-    def _begin(self, front: Front, *, says_ready: bool) -> Flow:
+    def _begin(self, front: Front, serve: Callable[..., object] | None, *, says_ready: bool) -> Flow:
         if self._flow is not None:
             raise StateError("cannot run: this service has been run already", hint="make another Lifecycle")
-        self._registry.freeze()
-        self._flow = Flow(self._registry, front, self._notifier, self._watchdog, timeout=self._timeout, says_ready=says_ready)
+        self._registry.freeze(serve)
+        notifier, watchdog = self._notifier, self._watchdog
+        self._flow = Flow(self._registry, front, notifier, watchdog, timeout=self._timeout, says_ready=says_ready, serve=serve)
         if Signals.early() and self._registry.of(Kind.RELOAD):
             self._flow.ask_reload()
         if self._early_stop is not None:

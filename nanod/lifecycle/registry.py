@@ -24,12 +24,12 @@ class Kind(StrEnum):
 
 
 class Hook(NamedTuple):
-    """`undoes` is the start hook without whose success this shutdown hook has nothing to do."""
+    """`undoes` is the start hook without whose success this shutdown hook has nothing to do, or the service itself, which then has begun."""
 
     kind: Kind
     name: str
     function: Callable[[], object]
-    undoes: Callable[[], object] | None = None
+    undoes: Callable[..., object] | None = None
 
     def __str__(self) -> str:
         return f"{self.kind} hook '{self.name}'"
@@ -40,8 +40,8 @@ class Registry:
         self._hooks: list[Hook] = []
         self._frozen = False
 
-    def add(self, kind: Kind, function: Callable[[], object], name: str, undoes: Callable[[], object] | None = None) -> None:
-        """Raises FrozenError once the service starts, and HookError for what can never be this hook."""
+    def add(self, kind: Kind, function: Callable[[], object], name: str, undoes: Callable[..., object] | None = None) -> None:
+        """Raises FrozenError once the service starts, and HookError for what can be no hook."""
         hook = Hook(kind, name or name_of(function), function, undoes)
         if self._frozen:
             raise FrozenError(f"cannot register {hook}: the service has started", hint="register all hooks before run() or serve()")
@@ -49,11 +49,14 @@ class Registry:
             raise HookError(f"cannot register {hook}: it is no function but {function!r}")
         if _flags(function) & (_GENERATOR | _ASYNC_GENERATOR):
             raise HookError(f"cannot register {hook}: it is a generator, and calling one does nothing")
-        if undoes is not None and not any(other.kind is Kind.START and other.function == undoes for other in self._hooks):
-            raise HookError(f"cannot register {hook}: what it undoes, '{name_of(undoes)}', is no on_start hook", hint="register the start hook first")
         self._hooks.append(hook)
 
-    def freeze(self) -> None:
+    def freeze(self, serve: Callable[..., object] | None) -> None:
+        """`serve` is the service itself. Raises HookError for a shutdown hook that undoes neither that nor a start hook."""
+        begun = [serve, *(hook.function for hook in self.of(Kind.START))]
+        for hook in self._hooks:
+            if hook.undoes is not None and hook.undoes not in begun:
+                raise HookError(f"cannot run {hook}: what it undoes, '{name_of(hook.undoes)}', is neither an on_start hook nor the service")
         self._frozen = True
 
     def of(self, kind: Kind) -> tuple[Hook, ...]:

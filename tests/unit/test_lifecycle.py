@@ -229,8 +229,27 @@ def test_what_can_be_no_hook() -> None:
         life.on_start("text")  # type: ignore[call-overload]
     with pytest.raises(HookError, match="'generator': it is a generator"):
         life.on_start(generator)
-    with pytest.raises(HookError, match="what it undoes, 'generator', is no on_start hook"):
-        life.on_shutdown(note([], ""), undoes=generator)
+
+
+def test_what_is_undone_has_to_be_something(front: str) -> None:
+    life = Lifecycle()
+    life.on_shutdown(note([], ""), undoes=generator, name="wrong")
+    with pytest.raises(
+        HookError, match="cannot run on_shutdown hook 'wrong': what it undoes, 'generator', is neither an on_start hook nor the service"
+    ):
+        run(front, life)
+
+
+def test_what_undoes_the_service_has_nothing_to_do_before_that_has_begun() -> None:
+    """server.shutdown() of the standard library would wait for ever for a server that never served."""
+    for stops_early in (True, False):
+        steps: list[str] = []
+        life = Lifecycle()
+        serve = note(steps, "serve")
+        life.on_start(life.stop if stops_early else note(steps, "start"))
+        life.on_shutdown(note(steps, "close"), undoes=serve)
+        assert life.run(serve) == 0
+        assert steps == ([] if stops_early else ["start", "serve", "close"])
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])
