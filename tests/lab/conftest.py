@@ -4,12 +4,14 @@
         machine.write("/srv/shop.yaml", "…")
         assert machine.nanod("apply", "/srv/shop.yaml").status == 0
 
-`machine257` is the same over a Debian 13 tree.
+`machine257` is the same over a Debian 13 tree. What depends on the version of systemd takes `any_machine`, and runs on both; anything else names one, about
+half of a module each. `on`, `on252` and `on257` are the same for groups.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +20,10 @@ import pytest
 
 from nanod.rehearse import mounts, tree
 from nanod.rehearse.machine import SOURCE, Machine
+from tests.lab.groups import Group, making
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 HERE = Path(__file__).parent
 
@@ -47,9 +50,38 @@ def debian13() -> Path:
 
 @pytest.fixture(scope="module")
 def machine257(debian13: Path) -> Iterator[Machine]:
-    """A machine over a pristine Debian 13 tree, with nanod's source bound into it."""
-    with Machine.boot(tree=debian13, binds=[SOURCE], python="/usr/bin/python3") as booted:
+    """A machine over a pristine Debian 13 tree, with nanod's source in it.
+
+    As a copy: where Python cannot write, it compiles all of nanod again for each command, which takes as long as the command.
+    """
+    with Machine.boot(tree=debian13, python="/usr/bin/python3") as booted:
+        shutil.copytree(SOURCE / "nanod", booted.path(SOURCE / "nanod"), ignore=shutil.ignore_patterns("__pycache__"))
         yield booted
+
+
+@pytest.fixture(scope="module", params=["machine", "machine257"])
+def any_machine(request: pytest.FixtureRequest) -> Machine:
+    """One after the other."""
+    found: Machine = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def on(any_machine: Machine) -> Iterator[Callable[[str], Group]]:
+    with making(any_machine) as make:
+        yield make
+
+
+@pytest.fixture
+def on252(machine: Machine) -> Iterator[Callable[[str], Group]]:
+    with making(machine) as make:
+        yield make
+
+
+@pytest.fixture
+def on257(machine257: Machine) -> Iterator[Callable[[str], Group]]:
+    with making(machine257) as make:
+        yield make
 
 
 def keepers() -> list[int]:

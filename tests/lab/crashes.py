@@ -9,6 +9,7 @@ The two versions of the app are called old and new; each hook writes down of whi
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 UNITS = "/etc/systemd/system"
 STATE = "/var/lib/nanod"
+ALL = os.environ.get("NANOD_CRASHES") == "all"
+"""Every point everywhere, for an hour and more."""
 KILLED = (-9, 137)
 """What nsenter(1) hands on of a SIGKILL, and what a shell makes of it."""
 
@@ -157,3 +160,14 @@ def listed(app: App, *argv: str) -> list[str]:
     done = app.machine.run(["nanod", *argv], env={"NANOD_FAULT": "list"}, timeout=120)
     assert done.status == 0, f"{argv}: {done.status}\n{done.out}\n{done.err}"
     return points(done)
+
+
+def chosen(points: Sequence[str]) -> list[str]:
+    """Each point once; of the renames the first, the last, and every third. All with NANOD_CRASHES=all."""
+    names = [point for point in dict.fromkeys(points) if point.startswith("renamed")]
+    return [point for point in dict.fromkeys(points) if ALL or point not in names or point == names[-1] or names.index(point) % 3 == 0]
+
+
+def sample(points: Sequence[str]) -> list[str]:
+    """Some, from the first to the last: for the second systemd, where the first one has the chosen ones. All with NANOD_CRASHES=all."""
+    return chosen(points) if ALL else [point for point in points if point.endswith("@1")][::4]

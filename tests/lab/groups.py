@@ -9,6 +9,7 @@ What they do beyond that is told by files, as in `steps`:
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tests.lab.steps import DIRECTORY, PROGRAMS, App, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from nanod.rehearse.machine import Machine
 
@@ -51,7 +52,7 @@ class Group(App):
         app.program("ends", _ENDS)
         machine.path(DIRECTORY).mkdir(exist_ok=True)
         machine.path(DIRECTORY).chmod(0o777)
-        for left in machine.path(DIRECTORY).glob(f"{name}-*"):
+        for left in machine.path(DIRECTORY).glob(f"{name}[-.]*"):
             left.unlink()
         app.clear()
         return app
@@ -100,6 +101,20 @@ class Group(App):
         run = self.machine.path("/run")
         assert [path.name for path in (run / "nanod/groups").glob(f"{self.name}-*")] == []
         assert not (run / self.name / "web").exists()
+
+
+@contextmanager
+def making(machine: Machine) -> Iterator[Callable[[str], Group]]:
+    """Makes apps, and removes them in the end, whatever became of them."""
+    made: list[Group] = []
+
+    def make(name: str) -> Group:
+        made.append(Group.on(machine, name))
+        return made[-1]
+
+    yield make
+    for app in made:
+        app.nanod("remove", "--purge", app.name, status=None)
 
 
 def stays(hook: str | None = None, **keys: Any) -> dict[str, Any]:

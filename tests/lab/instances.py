@@ -17,6 +17,8 @@ from tests.lab.steps import DIRECTORY, App, until
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import pytest
+
     from nanod.rehearse.machine import Machine
 
 _SERVER = """#!/usr/bin/python3 -IS
@@ -144,6 +146,12 @@ class Fleet(App):
 
     def until_log(self, line: str) -> None:
         until(lambda: line in self.steps(), line)
+
+
+def machine_of(request: pytest.FixtureRequest) -> Machine:
+    """The one that a test takes."""
+    found: Machine = request.getfixturevalue(next(name for name in ("any_machine", "machine257", "machine") if name in request.fixturenames))
+    return found
 
 
 def clean(machine: Machine) -> None:

@@ -12,9 +12,8 @@ from tests.lab.groups import Group as App
 from tests.lab.steps import DIRECTORY, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from nanod.rehearse.machine import Machine
 
 QUICK = {"delay": "100ms", "limit": 20, "window": "20s"}
 SAYS = "echo $LIFECYCLE_PHASE $NANOD_STOP_REASON >>{}"
@@ -61,28 +60,6 @@ print(" ".join(sorted(set(seen))), len(seen))
 """
 
 
-@pytest.fixture(scope="module", params=["machine", "machine257"])
-def host(request: pytest.FixtureRequest) -> Machine:
-    found: Machine = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest.fixture
-def on(host: Machine) -> Iterator[Callable[[str], App]]:
-    made: list[App] = []
-
-    def make(name: str) -> App:
-        made.append(App.on(host, name))
-        for file in host.path(DIRECTORY).glob(f"{name}.*"):
-            if file.suffix != ".log":
-                file.unlink()
-        return made[-1]
-
-    yield make
-    for app in made:
-        app.nanod("remove", "--purge", app.name, status=None)
-
-
 def service(**keys: Any) -> dict[str, Any]:
     return {"command": [STAYS], "user": "root", "settle": "0s", "restart": QUICK} | keys
 
@@ -97,8 +74,8 @@ def file(app: App, suffix: str) -> str:
 
 
 @pytest.mark.row("MK-8", "BX-15")
-def test_the_pause_stands_between_prestop_and_the_signal(on: Callable[[str], App]) -> None:
-    app = on("pause")
+def test_the_pause_stands_between_prestop_and_the_signal(on257: Callable[[str], App]) -> None:
+    app = on257("pause")
     app.apply({"web": service(hooks=both(app), stop={"drain": "500ms"})})
     app.systemctl("stop", "pause-web")
     assert app.steps() == ["web up", "prestop stop", "web down", "poststop stop"]
@@ -132,9 +109,9 @@ def test_the_pause_ends_with_the_process_and_there_is_none_when_it_ended_by_itse
 
 
 @pytest.mark.row("MK-8", "BX-15")
-def test_a_request_under_way_is_answered(on: Callable[[str], App]) -> None:
+def test_a_request_under_way_is_answered(on257: Callable[[str], App]) -> None:
     """It was begun before the stop and ends in the pause; nobody new is let in meanwhile, and the end is a clean one."""
-    app = on("flight")
+    app = on257("flight")
     server = app.program("server", SERVER)
     prestop = f"touch {file(app, 'closing')}; {SAYS.format(app.log)}"
     web = service(command=[server, "8090", "flight"], environment={"MADE": "old"}, health={"tcp": 8090, "interval": "50ms"})
@@ -153,9 +130,9 @@ def test_a_request_under_way_is_answered(on: Callable[[str], App]) -> None:
 
 
 @pytest.mark.row("MK-8", "BX-15")
-def test_an_instance_drains_while_the_others_serve(on: Callable[[str], App]) -> None:
+def test_an_instance_drains_while_the_others_serve(on252: Callable[[str], App]) -> None:
     """One request is under way in the instance that restarts first: it is answered by what it was begun with, and everybody else by another."""
-    app = on("rolls")
+    app = on252("rolls")
     server = app.program("server", SERVER)
 
     def web(made: str) -> dict[str, Any]:
@@ -168,7 +145,7 @@ def test_an_instance_drains_while_the_others_serve(on: Callable[[str], App]) -> 
             ports=[8070],
             health={"tcp": True, "interval": "50ms"},
             hooks={"prestop": f"touch {DIRECTORY}/{name}"},
-            stop={"drain": "5s", "timeout": "5s"},
+            stop={"drain": "1s", "timeout": "5s"},
             rolling={"min_healthy_time": "100ms"},
         )
 
@@ -226,8 +203,8 @@ def test_stop_hooks_are_told_why(on: Callable[[str], App]) -> None:
 
 
 @pytest.mark.row("BX-15")
-def test_hooks_around_several_mains_are_told_too(on: Callable[[str], App]) -> None:
-    app = on("around")
+def test_hooks_around_several_mains_are_told_too(on252: Callable[[str], App]) -> None:
+    app = on252("around")
     quick = {"delay": "50ms", "limit": 4, "window": "1min"}  # three starts, then two crashes
     group = {"user": "root", "settle": "0s", "processes": {"api": stays(restart=quick), "worker": stays(restart=quick)}, "hooks": both(app)}
     app.apply({"web": group})
@@ -251,8 +228,8 @@ def test_hooks_around_several_mains_are_told_too(on: Callable[[str], App]) -> No
 
 
 @pytest.mark.row("MK-9")
-def test_a_stop_is_repeatable_and_the_end_by_its_signal_a_good_one(on: Callable[[str], App]) -> None:
-    app = on("twice")
+def test_a_stop_is_repeatable_and_the_end_by_its_signal_a_good_one(on257: Callable[[str], App]) -> None:
+    app = on257("twice")
     app.apply(
         {
             "handles": service(),
@@ -273,8 +250,8 @@ def test_a_stop_is_repeatable_and_the_end_by_its_signal_a_good_one(on: Callable[
 
 
 @pytest.mark.row("MK-9")
-def test_a_stop_is_bounded_also_where_the_process_and_its_hooks_hang(on: Callable[[str], App]) -> None:
-    app = on("hangs")
+def test_a_stop_is_bounded_also_where_the_process_and_its_hooks_hang(on252: Callable[[str], App]) -> None:
+    app = on252("hangs")
     deaf = "trap '' TERM; while :; do sleep 0.1; done"
     hooks = {"prestop": {"run": deaf, "timeout": "500ms"}, "poststop": {"run": deaf, "timeout": "500ms"}}
     app.apply({"web": service(command=deaf, hooks=hooks, stop={"timeout": "1s", "drain": "100ms"})})
@@ -364,9 +341,9 @@ def test_each_member_that_gives_up_calls_once(on: Callable[[str], App]) -> None:
 
 
 @pytest.mark.row("BX-23")
-def test_who_could_not_begin_calls_too(on: Callable[[str], App]) -> None:
+def test_who_could_not_begin_calls_too(on257: Callable[[str], App]) -> None:
     """Its prestart task failed: systemd says nothing of it but that it did not start."""
-    app = on("begin")
+    app = on257("begin")
     app.tells("init", 3)
     web = service(on_failure=PAGE.format(file(app, "page")), tasks={"init": ends("prestart", restart={"policy": "no"})})
     app.leave({"web": web})

@@ -10,29 +10,7 @@ from tests.lab.groups import Group, ends, stays
 from tests.lab.steps import DIRECTORY, PROGRAMS, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from nanod.rehearse.machine import Machine
-
-
-@pytest.fixture(scope="module", params=["machine", "machine257"])
-def host(request: pytest.FixtureRequest) -> Machine:
-    found: Machine = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest.fixture
-def on(host: Machine) -> Iterator[Callable[[str], Group]]:
-    """Makes an app; it is gone after the test, whatever became of it."""
-    made: list[Group] = []
-
-    def make(name: str) -> Group:
-        made.append(Group.on(host, name))
-        return made[-1]
-
-    yield make
-    for app in made:
-        app.nanod("remove", app.name, status=None)
+    from collections.abc import Callable
 
 
 def batch(app: Group, **keys: Any) -> dict[str, Any]:
@@ -97,9 +75,9 @@ def test_a_batch_job_with_everything_around_it(on: Callable[[str], Group], statu
 
 
 @pytest.mark.row("NM-9", "NM-10")
-def test_a_job_that_ends_at_once_is_well(on: Callable[[str], Group]) -> None:
+def test_a_job_that_ends_at_once_is_well(on257: Callable[[str], Group]) -> None:
     """nomad#10058, nomad#12303: what is done quickly must not make the group unhealthy."""
-    app = on("quick")
+    app = on257("quick")
     done = app.apply({"web": batch(app, command=[f"{PROGRAMS}/ends"])})
     assert "failed" not in done.out
     until(lambda: "clean success" in app.steps(), f"the end: {app.steps()}")
@@ -110,8 +88,8 @@ def test_a_job_that_ends_at_once_is_well(on: Callable[[str], Group]) -> None:
 
 
 @pytest.mark.row("NM-8", "NM-13")
-def test_a_job_whose_init_failed_does_not_run(on: Callable[[str], Group]) -> None:
-    app = on("noinit")
+def test_a_job_whose_init_failed_does_not_run(on252: Callable[[str], Group]) -> None:
+    app = on252("noinit")
     app.tells("init", 1)
     app.leave({"web": batch(app, tasks={"init": ends("prestart", restart={"policy": "no"}), "clean": ends("poststop")})})
     until(lambda: len(app.steps()) > 1, "the cleanup")

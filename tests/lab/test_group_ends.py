@@ -10,29 +10,9 @@ from tests.lab.groups import STAYS, UP, Group, ends, stays, web
 from tests.lab.steps import DIRECTORY, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from nanod.rehearse.machine import Machine
-
-
-@pytest.fixture(scope="module", params=["machine", "machine257"])
-def host(request: pytest.FixtureRequest) -> Machine:
-    found: Machine = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest.fixture
-def on(host: Machine) -> Iterator[Callable[[str], Group]]:
-    """Makes an app; it is gone after the test, whatever became of it."""
-    made: list[Group] = []
-
-    def make(name: str) -> Group:
-        made.append(Group.on(host, name))
-        return made[-1]
-
-    yield make
-    for app in made:
-        app.nanod("remove", app.name, status=None)
 
 
 def note(app: Group, word: str) -> str:
@@ -40,28 +20,33 @@ def note(app: Group, word: str) -> str:
 
 
 @pytest.mark.row("NM-10", "NM-12")
-@pytest.mark.parametrize("stop", ["target", "group", "nanod"])
-def test_a_sidecar_between_two_tries_does_not_bring_its_group_back(on: Callable[[str], Group], stop: str) -> None:
+def test_a_sidecar_between_two_tries_does_not_bring_its_group_back(on: Callable[[str], Group]) -> None:
     """Its next try would start the companion, with the hooks of the service, and then there would be another end to clean up after."""
-    app = on(f"tries-{stop}")
+    app = on("tries")
     service = web(hooks={"prestart": note(app, "prestart"), "poststop": note(app, "poststop")})
-    service["tasks"]["ship"] = stays("poststart", command="exit 1", restart={"delay": "1500ms"})
-    app.leave({"web": service})
-    until(lambda: app.show("web-ship", "SubState") == "auto-restart", "it waits for its next try")
-    app.clear()
-    if stop == "nanod":
-        assert "again" not in app.nanod("stop", app.name, "web").out
-    else:
-        app.systemctl("stop", {"target": f"{app.name}.target", "group": app.unit("web-group")}[stop])
-    until(lambda: app.state("web-ship") in ("inactive", "failed"), "it is not tried again")
-    until(lambda: "poststop" in app.steps(), "the hooks at the end")
-    app.jobs_done()
-    # A unit that somebody starts by hand comes up with its companion for a moment.
-    for _ in range(2):
-        app.systemctl("start", app.unit("web-clean"))
-        until(lambda: app.state("web-group") == "inactive", "the companion has gone")
+    bad = app.machine.path(f"{DIRECTORY}/tries-bad")
+    service["tasks"]["ship"] = stays("poststart", command=f"test ! -e {DIRECTORY}/tries-bad && exec {STAYS}", restart={"delay": "1500ms"})
+    app.apply({"web": service})
+    for stop in (["systemctl", "stop", "tries.target"], ["systemctl", "stop", "tries-web-group"], ["nanod", "stop", "tries", "web"]):
+        bad.touch()
+        app.crash("web-ship")
+        until(lambda: app.show("web-ship", "SubState") == "auto-restart", "it waits for its next try")
+        app.clear()
+        done = app.machine.run(stop)
+        assert done.status == 0, done.err
+        assert "again" not in done.out
+        until(lambda: app.state("web-ship") in ("inactive", "failed"), "it is not tried again")
+        until(lambda: "poststop" in app.steps(), "the hooks at the end")
         app.jobs_done()
-    assert [line for line in app.steps() if line.startswith("clean")] == ["clean success"]
+        # A unit that somebody starts by hand comes up with its companion for a moment.
+        for _ in range(2):
+            app.systemctl("start", app.unit("web-clean"))
+            until(lambda: app.state("web-group") == "inactive", "the companion has gone")
+            app.jobs_done()
+        assert [line for line in app.steps() if line.startswith("clean")] == ["clean success"], stop
+        bad.unlink()
+        app.systemctl("start", "tries.target", "tries-web")
+        app.until_up("web-ship")
 
 
 @pytest.mark.row("NM-9", "NM-10")
@@ -77,8 +62,8 @@ def test_a_poststart_task_that_must_not_fail_waits_for_a_main_that_is_tried_agai
 
 
 @pytest.mark.row("NM-10", "NM-2")
-def test_a_failed_poststart_task_of_an_instance_ends_that_instance(on: Callable[[str], Group]) -> None:
-    app = on("one-of-three")
+def test_a_failed_poststart_task_of_an_instance_ends_that_instance(on252: Callable[[str], Group]) -> None:
+    app = on252("one-of-three")
     bad = f"test ! -e {DIRECTORY}/one-of-three-$NANOD_REPLICA"
     service = web(replicas=3, rolling={"min_healthy_time": "0s"}, command=[STAYS])
     service.pop("processes")
@@ -98,7 +83,7 @@ def test_a_failed_poststart_task_of_an_instance_ends_that_instance(on: Callable[
 
 
 @pytest.mark.row("NM-9", "BX-26")
-def test_a_masked_main_is_none(host: Machine, on: Callable[[str], Group]) -> None:
+def test_a_masked_main_is_none(any_machine: Machine, on: Callable[[str], Group]) -> None:
     """Nobody waits for one. With all of them masked there is nothing to wait for either, and that is said."""
     app = on("masked")
     app.apply({"web": web()})
@@ -106,7 +91,7 @@ def test_a_masked_main_is_none(host: Machine, on: Callable[[str], Group]) -> Non
         app.systemctl("stop", "masked.target")
         app.until_all_gone()
         app.clear()
-        host.path(f"/etc/systemd/system/masked-web-{name}.service").unlink()
+        any_machine.path(f"/etc/systemd/system/masked-web-{name}.service").unlink()
         app.systemctl("mask", app.unit(f"web-{name}"))
         app.systemctl("start", "masked.target")
         app.jobs_done()
@@ -119,9 +104,9 @@ def test_a_masked_main_is_none(host: Machine, on: Callable[[str], Group]) -> Non
 
 
 @pytest.mark.row("NM-12", "NM-15")
-def test_a_sidecar_with_liveness_goes_with_its_group(on: Callable[[str], Group]) -> None:
+def test_a_sidecar_with_liveness_goes_with_its_group(on257: Callable[[str], Group]) -> None:
     """What watches it does not keep it."""
-    app = on("watched")
+    app = on257("watched")
     service = web(command=[STAYS])
     service.pop("processes")
     service["tasks"]["side"] = stays("prestart", health={"exec": "/bin/true", "interval": "50ms", "liveness": {"interval": "1s"}})
@@ -134,7 +119,7 @@ def test_a_sidecar_with_liveness_goes_with_its_group(on: Callable[[str], Group])
 
 
 @pytest.mark.row("BX-7", "FAULTS-23")
-@pytest.mark.parametrize("start", ["systemctl", "nanod"])
+@pytest.mark.parametrize(("any_machine", "start"), [("machine257", "systemctl"), ("machine", "nanod")], indirect=["any_machine"])
 def test_a_start_of_the_app_starts_mains_that_are_down(on: Callable[[str], Group], start: str) -> None:
     """Also while what stands for them is active: to systemd that has nothing to start."""
     app = on(f"down-{start}")
@@ -150,10 +135,10 @@ def test_a_start_of_the_app_starts_mains_that_are_down(on: Callable[[str], Group
 
 
 @pytest.mark.row("NM-10")
-def test_the_cleanup_of_a_unit_that_makes_private_files(host: Machine, on: Callable[[str], Group]) -> None:
+def test_the_cleanup_of_a_unit_that_makes_private_files(machine257: Machine, on257: Callable[[str], Group]) -> None:
     """How the group ended, and its secrets, are laid out by root for somebody else."""
-    app = on("umask")
-    host.write("/etc/nanod/umask.secret", "sesame", mode=0o600)
+    app = on257("umask")
+    machine257.write("/etc/nanod/umask.secret", "sesame", mode=0o600)
     tell = f'echo "clean $(cat "$CREDENTIALS_DIRECTORY/key")" >>{app.log}'
     service = web(user="daemon")
     service["tasks"] = {"clean": ends("poststop", command=tell, credentials={"key": "umask.secret"}, systemd={"Service": {"UMask": "0077"}})}
@@ -163,9 +148,9 @@ def test_the_cleanup_of_a_unit_that_makes_private_files(host: Machine, on: Calla
 
 
 @pytest.mark.row("NM-12")
-def test_a_stop_while_a_task_is_at_work_is_a_stop(on: Callable[[str], Group]) -> None:
+def test_a_stop_while_a_task_is_at_work_is_a_stop(on252: Callable[[str], Group]) -> None:
     """Nothing has started again, only because what comes after the mains had not begun yet."""
-    app = on("early")
+    app = on252("early")
     service = web()
     service["tasks"]["init"] = ends("prestart", command=f"{note(app, 'init')}; test -e {DIRECTORY}/early-go || exec sleep 600")
     app.machine.path(f"{DIRECTORY}/early-go").touch()

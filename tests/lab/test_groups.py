@@ -1,4 +1,4 @@
-"""Groups as Nomad has them: several mains, and tasks before, beside and after them. On both systemds."""
+"""Groups as Nomad has them: several mains, and tasks before, beside and after them. On both systemds, but for what is nanod's own doing."""
 
 from __future__ import annotations
 
@@ -8,34 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nanod.units.names import LIB
-from tests.lab.crashes import cut, listed, seen
+from tests.lab.crashes import chosen, cut, listed, sample, seen
 from tests.lab.groups import DOWN, UP, Group, ends, stays, web
 from tests.lab.steps import DIRECTORY, GIVES_UP, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from nanod.rehearse.machine import Machine
-
-
-@pytest.fixture(scope="module", params=["machine", "machine257"])
-def host(request: pytest.FixtureRequest) -> Machine:
-    found: Machine = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest.fixture
-def on(host: Machine) -> Iterator[Callable[[str], Group]]:
-    """Makes an app; it is gone after the test, whatever became of it."""
-    made: list[Group] = []
-
-    def make(name: str) -> Group:
-        made.append(Group.on(host, name))
-        return made[-1]
-
-    yield make
-    for app in made:
-        app.nanod("remove", app.name, status=None)
 
 
 MEMBERS = ["web-api", "web-worker", "web-side", "web-ship"]
@@ -67,8 +47,8 @@ def test_up_in_order_and_down_in_reverse(on: Callable[[str], Group]) -> None:
 
 
 @pytest.mark.row("NM-2", "NM-3")
-def test_mains_start_together_and_so_do_init_tasks(on: Callable[[str], Group]) -> None:
-    app = on("together")
+def test_mains_start_together_and_so_do_init_tasks(on257: Callable[[str], Group]) -> None:
+    app = on257("together")
     meet = app.program(
         "meet", f"#!/bin/sh\n: >{DIRECTORY}/$NANOD_APP-$NANOD_TASK.here\nuntil [ -e {DIRECTORY}/$NANOD_APP-$1.here ]; do sleep 0.05; done\n"
     )
@@ -145,12 +125,12 @@ def test_what_runs_again_on_a_restart(on: Callable[[str], Group]) -> None:
 
 
 @pytest.mark.row("NM-7", "NM-12")
-def test_a_reboot(host: Machine, on: Callable[[str], Group]) -> None:
+def test_a_reboot(any_machine: Machine, on: Callable[[str], Group]) -> None:
     app = on("boot")
     app.apply({"web": web()})
     app.until_steps(UP)
     app.clear()
-    host.reboot()
+    any_machine.reboot()
     app.until_steps([*DOWN, *UP])
     app.in_order("clean success", "side up", "init", "api up|worker up", "hello|ship up")
     # At a shutdown all stop in one transaction, and so in the reverse order of their start.
@@ -241,8 +221,8 @@ def test_a_failed_poststart_task_ends_the_group_or_is_a_warning(on: Callable[[st
 
 
 @pytest.mark.row("NM-9", "NM-11")
-def test_what_comes_after_the_mains_waits_for_all_of_them(on: Callable[[str], Group]) -> None:
-    app = on("one-fails")
+def test_what_comes_after_the_mains_waits_for_all_of_them(on252: Callable[[str], Group]) -> None:
+    app = on252("one-fails")
     app.tells("api", 7)
     app.leave({"web": web(processes={"api": stays(restart={"policy": "no"}), "worker": stays()})})
     app.jobs_done()
@@ -256,9 +236,9 @@ def test_what_comes_after_the_mains_waits_for_all_of_them(on: Callable[[str], Gr
 
 
 @pytest.mark.row("NM-9")
-def test_the_condition_after_the_mains_waits_for_one_that_is_on_its_way(on: Callable[[str], Group]) -> None:
+def test_the_condition_after_the_mains_waits_for_one_that_is_on_its_way(on257: Callable[[str], Group]) -> None:
     """Its start does not bring up what is starting already: skipped then, that would stay away."""
-    app = on("onway")
+    app = on257("onway")
     gate = {"file": "/run/onway/web/api", "interval": "50ms", "start_timeout": "20s"}
     app.apply({"web": web(processes={"api": stays(health=gate), "worker": stays()})})
     app.until_steps(UP)
@@ -274,9 +254,9 @@ def test_the_condition_after_the_mains_waits_for_one_that_is_on_its_way(on: Call
 
 
 @pytest.mark.row("NM-9", "NM-10")
-def test_a_poststart_task_whose_turn_has_not_come_ends_nothing(on: Callable[[str], Group]) -> None:
+def test_a_poststart_task_whose_turn_has_not_come_ends_nothing(on252: Callable[[str], Group]) -> None:
     """One of the mains is down: the task waits for it, and the other main runs on."""
-    app = on("skipped")
+    app = on252("skipped")
     app.apply({"web": web(processes={"api": stays(), "worker": stays(restart={"policy": "no"})})})
     app.until_steps(UP)
     app.crash("web-worker")
@@ -345,8 +325,8 @@ def test_a_poststart_task_that_is_cut_short_has_not_failed(on: Callable[[str], G
 
 
 @pytest.mark.row("NM-9", "NM-10")
-def test_poststart_waits_for_mains_that_are_healthy(on: Callable[[str], Group]) -> None:
-    app = on("healthy")
+def test_poststart_waits_for_mains_that_are_healthy(on252: Callable[[str], Group]) -> None:
+    app = on252("healthy")
     gate = {"file": "/run/healthy/web/api", "interval": "50ms", "start_timeout": "20s"}
     app.sick("api")
     app.write({"web": web(processes={"api": stays(health=gate), "worker": stays()})})
@@ -360,8 +340,8 @@ def test_poststart_waits_for_mains_that_are_healthy(on: Callable[[str], Group]) 
 
 
 @pytest.mark.row("NM-16")
-def test_a_drain_before_the_mains_stop(on: Callable[[str], Group]) -> None:
-    app = on("drain")
+def test_a_drain_before_the_mains_stop(on257: Callable[[str], Group]) -> None:
+    app = on257("drain")
     mains = {"api": stays(hooks={"prestop": f"echo draining >>{DIRECTORY}/drain.log; sleep 0.5"}), "worker": stays()}
     app.apply({"web": web(processes=mains, hooks={"prestop": f"echo leaving >>{DIRECTORY}/drain.log; sleep 0.3"})})
     app.until_steps(UP)
@@ -373,8 +353,8 @@ def test_a_drain_before_the_mains_stop(on: Callable[[str], Group]) -> None:
 
 
 @pytest.mark.row("NM-5", "BX-9")
-def test_a_sidecar_is_up_or_healthy_before_the_mains_start(on: Callable[[str], Group]) -> None:
-    app = on("gate")
+def test_a_sidecar_is_up_or_healthy_before_the_mains_start(on257: Callable[[str], Group]) -> None:
+    app = on257("gate")
     service = web()
     service["tasks"]["side"]["health"] = {"file": "/run/gate/web/side", "interval": "50ms", "start_timeout": "20s"}
     app.sick("side")
@@ -403,8 +383,8 @@ def test_a_sidecar_is_up_or_healthy_before_the_mains_start(on: Callable[[str], G
 
 
 @pytest.mark.row("NM-5", "NM-12", "NM-13")
-def test_a_sidecar_that_never_comes_up_fails_the_group(on: Callable[[str], Group]) -> None:
-    app = on("dead-side")
+def test_a_sidecar_that_never_comes_up_fails_the_group(on252: Callable[[str], Group]) -> None:
+    app = on252("dead-side")
     service = web(restart=GIVES_UP)
     service["tasks"]["side"]["command"] = [app.program("missing", "#!/nonexistent/interpreter\n")]
     done = app.apply({"web": service}, status=4)
@@ -418,7 +398,7 @@ WRITES = {"Service": {"ReadWritePaths": [DIRECTORY]}}
 
 
 @pytest.mark.row("NM-17")
-@pytest.mark.parametrize("sandbox", ["default", "strict"])
+@pytest.mark.parametrize(("any_machine", "sandbox"), [("machine", "default"), ("machine257", "strict")], indirect=["any_machine"])
 def test_members_share_a_runtime_directory_and_a_tmp(on: Callable[[str], Group], sandbox: str) -> None:
     app = on(f"share-{sandbox}")
     service = web(sandbox=sandbox, user="daemon")
@@ -496,7 +476,9 @@ def test_members_of_a_dynamic_user_and_of_other_users(on: Callable[[str], Group]
 
 
 @pytest.mark.row("NM-18", "NM-3")
-@pytest.mark.parametrize("kind", ["tcp", "http", "unix", "file"])
+@pytest.mark.parametrize(
+    ("any_machine", "kind"), [("machine", "tcp"), ("machine257", "http"), ("machine257", "unix"), ("machine", "file")], indirect=["any_machine"]
+)
 def test_a_wait_before_the_mains_with_an_end(on: Callable[[str], Group], kind: str) -> None:
     app = on(f"wait-{kind}")
     place = {"tcp": "tcp://127.0.0.1:7171", "http": "http://127.0.0.1:7171/", "unix": "unix:///srv/steps/door", "file": f"file:{DIRECTORY}/door"}[
@@ -550,8 +532,8 @@ COSTS = {"init": WHOLE, "side": ["side down", "side up"], "hello": ["hello"], "s
 
 
 @pytest.mark.row("NM-1", "BX-8", "BX-9", "BX-13")
-def test_what_each_change_of_a_task_costs(on: Callable[[str], Group]) -> None:
-    app = on("change")
+def test_what_each_change_of_a_task_costs(on252: Callable[[str], Group]) -> None:
+    app = on252("change")
     app.apply({"web": web()})
     app.until_steps(UP)
 
@@ -577,7 +559,9 @@ def test_what_each_change_of_a_task_costs(on: Callable[[str], Group]) -> None:
 
 
 @pytest.mark.row("NM-1", "BX-4")
-@pytest.mark.parametrize("key", ["init", "side", "hello", "ship"])
+@pytest.mark.parametrize(
+    ("any_machine", "key"), [("machine257", "init"), ("machine257", "side"), ("machine", "hello"), ("machine", "ship")], indirect=["any_machine"]
+)
 def test_a_failed_change_is_taken_back(on: Callable[[str], Group], key: str) -> None:
     app = on(f"back-{key}")
     app.apply({"web": web()})
@@ -588,6 +572,7 @@ def test_a_failed_change_is_taken_back(on: Callable[[str], Group], key: str) -> 
     bad = NEW[key] | {"command": [fails]} | ({"on_failure": "fail"} if key == "hello" else {})
     done = app.apply({"web": _changed(key, bad) | settle}, status=4)
     assert f"web/{key}" in done.out
+    app.jobs_done()
     after = seen(app)
     assert after.files == before.files
     assert after.active == before.active
@@ -604,15 +589,15 @@ def test_a_failed_change_is_taken_back(on: Callable[[str], Group], key: str) -> 
 
 
 @pytest.mark.row("NM-18")
-def test_a_wait_without_its_prober_passes_and_says_so(host: Machine, on: Callable[[str], Group]) -> None:
-    app = on("no-python")
-    door = host.path(f"{DIRECTORY}/door")
+def test_a_wait_without_its_prober_passes_and_says_so(machine257: Machine, on257: Callable[[str], Group]) -> None:
+    app = on257("no-python")
+    door = machine257.path(f"{DIRECTORY}/door")
     door.touch()
     app.apply({"web": web(tasks={"wait": {"wait_for": f"file:{DIRECTORY}/door", "lifecycle": {"hook": "prestart"}}})})
     app.systemctl("stop", "no-python.target")
     app.until_all_gone()
     door.unlink()
-    python = host.path("/usr/bin/python3")
+    python = machine257.path("/usr/bin/python3")
     python.rename(python.with_name("python3.away"))
     try:
         app.systemctl("start", "no-python.target")
@@ -623,8 +608,8 @@ def test_a_wait_without_its_prober_passes_and_says_so(host: Machine, on: Callabl
 
 
 @pytest.mark.row("NM-1", "NM-3")
-def test_twenty_tasks_and_what_an_environment_lays_over_them(on: Callable[[str], Group]) -> None:
-    app = on("many")
+def test_twenty_tasks_and_what_an_environment_lays_over_them(on252: Callable[[str], Group]) -> None:
+    app = on252("many")
     kinds = [ends("prestart"), stays("prestart"), ends("poststart"), stays("poststart"), ends("poststop")]
     service = web(tasks={f"t{number}": kinds[number % 5] for number in range(20)})
     overlay = {"services": {"web": {"tasks": {"t0": {"environment": {"V": "2"}}, "t1": None}}}}
@@ -644,7 +629,7 @@ def _line(number: int) -> list[str]:
 
 
 @pytest.mark.row("BX-2")
-def test_killed_at_each_point_a_change_of_a_group_is_done_or_not(on: Callable[[str], Group]) -> None:
+def test_killed_at_each_point_a_change_of_a_group_is_done_or_not(machine: Machine, any_machine: Machine, on: Callable[[str], Group]) -> None:
     app = on("cut")
     app.apply({"web": web()})
     app.until_steps(UP)
@@ -654,7 +639,7 @@ def test_killed_at_each_point_a_change_of_a_group_is_done_or_not(on: Callable[[s
     app.write({"web": service})
     reached = listed(app, "apply", app.spec)
     new = seen(app)
-    for point in dict.fromkeys(reached):
+    for point in chosen(reached) if any_machine is machine else sample(reached):
         app.apply({"web": web()})
         app.write({"web": service})
         if cut(app, point, "apply", app.spec):
@@ -667,10 +652,10 @@ def test_killed_at_each_point_a_change_of_a_group_is_done_or_not(on: Callable[[s
 
 
 @pytest.mark.row("NM-1", "BX-18", "BX-26")
-def test_secrets_files_masks_and_drop_ins_of_tasks(host: Machine, on: Callable[[str], Group]) -> None:
+def test_secrets_files_masks_and_drop_ins_of_tasks(any_machine: Machine, on: Callable[[str], Group]) -> None:
     app = on("around")
-    host.write("/etc/nanod/around.env", "FROM=file\n")
-    host.write("/etc/nanod/around.secret", "sesame", mode=0o600)
+    any_machine.write("/etc/nanod/around.env", "FROM=file\n")
+    any_machine.write("/etc/nanod/around.secret", "sesame", mode=0o600)
     told = f'echo "$NANOD_TASK $FROM $(cat "$CREDENTIALS_DIRECTORY/key") $LIFECYCLE_PHASE" >>{DIRECTORY}/around.log'
     service = web(user="daemon", environment_files=["around.env"], credentials={"key": "around.secret"})
     service["tasks"] |= {"init": ends("prestart", command=told), "hello": ends("poststart", command=told)}
@@ -680,10 +665,10 @@ def test_secrets_files_masks_and_drop_ins_of_tasks(host: Machine, on: Callable[[
     assert "sesame" not in app.systemctl("cat", "around-web-init", "around-web-hello", "around-web-api")
 
     # An administrator's drop-in wins, and what she has masked stays away.
-    host.write("/etc/systemd/system/around-web-ship.service.d/own.conf", "[Service]\nEnvironment=FROM=admin\n")
+    any_machine.write("/etc/systemd/system/around-web-ship.service.d/own.conf", "[Service]\nEnvironment=FROM=admin\n")
     app.systemctl("daemon-reload")
     app.systemctl("mask", "--runtime", "--now", "around-web-ship.service", status=None)
-    host.path("/etc/systemd/system/around-web-ship.service").rename(host.path("/srv/steps/ship.away"))
+    any_machine.path("/etc/systemd/system/around-web-ship.service").rename(any_machine.path("/srv/steps/ship.away"))
     app.systemctl("mask", "--now", "around-web-ship.service")
     before = app.run_of("web-api", "web-worker", "web-side")
     done = app.apply({"web": service | {"description": "Another"}})
@@ -697,4 +682,4 @@ def test_secrets_files_masks_and_drop_ins_of_tasks(host: Machine, on: Callable[[
     app.apply()
     app.until_up("web-ship")
     assert "FROM=admin" in app.show("web-ship", "Environment")
-    host.path("/etc/systemd/system/around-web-ship.service.d/own.conf").unlink()
+    any_machine.path("/etc/systemd/system/around-web-ship.service.d/own.conf").unlink()
