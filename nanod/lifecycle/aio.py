@@ -123,7 +123,7 @@ class AsyncFront(Front):
         elif self.is_main():
             self._start(name, function, tell)
         else:
-            self._loop.call_soon_threadsafe(self._start, name, function, tell)
+            self._loop.call_soon_threadsafe(self._start_late, name, function, tell)
 
     def told(self, tell: Tell, error: BaseException | None) -> None:
         if not self._loop.is_closed():  # or the thread was abandoned long ago
@@ -134,6 +134,10 @@ class AsyncFront(Front):
         self._tasks[task] = name
         task.add_done_callback(partial(self._ended, tell))
         return task
+
+    def _start_late(self, name: str, function: Callable[[], object], tell: Tell) -> None:
+        if not self._was_told:  # or the end has come meanwhile
+            self._start(name, function, tell)
 
     def _ended(self, tell: Tell, task: asyncio.Task[Outcome]) -> None:
         self._tasks.pop(task, None)
@@ -146,11 +150,12 @@ class AsyncFront(Front):
     def running(self) -> list[str]:
         return [*self._tasks.values(), *super().running()]
 
-    def end(self, *, all_of_it: bool) -> None:
+    def end(self, *, all_of_it: bool) -> bool:
         self._was_told = True
-        for task in list(self._tasks):
-            if all_of_it or task is not self._serving or not self._ends_by_itself:
-                task.cancel()
+        asked = [task for task in self._tasks if all_of_it or task is not self._serving or not self._ends_by_itself]
+        for task in asked:
+            task.cancel()
+        return bool(asked)
 
     def abandon(self) -> None:
         for task in self._tasks:
@@ -212,5 +217,6 @@ def _cut(future: asyncio.Future[None]) -> None:
 
 
 def _forget(task: asyncio.Task[Outcome]) -> None:
-    """It has been cancelled and goes on all the same: asyncio.run() would wait for it for ever."""
+    """It has been cancelled and goes on all the same: asyncio.run() would wait for it for ever, and complain of it."""
     asyncio.tasks._unregister_task(task)  # noqa: SLF001  # for third parties, says asyncio's own page on extending it
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001  # as asyncio.gather() does

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nanod.lifecycle.reloads import Answer
     from nanod.lifecycle.watchdog import Watchdog
 
-LAST_MOMENT = 0.5
+LAST_MOMENT = 1.0
 """Seconds that what is told to end has for that, also when no time is left."""
 log = logging.getLogger("nanod.lifecycle")
 
@@ -239,12 +239,13 @@ class Flow:
             if error is not None:
                 self.problem(_failed(hook, error), error)
         self.front.end(all_of_it=False)
-        if not await self._has_ended(max(LAST_MOMENT, self._guard.left())):
-            self.front.end(all_of_it=True)
-            if not await self._has_ended(LAST_MOMENT):
-                for name in self.front.running():
-                    self.problem(f"{name} did not end within {self._timeout:g} s: it was abandoned")
-                self.front.abandon()
+        if await self._has_ended(max(LAST_MOMENT, self._guard.left())):
+            return
+        if self.front.end(all_of_it=True) and await self._has_ended(LAST_MOMENT):
+            return
+        for name in self.front.running():
+            self.problem(f"{name} did not end within {self._timeout:g} s: it was abandoned")
+        self.front.abandon()
 
     async def _has_ended(self, seconds: float) -> bool:
         """Whether everything has that runs, after at most `seconds`."""

@@ -145,8 +145,9 @@ class Front:
         """The names of what has not ended yet."""
         return list(self._threads.values())
 
-    def end(self, *, all_of_it: bool) -> None:
-        """Ask what runs to end, as far as it can be asked; `all_of_it`: also what is known to end by itself."""
+    def end(self, *, all_of_it: bool) -> bool:  # noqa: ARG002  # threads cannot be asked
+        """Ask what runs to end; `all_of_it`: also what is known to end by itself. Whether there is anything that can be asked."""
+        return False
 
     def abandon(self) -> None:
         """Keep what still runs from holding up the exit."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-GRACE = 2.0
-"""Seconds that what was interrupted has to make way; after that it never will."""
+GRACE = 5.0
+"""Seconds after the deadline in which what was interrupted has to make way, and the main thread to come to the end; after that it never will."""
 
 
 class Guard:

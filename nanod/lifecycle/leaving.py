@@ -8,8 +8,8 @@ import sys
 import threading
 import time
 
-from nanod.lifecycle.guard import GRACE
-
+GRACE = 2.0
+"""Seconds that other threads have after the main thread."""
 log = logging.getLogger("nanod.lifecycle")
 
 

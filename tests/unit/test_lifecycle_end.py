@@ -438,8 +438,10 @@ def test_background_tasks_are_waited_for(front: str) -> None:
 
 def test_tasks_are_cancelled_after_the_shutdown_hooks_and_waited_for() -> None:
     steps: list[str] = []
+    begun: list[str] = []
 
     async def work() -> None:
+        begun.append("begun")
         try:
             await asyncio.Event().wait()
         finally:
@@ -450,7 +452,12 @@ def test_tasks_are_cancelled_after_the_shutdown_hooks_and_waited_for() -> None:
     life.on_start(lambda: life.spawn(work))
     life.on_shutdown(note(steps, "shutdown"))
     life.on_stop(note(steps, "stop"))
-    assert play("asyncio", life, lambda: life.spawn(work)) == 0, "also from another thread"
+
+    def script() -> None:
+        life.spawn(work)  # also from another thread
+        until(lambda: len(begun) == 2, "both run")
+
+    assert play("asyncio", life, script) == 0
     assert steps == ["shutdown", "cleaned up", "cleaned up", "stop"]
 
 
