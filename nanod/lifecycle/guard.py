@@ -49,5 +49,6 @@ class Guard:
     def _watch(self) -> None:
         for seconds, step in self._steps:
             if self._finished.acquire(timeout=seconds):
+                self._finished.release()  # a signal in the middle of `begin` may have started another of these
                 return
             step()
