@@ -3,6 +3,7 @@
     NanodError                     the host refused                       exit 1
     ├── UsageError                 the command line was wrong             exit 2
     ├── SpecError                  the spec was wrong (carries a Report)  exit 2
+    ├── NeededError                another app requires what would go     exit 1
     ├── ChangedError               the spec is not the one that was meant     exit 1
     ├── BuildError                 a release could not be built           exit 4
     ├── BusyError                  another nanod holds the lock           exit 5
@@ -47,6 +48,11 @@ class NanodError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def more(self) -> Mapping[str, object]:
+        """What `--json` says beside kind, message and hint."""
+        return {}
+
 
 class UsageError(NanodError):
     exit_code = ExitCode.BAD_SPEC
@@ -54,15 +60,37 @@ class UsageError(NanodError):
 
 
 class SpecError(NanodError):
-    """The spec is wrong; every finding is in `report`, and `sources` has the text of the files that it names, for carets."""
+    """The spec is wrong; every finding is in `report`, and `sources` has the text of the files that it names, for carets.
+
+    `apps`: those that are not, or not yet, as it requires them.
+    """
 
     exit_code = ExitCode.BAD_SPEC
     kind = "spec"
 
-    def __init__(self, report: Report, sources: Mapping[str, str] | None = None) -> None:
+    def __init__(self, report: Report, sources: Mapping[str, str] | None = None, apps: Sequence[str] = ()) -> None:
         super().__init__("the spec has errors")
         self.report = report
         self.sources = sources or {}
+        self.apps = tuple(apps)
+
+    @property
+    def more(self) -> Mapping[str, object]:
+        return {"apps": list(self.apps)} if self.apps else {}
+
+
+class NeededError(NanodError):
+    """Services of other apps, `apps`, would be left without what they require."""
+
+    kind = "needed"
+
+    def __init__(self, message: str, apps: Sequence[str], *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.apps = tuple(apps)
+
+    @property
+    def more(self) -> Mapping[str, object]:
+        return {"apps": list(self.apps)}
 
 
 class ChangedError(NanodError):
@@ -79,6 +107,10 @@ class BuildError(NanodError):
         super().__init__(message, hint=hint)
         self.lines = tuple(lines)
 
+    @property
+    def more(self) -> Mapping[str, object]:
+        return {"lines": list(self.lines)}
+
 
 class BusyError(NanodError):
     exit_code = ExitCode.BUSY
@@ -94,3 +126,7 @@ class DegradedError(NanodError):
     def __init__(self, message: str, left: Sequence[str], *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.left = tuple(left)
+
+    @property
+    def more(self) -> Mapping[str, object]:
+        return {"left": list(self.left)}

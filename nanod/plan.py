@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from nanod.across import loss_notes, losses, refuse_losses
 from nanod.changes import Comparison, compare, with_secrets
 from nanod.colours import switches
 from nanod.decide import Planning, decide, rolls
-from nanod.errors import NanodError
+from nanod.refusals import refuse, refuse_to_strand
 from nanod.state import Manifest, UnitState, VolumeRecord
 from nanod.steps import (
     Again,
@@ -30,7 +31,6 @@ from nanod.steps import (
     RunPostDeploy,
     RunPrestart,
     Stamp,
-    Start,
     Stop,
     StopBefore,
     Unlink,
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from nanod.steps import PlanStep
     from nanod.units.unitset import ServiceUnits, UnitSet
 
+NOBODY: Mapping[str, Manifest] = {}
 _OUTLIVED = (Cause(kind=CauseKind.COLOUR, text="the new colour has taken over"),)
 _GONE = (Cause(kind=CauseKind.GONE, text="no longer in the spec"),)
 
@@ -65,24 +66,33 @@ def plan(
     back_to: Manifest | None = None,
     again: Again = Again.NOTHING,
     because_of: Mapping[str, tuple[Cause, ...]] | None = None,
+    others: Mapping[str, Manifest] = NOBODY,
+    force: bool = False,
 ) -> Plan:
     """Steps in the order of their execution. `online` False is for `--root`: nothing runs there, so only files change.
 
     `again`: what is done although nothing has changed. `take_over`: the app may belong to a spec in another place. `back_to`: the generation that
-    `wanted` was read from. `because_of`: why a service has another colour than the live one.
+    `wanted` was read from. `because_of`: why a service has another colour than the live one. `others`: the host's other apps, of which none is left
+    without what it requires, but by `force`.
 
-    Raises NanodError when a name is taken, when the app belongs to another spec, or when a service that runs would be stopped and not come up again.
+    Raises NanodError when a name is taken, when the app belongs to another spec, or when a service that runs would be stopped and not come up again;
+    NeededError for what another app requires.
     """
-    _refuse(wanted, None if take_over else manifest, snapshot)
+    refuse(wanted, None if take_over else manifest, snapshot)
     compared = _compare_all(wanted, manifest, snapshot)
     making = Planning(wanted=wanted, manifest=manifest, snapshot=snapshot, compared=compared, again=again, because_of=because_of or {})
     decide(making)
-    _refuse_to_strand(making)
+    refuse_to_strand(making)
     _observe(making)
     steps = tuple(step for step in _steps(making) if online or isinstance(step, FileStep))
     builds = tuple(_builds(making))
     afterwards = tuple(_afterwards(making)) if online else ()
     after = _manifest(making, back_to, changed=bool(steps))
+    action = "apply" if back_to is None else "rollback"
+    lost = losses(manifest, after, others)
+    if not force:
+        refuse_losses(action, wanted.app, lost)
+    making.notes += loss_notes(lost)
     return Plan(
         app=wanted.app,
         wanted=wanted,
@@ -94,40 +104,9 @@ def plan(
         afterwards=afterwards,
         token=plan_token(manifest, after, (*builds, *steps, *afterwards), _rest(making)),
         masked=frozenset(name for name in snapshot.masked if making.is_masked(name)),
-        action="apply" if back_to is None else "rollback",
+        action=action,
         stages=back_to is None,
     )
-
-
-def _refuse(wanted: UnitSet, manifest: Manifest | None, snapshot: Snapshot) -> None:
-    if manifest and manifest.spec and manifest.spec != wanted.spec_file:
-        raise NanodError(
-            f"cannot apply {wanted.app}: it belongs to {manifest.spec}, and this is {wanted.spec_file}",
-            hint="if it was moved, --take-over makes this its spec; if it is another app, give it another project name",
-        )
-    if snapshot.foreign:
-        taken = ", ".join(f"{name} ({source})" for name, source in sorted(snapshot.foreign.items()))
-        raise NanodError(
-            f"cannot apply {wanted.app}: the host has units of these names that are not nanod's: {taken}",
-            hint="give the project or the service another name",
-        )
-
-
-def _refuse_to_strand(making: Planning) -> None:
-    """A masked unit that is down lets nobody past its gate: who is restarted stays down, and the old file brings nothing back."""
-    mains = {service.name: service.main for service in making.wanted.services}
-    for service in making.wanted.services:
-        step = making.process.get(service.main)
-        if not making.state(service.main).is_up or step not in (Restart, Start) or service.role is Role.ALL:
-            continue
-        for name in service.requires:
-            unit = mains.get(name, name)
-            state = making.state(unit)
-            if not state.is_up and (making.is_masked(unit) or state.load == "masked"):
-                raise NanodError(
-                    f"cannot restart {service.main}: it requires {unit}, which is down and masked, and so would not come up again",
-                    hint=f"'systemctl unmask {unit}' lifts the mask; or leave {service.name} in the spec as it was",
-                )
 
 
 def _compare_all(wanted: UnitSet, manifest: Manifest | None, snapshot: Snapshot) -> dict[str, Comparison]:

@@ -8,7 +8,7 @@ from nanod.diagnostics import Mark
 from nanod.state import ServiceRecord
 from nanod.units.names import RELEASES, AppNames, is_settings
 from nanod.units.unitfile import Directive, UnitFile, contents
-from nanod.units.unitset import Directory, Release, Role, Rolling, ServiceUnits, UnitSet
+from nanod.units.unitset import Directory, Outer, Release, Role, Rolling, ServiceUnits, UnitSet
 from nanod.values import TimeSpan
 
 if TYPE_CHECKING:
@@ -39,8 +39,14 @@ def unit_set(manifest: Manifest, texts: Mapping[str, str]) -> UnitSet:
         users=tuple((name, origin) for name in sorted(set(_users(units)))),
         files=tuple((path, origin) for path in sorted(set(_files(units)))),
         host_units=tuple((name, origin) for name in sorted(_host_units(services))),
+        outer=tuple(_outer(manifest, origin)),
         releases=tuple(_release(manifest, service, name) for service, name in manifest.releases.items()),
     )
+
+
+def _outer(manifest: Manifest, origin: Mark) -> Iterator[Outer]:
+    found = {(about.group or row, need): None for row, about in manifest.about.items() for need in about.outer}
+    yield from (Outer(service=service, need=need, origin=origin) for service, need in found)
 
 
 def _release(manifest: Manifest, service: str, name: str) -> Release:
@@ -81,6 +87,7 @@ def service_units(manifest: Manifest, name: str) -> ServiceUnits:
         sockets=about.sockets,
         requires=about.requires,
         restarts_with=about.restarts_with,
+        outer=about.outer,
         is_script=about.is_script,
         stays=about.stays,
         health=about.health,
@@ -139,5 +146,5 @@ def _files(units: tuple[UnitFile, ...]) -> Iterator[str]:
 
 
 def _host_units(services: tuple[ServiceUnits, ...]) -> set[str]:
-    mine = {item.name for item in services}
+    mine = {name for item in services for name in (item.name, *(need.unit for need in item.outer))}
     return {name for item in services for name in item.requires if name not in mine}

@@ -9,14 +9,15 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from nanod.across import loss_notes, losses, refuse_losses
 from nanod.errors import NanodError
-from nanod.plan import departures, plan_token, pulled_units, stop_order
+from nanod.plan import NOBODY, departures, plan_token, pulled_units, stop_order
 from nanod.steps import AnyStep, Cause, CauseKind, DaemonReload, Decide, Forget, ForgetApp, Note, Plan, Purge, RemoveUnit, Stop, Unlink, Unstamp
 from nanod.units.names import CACHES, ONCE
 from nanod.units.unitfile import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from nanod.state import Manifest, Snapshot
 
@@ -26,11 +27,17 @@ _PURGE = (Cause(kind=CauseKind.PURGE, text="its data goes too"),)
 _DIRECTORIES = {("Service", "StateDirectory"): "/var/lib", ("Service", "CacheDirectory"): CACHES}
 
 
-def plan_removal(manifest: Manifest, snapshot: Snapshot, *, purge: bool = False, others: Iterable[Manifest] = ()) -> Plan:
-    """Stopped with its hooks, last started first; then files, one daemon-reload, the record. `others`: the host's other apps, for shared volumes.
+def plan_removal(
+    manifest: Manifest, snapshot: Snapshot, *, purge: bool = False, others: Mapping[str, Manifest] = NOBODY, force: bool = False
+) -> Plan:
+    """Stopped with its hooks, last started first; then files, one daemon-reload, the record. `others`: the host's other apps, whose volumes stay, and
+    of which none is left without what it requires, but by `force`.
 
-    Raises NanodError when nothing of the app is where it should be, and it runs.
+    Raises NanodError when nothing of the app is where it should be, and it runs; NeededError for what another app requires.
     """
+    lost = losses(manifest, None, others)
+    if not force:
+        refuse_losses("remove", manifest.app, lost)
     left = _left_alone(manifest, snapshot)
     if left and not any(name in snapshot.files for name in manifest.units):
         raise NanodError(
@@ -46,7 +53,7 @@ def plan_removal(manifest: Manifest, snapshot: Snapshot, *, purge: bool = False,
     if removals or unlinks:
         steps.append(DaemonReload(causes=(Cause(kind=CauseKind.UNITS, text="unit files are gone"),)))
     steps += [step for step in gone if isinstance(step, Forget)]
-    shared = {path: other.app for other in others if other.app != manifest.app for path in other.volumes}
+    shared = {path: other.app for other in others.values() if other.app != manifest.app for path in other.volumes}
     if purge:
         steps.append(Decide(app=manifest.app, causes=_PURGE))
         steps += [Purge(path=path, causes=_PURGE) for path in _data(manifest, snapshot) if not _is_shared(path, shared)]
@@ -55,7 +62,11 @@ def plan_removal(manifest: Manifest, snapshot: Snapshot, *, purge: bool = False,
         app=manifest.app,
         wanted=None,
         steps=tuple(steps),
-        notes=(*_notes(manifest, shared, purge=purge), *(Note(kind="kept", subject=name, text="stays: its file is not nanod's") for name in left)),
+        notes=(
+            *loss_notes(lost),
+            *_notes(manifest, shared, purge=purge),
+            *(Note(kind="kept", subject=name, text="stays: its file is not nanod's") for name in left),
+        ),
         manifest=None,
         before=manifest,
         token=plan_token(manifest, None, steps),

@@ -148,7 +148,7 @@ class Settling:
         return list(names)
 
     def _unit(self, requirement: str) -> str:
-        """A requirement is a service of the app, or a unit of the host."""
+        """A requirement is a service of the app, or a unit of another app or the host."""
         if requirement in self.watches:
             return self.watches[requirement].service.main
         return self.others.get(requirement, requirement)
@@ -323,7 +323,7 @@ class Settling:
         )
         if status is not Status.HEALTHY or watch.service.is_script:
             well = {Role.ALL: "all up", Role.POSTSTOP_TASK: "waits for the end of its group"}.get(watch.service.role, "ended well")
-            words = {Status.HEALTHY: f"{well} after {now - self.begin:.1f} s", Status.BLOCKED: f"blocked by {blocked_by}"}
+            words = {Status.HEALTHY: f"{well} after {now - self.begin:.1f} s", Status.BLOCKED: f"blocked by {watch.service.called(blocked_by)}"}
             if watch.touched or status is not Status.HEALTHY:
                 self._tell(watch, str(status), words.get(status, str(status)))
 
@@ -341,7 +341,7 @@ class Settling:
             for name in service.requires:
                 other = states.get(self._unit(name), _NOTHING)
                 if not other.is_up:
-                    return "waiting", f"waiting for {name} ({other.active})"
+                    return "waiting", f"waiting for {service.called(name)} ({other.active})"
         if state.job and state.active in ("inactive", "failed"):
             return "queued", "waiting for its turn"
         if state.sub == "start-post":

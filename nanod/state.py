@@ -83,6 +83,24 @@ class HookName:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OuterNeed:
+    """What a service requires of another app (`requires: [shop/db]`)."""
+
+    app: str
+    service: str
+    unit: str
+    """The one that stands for it there."""
+    condition: str = ""
+    """As it was written; "" where it was not, and then it is up when its unit is."""
+    restart: bool = False
+    required: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"{self.app}/{self.service}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceRecord:
     """What unit files do not say of a service and plan, verdict and status ask; the names are those of `ServiceUnits`."""
 
@@ -91,6 +109,7 @@ class ServiceRecord:
     hooks: tuple[HookName, ...] = ()
     requires: tuple[str, ...] = ()
     restarts_with: tuple[str, ...] = ()
+    outer: tuple[OuterNeed, ...] = ()
     stays: bool = False
     settle_usec: int = 0
     restart_limit: int = 5
@@ -209,7 +228,7 @@ class Snapshot:
     """The host as plan sees it: only what concerns the units at hand."""
 
     units: Mapping[str, UnitState]
-    """Every unit of the app, old and new, and the host units it requires."""
+    """Every unit of the app, old and new, and the units of other apps and of the host that it requires."""
     files: Mapping[str, str]
     """Unit name to the text of its file in the unit directory; absent when there is no such regular file."""
     links: Mapping[str, str]

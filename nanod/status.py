@@ -153,7 +153,7 @@ def look(
     manifest: Manifest, systemd: Systemd, journal: Journal, store: Store, *, intent: Intent | None = None, is_under_way: bool = False
 ) -> AppStatus:
     """One call for all states, one question to the journal and one for each failure; details are asked only of units that services are about."""
-    states = systemd.states(manifest.units)
+    states = systemd.states([*manifest.units, *outer_units(manifest)])
     drift = of_files(manifest, states, store.read_units(manifest.units), intent.files if intent else ())
     records = _latest(journal.hook_results(sorted(manifest.units)))
     seen = _Seen(systemd=systemd, journal=journal, states=states, records=records, drift=drift)
@@ -204,8 +204,20 @@ def _held_back(ending: Ending, before: Iterable[Ending], seen: _Seen) -> Ending:
     if phase_of(ending.service, seen.states) is not Phase.START:
         # A main whose prestart task failed has not even begun (Requires=).
         culprits = [item for item in culprits if item.role.is_pulled and item.service == ending.service.service]
+    elif not culprits and (outer := [need.unit for need in ending.service.outer if need.required and _keeps_down(seen.states[need.unit])]):
+        return replace(ending, status=Status.BLOCKED, blocked_by=outer[0], blocker=seen.states[outer[0]])
     culprit = culprits[0].name if culprits else ""
     return replace(ending, status=Status.BLOCKED, blocked_by=culprit) if culprit else ending
+
+
+def outer_units(manifest: Manifest) -> list[str]:
+    """What stands for services of other apps that this one requires."""
+    return sorted({need.unit for about in manifest.about.values() for need in about.outer})
+
+
+def _keeps_down(state: UnitState) -> bool:
+    """Not up, and not on its way either, or after a failure."""
+    return not state.is_up and (not (state.job or state.active == "activating") or state.sub.startswith("auto-restart"))
 
 
 def _service(ending: Ending, verdict: ServiceVerdict, seen: _Seen) -> ServiceStatus:

@@ -89,7 +89,7 @@ class Ending:
     """Until it was up, or until it was clear that it will not be."""
     blocked_by: str = ""
     blocker: UnitState | None = None
-    """How that one is, when it is a unit of the host."""
+    """How that one is, when it is a unit of another app or of the host."""
     crashed_after: float | None = None
     tries: int = 0
     """Failed starts after which it was given up; 0 when it was not."""
@@ -243,7 +243,7 @@ def _cause(ending: Ending, detail: UnitDetail, own: Sequence[HookResult], lines:
 def _from_records(ending: Ending, own: Sequence[HookResult], end: Reason | None) -> Reason | None:
     for item in own:
         if item.status and item.phase == _GATE:
-            return Reason(kind=Why.DEPENDENCY, text=f"{item.name} did not come up", unit=item.name)
+            return Reason(kind=Why.DEPENDENCY, text=f"{ending.service.called(item.name)} did not come up", unit=item.name)
         if item.status and item.phase not in (_HEALTH, "prestop", "poststop") and _severity(ending.service.hooks, item) == "fail":
             text = f"it {end_text(item)}" if ending.service.role in TASKS else hook_text(item)
             return Reason(kind=Why.HOOK, text=text, hook=f"{item.phase}/{item.name}", status=item.status)
@@ -337,7 +337,8 @@ def _blocked(ending: Ending, judged: Mapping[str, ServiceVerdict]) -> tuple[Reas
     """What it waits for, then what is wrong with that, to the root."""
     other = judged.get(ending.blocked_by)
     if other is None:
-        return (Reason(kind=Why.DEPENDENCY, text=f"it waits for {ending.blocked_by}, which {_state_words(ending.blocker)}", unit=ending.blocked_by),)
+        text = f"it waits for {ending.service.called(ending.blocked_by)}, which {_state_words(ending.blocker)}"
+        return (Reason(kind=Why.DEPENDENCY, text=text, unit=ending.blocked_by),)
     words = "failed" if other.status is Status.FAILED else f"is {other.status}"
     if other.role is Role.POSTSTART_TASK:
         return (Reason(kind=Why.DEPENDENCY, text=f"its group ended, for {other.service} failed", unit=other.unit),)

@@ -204,6 +204,9 @@ class FakeStore:
         self.stamps: set[str] = set()
         self.made_from: dict[str, bytes] = {}
 
+    def others(self, wanted: UnitSet) -> dict[str, Manifest]:
+        return {app: found for app, found in self.manifests.items() if app != wanted.app}
+
     def remembered(self) -> dict[str, bytes]:
         return self.made_from
 

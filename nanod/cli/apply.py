@@ -9,7 +9,7 @@ import click
 
 from nanod.apply import write_files
 from nanod.cli import console, host, transact
-from nanod.cli.options import ENV, EXPECT, JSON, LOCK_TIMEOUT, NO_ROLLBACK, REBUILD, REDEPLOY, SETTLE, SPEC, TAKE_OVER, UNIT_DIR, again, verb
+from nanod.cli.options import ENV, EXPECT, FORCE, JSON, LOCK_TIMEOUT, NO_ROLLBACK, REBUILD, REDEPLOY, SETTLE, SPEC, TAKE_OVER, UNIT_DIR, again, verb
 from nanod.errors import ChangedError, ExitCode, NanodError, SpecError, UsageError
 from nanod.host import facts
 from nanod.host.store import LocalStore
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 @NO_ROLLBACK
 @REDEPLOY
 @REBUILD
+@FORCE
 @click.option("--digest", hidden=True, default="", help="Refuse when the SHA-256 of the spec's text is another one.")
 @click.option("--any-owner", is_flag=True, help="Take a spec, programs and files, too, that others than root could change.")
 @JSON
@@ -51,6 +52,7 @@ def command(
     no_rollback: bool,
     redeploy: bool,
     rebuild: bool,
+    force: bool,
     digest: str,
     any_owner: bool,
     as_json: bool,
@@ -66,12 +68,12 @@ def command(
     if not any_owner:
         host.require_roots_own(spec, "apply")
     if root is not None:
-        return _install_files(root, spec, env, lock_timeout, unit_dir, take_over=take_over, as_json=as_json)
+        return _install_files(root, spec, env, lock_timeout, unit_dir, take_over=take_over, force=force, as_json=as_json)
     here = host.here(unit_dir)
     with host.locked(lock_timeout):
         try:
             what = again(redeploy=redeploy, rebuild=rebuild)
-            planned = host.planned(spec, env=env, host=here, take_over=take_over, any_owner=any_owner, again=what)
+            planned = host.planned(spec, env=env, host=here, take_over=take_over, any_owner=any_owner, again=what, force=force)
         except SpecError as wrong:
             _require_text(spec, wrong.sources.get(spec, ""), digest)
             raise
@@ -86,14 +88,16 @@ def _require_text(spec: str, text: str, digest: str) -> None:
         raise ChangedError(f"cannot apply {spec}: it has been changed since")
 
 
-def _install_files(root: str, spec: str, env: str | None, lock_timeout: TimeSpan, unit_dir: str | None, *, take_over: bool, as_json: bool) -> int:
+def _install_files(
+    root: str, spec: str, env: str | None, lock_timeout: TimeSpan, unit_dir: str | None, *, take_over: bool, force: bool, as_json: bool
+) -> int:
     if Path(root).resolve() == Path("/"):
         raise UsageError("cannot use / as --root: that is this host", hint="leave --root out")
     store = LocalStore(root=root, unit_dir=unit_dir or UNIT_DIRECTORY)
     with host.locked(lock_timeout, root=root):
         if store.intents():
             raise NanodError(f"cannot apply to {root}: a transaction was cut off there", hint="boot it once, nanod-recover.service finishes that")
-        planned = host.planned_below(root, spec, env=env, store=store, take_over=take_over)
+        planned = host.planned_below(root, spec, env=env, store=store, take_over=take_over, force=force)
         write_files(planned.plan, store, spec_text=planned.spec_text)
     if as_json:
         console.out_json({"root": root, **plan_data(planned.plan)})

@@ -101,10 +101,7 @@ def fail(error: NanodError, *, as_json: bool) -> int:
     """Say why a command ends without having done its work; the exit code it ends with."""
     found = list(error.report) if isinstance(error, SpecError) else []
     if as_json:
-        more = (
-            {"left": list(error.left)} if isinstance(error, DegradedError) else {"lines": list(error.lines)} if isinstance(error, BuildError) else {}
-        )
-        _fail_json(error.kind, error.message, error.hint, found, more)
+        _fail_json(error.kind, error.message, error.hint, found, error.more)
         return error.exit_code
     shown = style_of(sys.stderr)
     if isinstance(error, SpecError):

@@ -16,7 +16,7 @@ import click
 
 from nanod import __version__
 from nanod.cli import console, flow, host
-from nanod.cli.options import ENV, JSON, LOCK_TIMEOUT, NO_ROLLBACK, REBUILD, SETTLE, SPEC, TAKE_OVER, verb
+from nanod.cli.options import ENV, FORCE, JSON, LOCK_TIMEOUT, NO_ROLLBACK, REBUILD, SETTLE, SPEC, TAKE_OVER, verb
 from nanod.deploy import Order, check_sent, check_target, deploy
 from nanod.diagnostics import Severity
 from nanod.errors import NanodError, SpecError, UsageError
@@ -50,6 +50,7 @@ _SURVEYS = 8
 @LOCK_TIMEOUT
 @TAKE_OVER
 @NO_ROLLBACK
+@FORCE
 @JSON
 def command(
     *,
@@ -63,6 +64,7 @@ def command(
     lock_timeout: TimeSpan,
     take_over: bool,
     no_rollback: bool,
+    force: bool,
     as_json: bool,
 ) -> int:
     """Send the spec's directory to the hosts it names, and apply the spec there.
@@ -75,7 +77,8 @@ def command(
     hosts = tuple(dict.fromkeys(targets or plan.targets))
     if wrong := next(filter(None, map(check_target, hosts)), ""):
         raise UsageError(f"cannot deploy: {wrong}")
-    switches = [word for word, is_on in (("--rebuild", rebuild), ("--take-over", take_over), ("--no-rollback", no_rollback)) if is_on]
+    said = (("--rebuild", rebuild), ("--take-over", take_over), ("--no-rollback", no_rollback), ("--force", force))
+    switches = [word for word, is_on in said if is_on]
     values = (("--env", env), ("--settle", settle), ("--lock-timeout", lock_timeout))
     order = Order(
         app=found.app,

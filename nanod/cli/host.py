@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from nanod.across import awaited_apps, check_outer
 from nanod.cli import console, progress
 from nanod.cli.interrupts import Signals
 from nanod.cli.unchanged import STDIN, made_from, unchanged
@@ -157,10 +158,20 @@ def interruptible() -> Iterator[Signals]:
         yield signals
 
 
-def planned(path: str, *, env: str | None, host: Here, take_over: bool = False, any_owner: bool = False, again: Again = Again.NOTHING) -> Planned:
+def planned(
+    path: str,
+    *,
+    env: str | None,
+    host: Here,
+    take_over: bool = False,
+    any_owner: bool = False,
+    again: Again = Again.NOTHING,
+    force: bool = False,
+) -> Planned:
     """Load, compile, look at the host, plan, and verify what would be written. Raises SpecError for what the host lacks or systemd does not take.
 
-    `take_over`: also an app of a spec in another place. `any_owner`: also with programs and files that others than root could change.
+    `take_over`: also an app of a spec in another place. `any_owner`: also with programs and files that others than root could change. `force`: also
+    without what other apps require.
     """
     if again is Again.NOTHING and (same := unchanged(path, env=env, host=host, any_owner=any_owner)):
         warn(host.store)
@@ -192,15 +203,17 @@ def planned(path: str, *, env: str | None, host: Here, take_over: bool = False, 
         report.merge(check_credentials(units))
     report.merge(facts.check_host(units, seen.units))
     report.merge(_ports(units, manifest, seen))
-    plan = make_plan(units, manifest, seen, take_over=take_over, again=again)
+    others = host.store.others(units)
+    report.merge(check_outer(units, others))
+    plan = make_plan(units, manifest, seen, take_over=take_over, again=again, others=others, force=force)
     if turns := to_switch(plan, seen):
         checked = flow.recoloured(checked, switched(live_colours(manifest), turns))
         assert checked.units is not None
         seen = snapshot(host.systemd, host.store, checked.units, manifest)
-        plan = make_plan(checked.units, manifest, seen, take_over=take_over, again=again, because_of=turns)
+        plan = make_plan(checked.units, manifest, seen, take_over=take_over, again=again, because_of=turns, others=others, force=force)
     report.merge(check_decrypts(plan))
     made = made_from(path, env, checked, plan)
-    return replace(_verified(plan, report, checked.sources, "".join(checked.sources.values())), made=made)
+    return replace(_verified(plan, report, checked.sources, "".join(checked.sources.values()), awaited_apps(units, others)), made=made)
 
 
 def _note_deploy(spec: Spec, report: Report) -> None:
@@ -209,7 +222,7 @@ def _note_deploy(spec: Spec, report: Report) -> None:
         report.note(spec.deploy.at(), "'deploy' is for 'nanod deploy': apply knows this host alone, and does not run 'prepare'", "deploy")
 
 
-def planned_rollback(app: str, generation: int | None, host: Here) -> Planned:
+def planned_rollback(app: str, generation: int | None, host: Here, *, force: bool = False) -> Planned:
     """The way to an earlier generation, by default the one in force before. Raises NanodError when there is none, or the host lacks what it needs."""
     manifest = manifest_of(app, host.store, "roll back")
     require_unit_dir(manifest, host.store, "roll back")
@@ -225,6 +238,8 @@ def planned_rollback(app: str, generation: int | None, host: Here) -> Planned:
     seen = snapshot(host.systemd, host.store, units, manifest)
     report = facts.check_host(units, seen.units)
     report.merge(_ports(units, manifest, seen))
+    others = host.store.others(units)
+    report.merge(check_outer(units, others))
     if gone := [item for item in units.releases if item.path not in seen.releases]:
         raise NanodError(
             f"cannot roll back {app} to generation {number}: release {gone[0].name} of {gone[0].service} is gone",
@@ -233,7 +248,7 @@ def planned_rollback(app: str, generation: int | None, host: Here) -> Planned:
     if report.has_errors:
         lacking = "; ".join(item.message for item in report if item.severity is Severity.ERROR)
         raise NanodError(f"cannot roll back {app} to generation {number}: {lacking}", hint="what it needs was there when it was applied")
-    made = make_plan(units, manifest, seen, take_over=True, back_to=old)
+    made = make_plan(units, manifest, seen, take_over=True, back_to=old, others=others, force=force)
     report.merge(check_decrypts(made))
     return _verified(made, report, {old.spec: spec_text}, spec_text)
 
@@ -270,7 +285,7 @@ def _before(manifest: Manifest, there: Sequence[int]) -> int:
     return max((number for number in there if number < manifest.generation), default=0)
 
 
-def planned_below(root: str, path: str, *, env: str | None, store: LocalStore, take_over: bool) -> Planned:
+def planned_below(root: str, path: str, *, env: str | None, store: LocalStore, take_over: bool, force: bool) -> Planned:
     """The same for a tree in which nothing runs; for the oldest systemd, because every newer one reads that too."""
     from nanod.cli import flow  # noqa: PLC0415  (as in `planned`)
 
@@ -281,16 +296,18 @@ def planned_below(root: str, path: str, *, env: str | None, store: LocalStore, t
     report = Report()
     report.merge(checked.report)
     report.merge(facts.check_host(units, {}, root))
+    others = store.others(units)
+    report.merge(check_outer(units, others))
     if units.releases:
         raise NanodError(
             f"cannot apply {units.app} to {root}: {units.releases[0].service} has a source, and a release is built where it runs",
             hint="apply it on the machine itself",
         )
-    made = make_plan(units, manifest, seen, online=False, take_over=take_over)
+    made = make_plan(units, manifest, seen, online=False, take_over=take_over, others=others, force=force)
     return _verified(made, report, checked.sources, "".join(checked.sources.values()))
 
 
-def _verified(plan: Plan, report: Report, sources: Mapping[str, str], spec_text: str) -> Planned:
+def _verified(plan: Plan, report: Report, sources: Mapping[str, str], spec_text: str, apps: Sequence[str] = ()) -> Planned:
     """Units that are on disk as they are wanted were verified when they were written."""
     written = {step.unit: step.old for step in plan.steps if isinstance(step, WriteUnit)}
     if plan.wanted and written:
@@ -298,7 +315,7 @@ def _verified(plan: Plan, report: Report, sources: Mapping[str, str], spec_text:
 
         report.merge(verify(plan.wanted, written))
     if report.has_errors:
-        raise SpecError(report, sources)
+        raise SpecError(report, sources, apps)
     console.show_findings(report, sources)
     return Planned(plan=plan, spec_text=spec_text)
 

@@ -79,6 +79,7 @@ SYSTEMD_VERSION = click.option(
     help=f"Compile for systemd N, {OLDEST} or newer; default: the one installed here.",
 )
 TAKE_OVER = click.option("--take-over", is_flag=True, help="Take an app over from a spec in another place, as after a move.")
+FORCE = click.option("--force", is_flag=True, help="Also take away what services of other apps require.")
 UNIT_DIR = click.option("--unit-dir", type=click.Path(file_okay=False), metavar="DIR", help="Where unit files go; default: /etc/systemd/system.")
 REDEPLOY = click.option("--redeploy", is_flag=True, help="Run post_deploy hooks also where nothing has changed.")
 REBUILD = click.option("--rebuild", is_flag=True, help="Build every release anew, and run its deploy hooks, also where nothing has changed.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from nanod.cli import console, host
-from nanod.cli.options import ENV, JSON, REBUILD, REDEPLOY, SPEC, TAKE_OVER, UNIT_DIR, again, verb
+from nanod.cli.options import ENV, FORCE, JSON, REBUILD, REDEPLOY, SPEC, TAKE_OVER, UNIT_DIR, again, verb
 from nanod.errors import ExitCode
 from nanod.host import facts
 from nanod.view.plan import plan_data, plan_text
@@ -20,6 +20,7 @@ from nanod.view.plan import plan_data, plan_text
 @UNIT_DIR
 @REDEPLOY
 @REBUILD
+@FORCE
 @JSON
 def command(
     *,
@@ -31,6 +32,7 @@ def command(
     unit_dir: str | None,
     redeploy: bool,
     rebuild: bool,
+    force: bool,
     as_json: bool,
 ) -> int:
     """Show what apply would do, and why.
@@ -39,7 +41,8 @@ def command(
     """
     facts.require_systemd("plan")
     here = host.here(unit_dir)
-    found = host.planned(spec, env=env, host=here, take_over=take_over, again=again(redeploy=redeploy, rebuild=rebuild)).plan
+    what = again(redeploy=redeploy, rebuild=rebuild)
+    found = host.planned(spec, env=env, host=here, take_over=take_over, again=what, force=force).plan
     if intent := here.store.intents().get(found.app):
         console.err(f"nanod: warning: the {intent.action} that began at {intent.at} was cut off; apply undoes it first")
     if as_json:

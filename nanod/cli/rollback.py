@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nanod.cli import host, transact
-from nanod.cli.options import APP, EXPECT, JSON, LOCK_TIMEOUT, NO_ROLLBACK, SETTLE, UNIT_DIR, verb
+from nanod.cli.options import APP, EXPECT, FORCE, JSON, LOCK_TIMEOUT, NO_ROLLBACK, SETTLE, UNIT_DIR, verb
 from nanod.host import facts
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @UNIT_DIR
 @EXPECT
 @NO_ROLLBACK
+@FORCE
 @JSON
 def command(
     *,
@@ -32,6 +33,7 @@ def command(
     unit_dir: str | None,
     expect: str | None,
     no_rollback: bool,
+    force: bool,
     as_json: bool,
 ) -> int:
     """Bring an earlier generation back: the one that was in force before, or GENERATION.
@@ -43,6 +45,6 @@ def command(
     host.require_root("roll back")
     here = host.here(unit_dir)
     with host.locked(lock_timeout):
-        planned = host.planned_rollback(app, generation, here)
+        planned = host.planned_rollback(app, generation, here, force=force)
         transact.require_expected(planned.plan, expect)
         return transact.carry_out(planned, here, span=settle, rolls_back=not no_rollback, as_json=as_json)

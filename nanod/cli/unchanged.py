@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from nanod.across import check_outer
 from nanod.cli import entrypoints
 from nanod.diagnostics import Diagnostic, Mark, Report, Severity
 from nanod.errors import NanodError
@@ -133,6 +134,8 @@ def _plan(app: str, made: Made, host: Here, *, any_owner: bool) -> Plan | None:
     units = _units(manifest, texts, made)
     seen = snapshot(host.systemd, host.store, units, manifest)
     if facts.check_host(units, seen.units) or not (any_owner or _is_roots_own(units, made.programs)):
+        return None
+    if units.outer and check_outer(units, host.store.others(units)):
         return None
     plan = make_plan(units, manifest, seen)
     return None if plan.steps or plan.builds or plan.notes or plan.records else plan

@@ -18,7 +18,7 @@ from nanod.compile.provision import provision_unit
 from nanod.compile.release import deploy_units, release, released
 from nanod.compile.sandbox import check_paths
 from nanod.compile.secrets import check_secrets
-from nanod.compile.service import dependency, dependency_gates, main_unit, ordered
+from nanod.compile.service import AWAITING, dependency, dependency_gates, main_unit, ordered, outer_need
 from nanod.compile.settings import settings_file
 from nanod.compile.socket import proxy_unit, socket_unit
 from nanod.compile.target import Target
@@ -30,7 +30,7 @@ from nanod.spec.defaults import DEFAULTS
 from nanod.spec.model import Condition, Kind
 from nanod.state import HookName
 from nanod.units.names import COLOURS, AppNames, check_names, collisions
-from nanod.units.unitset import Directory, Role, Rolling, ServiceUnits, UnitSet
+from nanod.units.unitset import Directory, Outer, Role, Rolling, ServiceUnits, UnitSet
 from nanod.values import TimeSpan
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from nanod.compile.members import Member
     from nanod.diagnostics import Mark
-    from nanod.spec.model import Service, Spec
+    from nanod.spec.model import Requirement, Service, Spec
     from nanod.units.unitfile import UnitFile
     from nanod.units.unitset import Release
 
@@ -76,7 +76,7 @@ def compile_spec(spec: Spec, target: Target, plugins: Plugins = NONE) -> tuple[U
             releases.append(made_from)
         for member in parts_of_it:
             made = _member(app, member, stays=service.name in completed, settings=settings)
-            facts = _facts(member, {unit.name for unit in made}, stays=service.name in completed)
+            facts = _facts(app, member, {unit.name for unit in made}, stays=service.name in completed)
             judge(app, member, [(unit, facts.units[unit.name]) for unit in made if unit.name not in units], plugins, said)
             units |= {unit.name: unit for unit in made if unit.name not in units}
             services.append(facts)
@@ -95,6 +95,12 @@ def compile_spec(spec: Spec, target: Target, plugins: Plugins = NONE) -> tuple[U
             users=_users(spec),
             files=_files(spec),
             releases=tuple(releases),
+            outer=tuple(
+                Outer(service=service.name, need=outer_need(app, need), origin=need.at())
+                for service in ordered_services
+                for need in service.requires
+                if need.app
+            ),
             host_units=tuple((need.target, need.at()) for service in ordered_services for need in service.requires if need.is_unit),
         ),
         report,
@@ -180,14 +186,19 @@ def _shared(app: App, member: Member, main: UnitFile | None, settings: UnitFile 
     return [unit for unit in made if unit is not None]
 
 
-def _facts(member: Member, made: set[str], *, stays: bool) -> ServiceUnits:
+def _row(app: App, need: Requirement) -> str:
+    """As `ServiceUnits.requires` has it. `web/api` may be a process of this app, too, so what is of another one goes by its unit."""
+    return dependency(app, need) if need.app else need.target
+
+
+def _facts(app: App, member: Member, made: set[str], *, stays: bool) -> ServiceUnits:
     names, service, whole = member.names, member.service, member.whole
     is_main = member.is_main
 
     def present(name: str) -> str | None:
         return name if name in made else None
 
-    needs = tuple(need.target for need in whole.requires if need.required)
+    needs = tuple(_row(app, need) for need in whole.requires if need.required)
     # With several processes what stands for all has the service's own reload hooks.
     reloads = is_main or (member.role is Role.ALL and bool(whole.processes))
     ends = member.role not in _STAYING
@@ -215,7 +226,8 @@ def _facts(member: Member, made: set[str], *, stays: bool) -> ServiceUnits:
         sockets=tuple(socket.listen for socket in whole.sockets) if is_main else (),
         # A timer waits for nothing: the script does, each time.
         requires=(*member.needs, *(needs if not is_scheduled and member.role in (Role.MAIN, Role.PRESTART_TASK, Role.PRESTART_SIDECAR) else ())),
-        restarts_with=tuple(need.target for need in whole.requires if need.restart) if is_main and not is_scheduled else (),
+        restarts_with=tuple(_row(app, need) for need in whole.requires if need.restart) if is_main and not is_scheduled else (),
+        outer=tuple(outer_need(app, need) for need in whole.requires if need.app) if member.role in AWAITING else (),
         is_script=ends or (is_main and service.kind is Kind.SCRIPT and not is_scheduled),
         stays=ends or (is_main and stays),
         health=in_words(service.health) if not ends and not is_scheduled else "",

@@ -12,7 +12,9 @@ from nanod.compile.sandbox import joins, sandbox
 from nanod.compile.secrets import with_secrets
 from nanod.phases import OnFailure, Scope
 from nanod.spec.model import Condition, Kind, ProbeKind, RestartPolicy, Sandbox
+from nanod.state import OuterNeed
 from nanod.units.directives import since
+from nanod.units.names import AppNames
 from nanod.units.unitset import Role
 from nanod.values import TimeSpan
 
@@ -90,7 +92,7 @@ def relations(unit: UnitBuilder, app: App, member: Member) -> None:
     _behind_socket(unit, member)
     _among(unit, member)
     joins(unit, member)
-    if member.role in _AWAITING:
+    if member.role in AWAITING:
         _dependencies(unit, app, member)
     if (ready := hooks_of(service, "ready")) and member.role in (Role.MAIN, Role.ALL):
         unit.words("Unit", "Wants", [names.ready], ready[0].at())
@@ -113,7 +115,7 @@ def _done_before(member: Member) -> Iterator[tuple[str, str, Mark]]:
 
 _PARTS = (Role.MAIN, Role.ALL, Role.GROUP, Role.POSTSTART_TASK)
 """What goes with the app. A poststart task under way is not unneeded to systemd, and would outlive it; a sidecar would stop before the mains."""
-_AWAITING = (Role.MAIN, Role.PRESTART_TASK, Role.PRESTART_SIDECAR)
+AWAITING = (Role.MAIN, Role.PRESTART_TASK, Role.PRESTART_SIDECAR)
 """What starts only when the service's own requirements are up."""
 
 
@@ -146,7 +148,7 @@ def _dependencies(unit: UnitBuilder, app: App, member: Member) -> None:
     whole, at = member.whole, member.whole.at
     for need in whole.requires:
         other = dependency(app, need)
-        if not need.is_unit and app.spec.services[need.target].kind is Kind.SCRIPT and need.condition is not Condition.COMPLETED and member.is_first:
+        if not need.is_outer and app.spec.services[need.target].kind is Kind.SCRIPT and need.condition is not Condition.COMPLETED and member.is_first:
             # Its gate would find the script ended, and each try of the service would run it again (tried).
             app.report.error(need.at(), f"'{need.target}' is a script, which ends: say condition: completed", at.path)
         unit.words("Unit", "Wants", [other], need.at())
@@ -161,12 +163,22 @@ def _dependencies(unit: UnitBuilder, app: App, member: Member) -> None:
 
 def dependency(app: App, need: Requirement) -> str:
     """The one unit that brings it up: the main of a service, or what stands for all of its mains."""
+    if need.app:
+        return AppNames(need.app).service(need.target.rpartition("/")[2])
     return need.target if need.is_unit else app.names.service(need.target)
 
 
+def outer_need(app: App, need: Requirement) -> OuterNeed:
+    service = need.target.rpartition("/")[2]
+    return OuterNeed(app=need.app, service=service, unit=dependency(app, need), condition=need.said, restart=need.restart, required=need.required)
+
+
 def ordered(app: App, need: Requirement) -> bool:
-    """Whether After= may stand. It waits for the whole start job, health gate included, which `condition: started` on a gated service must not do."""
-    if need.is_unit or need.condition is not Condition.STARTED:
+    """Whether After= may stand. It waits for the whole start job, health gate included, which `condition: started` on a gated service must not do.
+
+    Of another app nothing is known here, and apply refuses what does not fit this (`nanod.across`).
+    """
+    if need.is_outer or need.condition is not Condition.STARTED:
         return True
     other = app.spec.services[need.target]
     return other.health is None and not has_all(other)
@@ -206,6 +218,9 @@ def gate_seconds(service: Service) -> int:
 
 def _awaited(app: App, need: Requirement) -> str:
     """Not each of several mains by its name: one instance more would be another line, and restart whoever waits for them."""
+    if need.app:
+        # What stands for it there is that app's own affair: one main today, several tomorrow.
+        return f"app:{dependency(app, need)}"
     return dependency(app, need) if need.is_unit or not has_all(app.spec.services[need.target]) else f"of:{dependency(app, need)}"
 
 
@@ -225,7 +240,7 @@ def _type(unit: UnitBuilder, service: Service, *, stays: bool) -> None:
 
 def _lines(unit: UnitBuilder, app: App, member: Member, *, stays: bool) -> None:
     service = member.service
-    gates = dependency_gates(app, member.whole) if member.role in _AWAITING else []
+    gates = dependency_gates(app, member.whole) if member.role in AWAITING else []
     health = service.health
     notifies = health is not None and health.kind is ProbeKind.NOTIFY
     longest = TimeSpan(0) if notifies else _START_TIMEOUT

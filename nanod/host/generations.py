@@ -72,6 +72,10 @@ class Generations:
                 self.warnings.append(f"the record of {app} is readable to root alone, its unit files tell instead")
         return None, False
 
+    def recorded(self, app: str) -> Manifest | None:
+        """The manifest in force, or the newest before it that can be read; None while nothing is in force."""
+        return self.current(app)[0] if self.in_force(app) else None
+
     def numbers(self, app: str) -> list[int]:
         """Generations on disk, in force or not, oldest first."""
         with (

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from nanod.state import Before, HookName, Intent, Manifest, ServiceRecord, VolumeRecord
+from nanod.state import Before, HookName, Intent, Manifest, OuterNeed, ServiceRecord, VolumeRecord
 from nanod.units.unitfile import parse
 from nanod.values import content_hash
 
@@ -104,6 +104,7 @@ def _about(value: object) -> ServiceRecord:
         hooks=tuple(HookName(**_texts(hook)) for hook in _sequence(record["hooks"])),
         requires=_names(record["requires"]),
         restarts_with=_names(record["restarts_with"]),
+        outer=tuple(_outer(need) for need in _sequence(record["outer"])),
         stays=_flag(record["stays"]),
         settle_usec=_number(record["settle_usec"]),
         restart_limit=_number(record["restart_limit"]),
@@ -117,6 +118,18 @@ def _about(value: object) -> ServiceRecord:
         roles=_texts(record["roles"]),
         max_parallel=_number(record["max_parallel"]),
         min_healthy_usec=_number(record["min_healthy_usec"]),
+    )
+
+
+def _outer(value: object) -> OuterNeed:
+    record = _mapping(value)
+    return OuterNeed(
+        app=_text(record["app"]),
+        service=_text(record["service"]),
+        unit=_text(record["unit"]),
+        condition=_text(record["condition"]),
+        restart=_flag(record["restart"]),
+        required=_flag(record["required"]),
     )
 
 

@@ -47,7 +47,7 @@ def snapshot(systemd: Systemd | None, store: Store, wanted: UnitSet | None, mani
     """Everything that concerns the units wanted and the units there are. `systemd` is None for `--root`, where nothing runs."""
     names = {unit.name for unit in wanted.units} if wanted else set()
     ours = names | set(manifest.units if manifest else ())
-    required = {name for name, _ in wanted.host_units} if wanted else set()
+    required = {name for name, _ in wanted.host_units} | {item.need.unit for item in wanted.outer} if wanted else set()
     states = systemd.states(sorted(ours | required)) if systemd else {}
     files = store.read_units(sorted(ours))
     places = _Places(root, store.unit_dir)

@@ -95,13 +95,32 @@ class Hook(Item):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirement(Item):
-    """`target` is a service of this spec, or with `is_unit` a unit of the host such as `postgresql.service`."""
+    """`target` is a service of this spec, with `app` one of that app (`shop/db`), or with `is_unit` a unit of the host such as `postgresql.service`.
+
+    Of another app nothing is known here: where no `condition` was written it is HEALTHY, and means that its unit is up.
+    """
 
     target: str
     condition: Condition
+    app: str = ""
     is_unit: bool = False
     restart: bool = False
     required: bool = True
+
+    @property
+    def is_outer(self) -> bool:
+        """Whether something else than this spec has it."""
+        return self.is_unit or bool(self.app)
+
+    @property
+    def said(self) -> str:
+        """The condition as it was written, "" where it was not."""
+        return self.condition.value if self.at.written("condition") else ""
+
+    @property
+    def awaited(self) -> str:
+        """The condition in a word for people."""
+        return self.said or ("up" if self.app else self.condition.value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

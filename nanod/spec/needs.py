@@ -1,13 +1,15 @@
-"""What a service waits for: other services of the spec, and units of the host."""
+"""What a service waits for: other services of the spec, services of other apps, and units of the host."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from nanod.spec import read
 from nanod.spec.model import Condition, Requirement
+from nanod.spec.shapes import OUTER_NAME
 from nanod.spec.tree import Map, Place, shown
 
 if TYPE_CHECKING:
@@ -38,6 +40,11 @@ def is_unit_name(name: str) -> bool:
     return name.endswith(UNIT_SUFFIXES) and name not in UNIT_SUFFIXES
 
 
+def outer_app(target: str) -> str:
+    """`shop` of `shop/db`; "" for what is no service of another app."""
+    return target.rpartition("/")[0]
+
+
 def requires(context: Context, group: Group, service: Place) -> tuple[Requirement, ...]:
     value = service.get("requires")
     place = service.child("requires")
@@ -59,17 +66,18 @@ def after(context: Context, group: Group, service: Place) -> tuple[str, ...]:
 
 
 def _requirement(context: Context, group: Group, place: Place, target: str) -> Requirement:
-    is_unit = is_unit_name(target)
-    default = Condition.HEALTHY if target in group.gated else Condition.STARTED
+    is_unit, app = is_unit_name(target), outer_app(target)
+    default = Condition.HEALTHY if target in group.gated or app else Condition.STARTED
     condition = read.choice(place, "condition", Condition, default)
     if is_unit and condition is not Condition.STARTED:
         context.findings.error(place, f"of a unit of the host nanod knows whether it is started, not whether it is {condition}", "condition")
-    elif condition is Condition.HEALTHY and target not in group.gated:
+    elif condition is Condition.HEALTHY and target not in group.gated and not app:
         context.findings.error(place, f"'{target}' has no health check that 'condition: healthy' could wait for", "condition")
     return Requirement(
         at=place,
         target=target,
         condition=condition,
+        app=app,
         is_unit=is_unit,
         restart=read.flag(place, "restart"),
         required=read.flag(place, "required", default=True),
@@ -80,7 +88,11 @@ def _is_known(context: Context, group: Group, service: Place, item: Place, targe
     """Whether it can be waited for; else the finding is made, at the name."""
     outer = item.parent or item
     own = target.removeprefix(f"{group.app}-").removesuffix(".service")
-    if is_unit_name(target):
+    if "/" in target:
+        problem = _outer_problem(group, target)
+        if not problem:
+            return True
+    elif is_unit_name(target):
         if target != f"{group.app}-{own}.service" or own not in group.names:
             return True
         problem = f"'{target}' is a service of this spec: write '{own}'"
@@ -95,3 +107,13 @@ def _is_known(context: Context, group: Group, service: Place, item: Place, targe
         problem = f"no service {shown(target)}: {advice}"
     context.findings.error(outer, problem, item.key, on_key=True)
     return False
+
+
+def _outer_problem(group: Group, target: str) -> str:
+    """What is wrong with the name of a service of another app, "" for nothing. Whether there is one only a host knows."""
+    app, _, name = target.rpartition("/")
+    if not re.search(OUTER_NAME["pattern"], target):
+        return f"{shown(target)} must be {OUTER_NAME['title']}"
+    if app != group.app:
+        return ""
+    return f"'{target}' is a service of this spec: write '{name}'" if name in group.names else f"this spec is '{app}', and it has no service '{name}'"

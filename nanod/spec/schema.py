@@ -26,6 +26,7 @@ from nanod.spec.shapes import (
     PATHS,
     PERCENT,
     PORT,
+    REQUIRED,
     SIZE,
     TEXT,
     TIME,
@@ -106,10 +107,10 @@ _HEALTH = mapping(
 
 _REQUIRES = any_of(
     "a list of names, or a mapping of names to conditions",
-    sequence("a list of names", UNIT_OR_NAME),
+    sequence("a list of names", REQUIRED),
     table(
         "a mapping of names to conditions",
-        UNIT_OR_NAME,
+        REQUIRED,
         optional(
             mapping(
                 "a mapping such as {condition: healthy}",
@@ -273,7 +274,7 @@ _SERVICE = mapping(
         **_OWN_PORTS,
         "kind": said(choice("native", "http", "grpc", "script"), "What it is: a script ends by itself.", DEFAULTS["kind"]),
         "runtime": said(NAME, "What it builds upon; `node` is built in."),
-        "requires": said(_REQUIRES, "What it needs: services of this spec, or units of the host."),
+        "requires": said(_REQUIRES, "What it needs: services of this spec or of other apps, or units of the host."),
         "after": said(sequence("a list of names", UNIT_OR_NAME), "What it starts after, without needing it."),
         "sockets": said(_SOCKETS, "Addresses that nanod's socket unit owns."),
         "settle": said(TIME, "apply watches it until it has been up this long.", DEFAULTS["settle"]),

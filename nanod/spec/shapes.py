@@ -113,8 +113,16 @@ VARIABLE = text("a variable name of letters, digits and '_'", r"[A-Za-z_][A-Za-z
 USER = text("a user or group name", r"[A-Za-z_][A-Za-z0-9_.-]{0,30}")
 NAME = text("a name of at most 63 small letters, digits, '-' and '_', ending in a letter or digit", r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 APP_NAME = text("a name of at most 31 small letters, digits and '-', from a letter to a letter or digit", r"[a-z](?:[a-z0-9-]{0,29}[a-z0-9])?")
+OUTER_NAME = text(
+    "the name of a service of another app, such as 'shop/db' or 'shop-stage/db'",
+    r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?/[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?",
+)
 FILE_NAME = text("a name of letters, digits, '.', '-' and '_'", r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,200}")
 UNIT_OR_NAME = text("the name of a service, or of a unit such as 'postgresql.service'", r"[A-Za-z0-9:_.\\@-]{1,255}")
+REQUIRED = text(
+    "the name of a service, of one of another app such as 'shop/db', or of a unit such as 'postgresql.service'",
+    r"[A-Za-z0-9:_.\\@/-]{1,255}",
+)
 DIRECTIVE_NAME = text("the name of a directive such as 'Nice'", r"[A-Z][A-Za-z0-9-]*")
 CALENDAR = text("a calendar expression such as 'daily' or 'Mon *-*-* 03:00:00'", r"[A-Za-z0-9*,./:~@?#L ;+_-]{1,200}")
 FREE: Shape = {"title": "a mapping", "type": "object"}

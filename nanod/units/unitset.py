@@ -12,7 +12,7 @@ from nanod.units.unitfile import parse
 
 if TYPE_CHECKING:
     from nanod.diagnostics import Mark
-    from nanod.state import HookName
+    from nanod.state import HookName, OuterNeed
     from nanod.units.unitfile import UnitFile
     from nanod.values import TimeSpan
 
@@ -127,9 +127,11 @@ class ServiceUnits:
     switch_usec: int = 0
     """Of a colour: for how long it must be healthy before the old one stops."""
     requires: tuple[str, ...] = ()
-    """Services of this app, and host units, that it waits for at start and does not start without."""
+    """Services of this app, and units of others and of the host, that it waits for at start and does not start without."""
     restarts_with: tuple[str, ...] = ()
     """Services of this app whose restart by `apply` restarts this one too (`requires: {db: {restart: true}}`)."""
+    outer: tuple[OuterNeed, ...] = ()
+    """What it requires of other apps, waited for or not."""
     is_script: bool = False
     """Runs to its end: apply waits for it, and its exit code is the result."""
     stays: bool = False
@@ -151,6 +153,10 @@ class ServiceUnits:
     def service(self) -> str:
         """The service of the spec that it is, or belongs to."""
         return self.group or self.name
+
+    def called(self, requirement: str) -> str:
+        """What people call one of `requires`: a unit of another app is `shop/db`."""
+        return next((need.name for need in self.outer if need.unit == requirement), requirement)
 
     @property
     def colour(self) -> str:
@@ -193,6 +199,7 @@ class ServiceUnits:
             hooks=self.hooks,
             requires=self.requires,
             restarts_with=self.restarts_with,
+            outer=self.outer,
             stays=self.stays,
             settle_usec=self.settle.usec,
             restart_limit=self.restart_limit,
@@ -235,6 +242,15 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outer:
+    """What `service` requires of another app, with the place that says so."""
+
+    service: str
+    need: OuterNeed
+    origin: Mark
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UnitSet:
     """A compiled app. `units` are sorted by name; `services` stand in start order (a service after all that it requires)."""
 
@@ -252,6 +268,8 @@ class UnitSet:
     """Files that must exist on the host when applied (credentials, environment files), with the place that names them."""
     host_units: tuple[tuple[str, Mark], ...]
     """Units of the host that must exist."""
+    outer: tuple[Outer, ...] = ()
+    """What must be there of other apps."""
     releases: tuple[Release, ...] = ()
     """What must have been made before any of the units can run."""
 

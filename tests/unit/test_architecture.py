@@ -28,7 +28,7 @@ ROWS = (
     ("extend",),
     ("compile",),
     ("policies", "features"),
-    ("steps", "changes", "listening", "colours", "decide", "plan", "remove", "recorded", "restore"),
+    ("steps", "across", "changes", "listening", "colours", "decide", "refusals", "plan", "remove", "recorded", "restore"),
     ("groups", "results", "verdict", "told", "drift", "status", "doctor", "timeline", "lifelines", "trace", "draft", "byhand", "logs", "ended"),
     ("view",),
     ("faults",),

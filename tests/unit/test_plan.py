@@ -441,6 +441,6 @@ def test_purge_leaves_what_it_did_not_make_and_what_others_use() -> None:
     wanted = AppBuilder().service("web").volume("/srv/old").volume("/srv/shared").build()
     manifest = applied(wanted, made=("/srv/shared",))
     other = replace(manifest, app="other", volumes=("/srv/shared",))
-    found = plan_removal(manifest, snapshot_of(wanted, manifest), purge=True, others=(other,))
+    found = plan_removal(manifest, snapshot_of(wanted, manifest), purge=True, others={other.app: other})
     assert not [item for item in shown(found) if item.startswith("purge")]
     assert {note.subject for note in found.notes} == {"/srv/old", "/srv/shared"}

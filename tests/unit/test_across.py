@@ -1,0 +1,262 @@
+"""What services require of other apps: the lines of their units, what is looked up in the records of a host, and who is left without."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nanod.across import awaited_apps, check_outer, loss_notes, losses, needs_of, refuse_losses, restarting_with
+from nanod.compile import Target, compile_spec
+from nanod.diagnostics import Severity
+from nanod.errors import NeededError
+from nanod.host.records import decode, encode
+from nanod.plan import plan
+from nanod.recorded import unit_set
+from nanod.remove import plan_removal
+from nanod.spec.load import load
+from nanod.state import OuterNeed, Snapshot
+
+if TYPE_CHECKING:
+    from nanod.state import Manifest
+    from nanod.units.unitset import UnitSet
+
+EMPTY = Snapshot(units={}, files={}, links={})
+MAIL = """\
+  in: {command: [/bin/in], health: {tcp: 25}}
+  out: {command: [/bin/out]}
+  job: {command: [/bin/job], kind: script}
+  kept: {command: [/bin/kept], kind: script}
+  user: {command: [/bin/user], requires: {kept: {condition: completed}}}
+  daily: {command: [/bin/daily], kind: script, schedule: daily}
+  many: {command: [/bin/many], replicas: 2, ports: [9000], health: {tcp: true}}
+  parts: {processes: {a: {command: [/bin/a]}, b: {command: [/bin/b], health: {file: /run/b}}}}
+  turns: {command: [/bin/turns], sockets: [9100], health: {exec: [/bin/true]}, rolling: {strategy: blue-green}}
+"""
+
+
+def compiled(project: str, services: str) -> UnitSet:
+    loaded = load(f"/etc/nanod/{project}.yaml", f"project: {project}\ndefaults: {{user: root}}\nservices:\n{services}", directory="/etc/nanod")
+    assert loaded.spec, loaded.report.text()
+    units, report = compile_spec(loaded.spec, Target())
+    assert units, report.text()
+    return units
+
+
+def applied(units: UnitSet, number: int = 1) -> Manifest:
+    manifest = plan(units, None, EMPTY).manifest
+    assert manifest
+    return replace(manifest, generation=number)
+
+
+def app(project: str, services: str) -> Manifest:
+    return applied(compiled(project, services))
+
+
+def requiring(requires: str, project: str = "shop") -> UnitSet:
+    return compiled(project, f"  web: {{command: [/bin/web], requires: {requires}}}\n")
+
+
+def hosts(*manifests: Manifest) -> dict[str, Manifest]:
+    return {manifest.app: manifest for manifest in manifests}
+
+
+def lines(units: UnitSet, name: str = "shop-web.service") -> list[str]:
+    wanted = re.compile(r"(?:Wants|After|PartOf|Requires|BindsTo|ExecStartPre)=.*mail-.*")
+    return [line for line in units.unit(name).render().splitlines() if wanted.match(line)]
+
+
+@pytest.mark.parametrize("condition", ["", "condition: healthy, ", "condition: started, ", "condition: completed, "])
+def test_the_unit_that_stands_for_it_is_wanted_stood_after_and_waited_for(condition: str) -> None:
+    gate = "ExecStartPre=+:/var/lib/nanod/lib/1/await 13 active app:mail-in.service"
+    assert lines(requiring(f"{{mail/in: {{{condition}}}}}")) == ["Wants=mail-in.service", "After=mail-in.service", gate]
+
+
+def test_an_environment_is_part_of_the_apps_name() -> None:
+    assert lines(requiring("{mail-stage/in: {required: false, restart: true}}")) == [
+        "Wants=mail-stage-in.service",
+        "After=mail-stage-in.service",
+        "PartOf=mail-stage-in.service",
+    ]
+
+
+def test_what_is_done_before_all_mains_waits_too() -> None:
+    units = compiled(
+        "shop", "  web: {command: [/bin/web], replicas: 2, requires: [mail/in], hooks: {prestart: [{run: [/bin/x], scope: deploy, name: x}]}}\n"
+    )
+    for name in ("shop-web@1.service", "shop-web@2.service", "shop-web-prestart.service"):
+        assert [line.partition("=")[0] for line in lines(units, name)] == ["Wants", "After", "ExecStartPre"], name
+
+
+def test_what_is_required_is_on_record_and_comes_back_from_it() -> None:
+    units = requiring("{mail/in: {condition: healthy, restart: true}, mail/out: {required: false}}")
+    manifest = applied(units)
+    assert decode(encode(manifest)) == manifest
+    assert manifest.about["web"].outer == (
+        OuterNeed(app="mail", service="in", unit="mail-in.service", condition="healthy", restart=True),
+        OuterNeed(app="mail", service="out", unit="mail-out.service", required=False),
+    )
+    assert manifest.about["web"].requires == ("mail-in.service",)
+    again = unit_set(manifest, {unit.name: unit.render() for unit in units.units})
+    assert [(item.service, item.need) for item in again.outer] == [(item.service, item.need) for item in units.outer]
+    assert again.host_units == (), "a unit of another app is none of the host"
+    assert again.services[0].called("mail-in.service") == "mail/in"
+
+
+def test_of_a_group_and_a_schedule_the_need_is_on_record_too() -> None:
+    manifest = app(
+        "shop",
+        "  web: {command: [/bin/web], replicas: 2, requires: [mail/in]}\n"
+        "  job: {command: [/bin/job], kind: script, schedule: daily, requires: [mail/out]}\n",
+    )
+    assert {(item.service, item.unit, item.need.name) for item in needs_of(manifest)} == {
+        ("web", "shop-web@1.service", "mail/in"),
+        ("web", "shop-web@2.service", "mail/in"),
+        ("job", "shop-job.timer", "mail/out"),
+    }
+
+
+@pytest.mark.parametrize("requires", ["[mail/in]", "[mail/out, mail/many, mail/parts, mail/turns]"])
+def test_what_is_there_is_no_finding(requires: str) -> None:
+    assert list(check_outer(requiring(requires), hosts(app("mail", MAIL)))) == []
+
+
+FITS = """
+in: {condition: healthy, restart: true}
+out: {condition: started}
+kept: {condition: completed}
+many: {condition: healthy, restart: true}
+parts: {condition: healthy}
+"""
+
+
+@pytest.mark.parametrize("need", FITS.strip().splitlines())
+def test_conditions_that_fit(need: str) -> None:
+    units = requiring(f"{{mail/{need}}}")
+    assert list(check_outer(units, hosts(app("mail", MAIL)))) == []
+    assert awaited_apps(units, hosts(app("mail", MAIL))) == ()
+
+
+WRONG = [
+    ("[post/in]", "app 'post' is not on this host"),
+    ("[mail/inn]", "app 'mail' has no service 'inn'"),
+    ("[mail/daily]", "'mail/daily' runs on a schedule, so nothing can require it"),
+    ("[mail/job]", "'mail/job' is a script, which ends: say condition: completed"),
+    ("{mail/in: {condition: started}}", "'mail/in' has a health check, and another app can only wait for that: leave 'condition' out"),
+    ("{mail/many: {condition: started}}", "'mail/many' has a health check, and another app can only wait for that: leave 'condition' out"),
+    ("{mail/parts: {condition: started}}", "'mail/parts' has a health check, and another app can only wait for that: leave 'condition' out"),
+    ("{mail/out: {condition: healthy}}", "'mail/out' has no health check that 'condition: healthy' could wait for"),
+    (
+        "{mail/in: {condition: completed}}",
+        "'mail/in' does not end by itself (kind: script does), so nothing can wait for its completion",
+    ),
+    (
+        "{mail/job: {condition: completed}}",
+        "'mail/job' ends and leaves no trace: another app can wait for its completion only where a service of its own app does, too",
+    ),
+    (
+        "{mail/turns: {restart: true}}",
+        "nothing can restart with 'mail/turns': a change of it starts a second one beside the first ('strategy: blue-green')",
+    ),
+]
+
+
+@pytest.mark.parametrize(("requires", "problem"), WRONG)
+def test_what_cannot_be_is_an_error_at_its_line(requires: str, problem: str) -> None:
+    units, others = requiring(requires), hosts(app("mail", MAIL))
+    found = list(check_outer(units, others))
+    assert [(item.severity, item.message) for item in found] == [(Severity.ERROR, problem)]
+    assert str(found[0].mark).startswith("/etc/nanod/shop.yaml:4:")
+    assert awaited_apps(units, others) == (units.outer[0].need.app,)
+
+
+def test_what_is_not_required_may_be_missing_and_must_fit() -> None:
+    missing = check_outer(requiring("{post/in: {required: false}}"), {})
+    assert [(item.severity, item.message) for item in missing] == [(Severity.NOTE, "app 'post' is not on this host; 'web' starts without it")]
+    wrong = check_outer(requiring("{mail/daily: {required: false}}"), hosts(app("mail", MAIL)))
+    assert wrong.has_errors, "each start of web would run it"
+
+
+def test_a_record_made_anew_from_unit_files_is_taken_at_its_word() -> None:
+    units = compiled("mail", MAIL)
+    bare = replace(applied(units), about={})
+    assert list(check_outer(requiring("{mail/in: {condition: completed}}"), hosts(bare))) == []
+    assert check_outer(requiring("[mail/inn]"), hosts(bare)).has_errors
+
+
+def test_units_that_an_apply_left_when_it_was_cut_off_are_not_there() -> None:
+    half = app("mail", "  in: {command: [/bin/in]}\n")
+    half = replace(half, services={**half.services, "new": ("mail-new.service",)})
+    assert [item.message for item in check_outer(requiring("[mail/new]"), hosts(half))] == ["app 'mail' has no service 'new'"]
+
+
+def test_apps_that_require_one_another_are_refused_by_name() -> None:
+    mail = app("mail", "  in: {command: [/bin/in], requires: [auth/db]}\n  out: {command: [/bin/out]}\n")
+    auth = app("auth", "  db: {command: [/bin/db]}\n  ldap: {command: [/bin/ldap], requires: {shop/cache: {required: false}}}\n")
+    found = list(check_outer(requiring("[mail/out]"), hosts(mail, auth)))
+    assert [item.message for item in found] == [
+        "a circle of apps that require one another: shop/web requires mail/out, mail/in requires auth/db, auth/ldap requires shop/cache"
+    ]
+    assert list(check_outer(requiring("[mail/out]", "other"), hosts(mail, auth))) == []
+
+
+def test_a_removal_names_who_needs_it_and_goes_on_by_force() -> None:
+    mail, shop = app("mail", MAIL), applied(requiring("[mail/in, mail/out]"))
+    optional = applied(requiring("{mail/in: {required: false}}", "optional"))
+    with pytest.raises(NeededError) as refused:
+        plan_removal(mail, EMPTY, others=hosts(shop, optional))
+    assert refused.value.message == "cannot remove mail: shop/web requires mail/in; shop/web requires mail/out"
+    assert refused.value.hint == "remove shop first; --force does it all the same"
+    assert refused.value.more == {"apps": ["shop"]}
+    forced = plan_removal(mail, EMPTY, others=hosts(shop, optional), force=True)
+    told = [(note.subject, note.text) for note in forced.notes]
+    assert told == [("shop/web", "is left without mail/in"), ("shop/web", "is left without mail/out")]
+    assert plan_removal(mail, EMPTY, others=hosts(optional)).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [
+        ("  inn: {command: [/bin/in]}\n", "shop/web requires mail/in, which would be gone"),
+        (
+            "  in: {command: [/bin/in]}\n",
+            "shop/web requires mail/in, and 'mail/in' has no health check that 'condition: healthy' could wait for",
+        ),
+    ],
+    ids=["renamed", "without health"],
+)
+def test_an_apply_that_drops_or_bends_what_is_required_is_refused(after: str, words: str) -> None:
+    mail, shop, changed = app("mail", MAIL), applied(requiring("{mail/in: {condition: healthy}}")), compiled("mail", after)
+    with pytest.raises(NeededError) as refused:
+        plan(changed, mail, EMPTY, others=hosts(shop))
+    assert refused.value.message == f"cannot apply mail: {words}"
+    forced = plan(changed, mail, EMPTY, others=hosts(shop), force=True)
+    assert [note.subject for note in forced.notes if note.kind == "left-without"] == ["shop/web"]
+    assert forced.token != plan(changed, mail, EMPTY).token
+    assert not [note for note in plan(compiled("mail", MAIL), mail, EMPTY, others=hosts(shop)).notes if note.kind == "left-without"]
+
+
+def test_a_rollback_is_refused_in_its_own_words() -> None:
+    old = compiled("mail", "  out: {command: [/bin/out]}\n")
+    with pytest.raises(NeededError, match=r"cannot roll back mail: shop/web requires mail/in, which would be gone"):
+        plan(old, app("mail", MAIL), EMPTY, back_to=applied(old), others=hosts(applied(requiring("[mail/in]"))))
+
+
+def test_what_was_missing_before_is_nobodys_loss() -> None:
+    mail, shop = app("mail", "  out: {command: [/bin/out]}\n"), applied(requiring("[mail/in]"))
+    assert losses(mail, None, hosts(shop)) == []
+    assert losses(None, mail, hosts(shop)) == []
+    refuse_losses("apply", "mail", [])
+    assert loss_notes([]) == []
+
+
+def test_who_restarts_with_a_service_of_another_app() -> None:
+    shop = app(
+        "shop", "  web: {command: [/bin/web], replicas: 2, requires: {mail/in: {restart: true}}}\n  api: {command: [/bin/api], requires: [mail/in]}\n"
+    )
+    assert [(item.unit, item.need.service) for item in restarting_with("mail", hosts(shop))] == [
+        ("shop-web@1.service", "in"),
+        ("shop-web@2.service", "in"),
+    ]
