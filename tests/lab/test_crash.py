@@ -1,6 +1,6 @@
 """nanod killed with SIGKILL at every fault point of a transaction: after `nanod recover` the host is as before it or as after it, never between.
 
-By default each point is taken once, and its recovery is killed once too, on a diagonal of recovery's own points that takes each of them; with
+By default each point is taken once, of the renames some but for a change, and its recovery is killed once too, on a diagonal of recovery's own points that takes each of them; with
 NANOD_CRASHES=all every point of recovery is taken at every point of the transaction (half an hour).
 
 What a container cannot show: the loss of what was written and not synced. Here a killed process loses nothing of what it wrote.
@@ -9,14 +9,13 @@ What a container cannot show: the loss of what was written and not synced. Here 
 
 from __future__ import annotations
 
-import os
 import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab.crashes import STATE, Seen, cut, in_order, listed, quiet, seen, service, versions
+from tests.lab.crashes import ALL, STATE, Seen, chosen, cut, in_order, listed, quiet, seen, service, versions
 from tests.lab.steps import STEP, App
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from nanod.rehearse.machine import Machine
 
-ALL = os.environ.get("NANOD_CRASHES") == "all"
 EVERY = 1 if ALL else 5
 """After how many crashes the app is brought to its new state once, and back."""
 UNDOING = "undoing stopped renamed written renamed@2 renamed@4 renamed@6 installed reloaded started undone cleared".split()
@@ -147,7 +145,7 @@ def test_a_rollback(machine: Machine) -> None:
         app.apply(new)
 
     back()
-    crash_everywhere(crashes, points, back=back, forth=lambda: app.nanod(*crashes.argv))
+    crash_everywhere(crashes, chosen(points), back=back, forth=lambda: app.nanod(*crashes.argv))
     app.remove("--purge")
 
 
@@ -164,7 +162,7 @@ def test_the_first_apply(machine: Machine) -> None:
     points = listed(app, "apply", app.spec)
     crashes = Crashes(app=app, argv=("apply", app.spec), before=before, after=seen(app), decision="committed@1")
     app.remove("--purge")
-    crash_everywhere(crashes, points, back=lambda: app.remove("--purge"), forth=app.apply)
+    crash_everywhere(crashes, chosen(points), back=lambda: app.remove("--purge"), forth=app.apply)
 
 
 @pytest.mark.row("FAULTS-16", "BX-2")
@@ -181,7 +179,7 @@ def test_a_removal(machine: Machine, *, purge: bool) -> None:
     app.apply()
     decision = "decided@1" if purge else "written@2"
     crashes = Crashes(app=app, argv=("remove", *options, app.name), before=before, after=after, decision=decision)
-    crash_everywhere(crashes, points, back=app.apply, forth=lambda: app.remove(*options))
+    crash_everywhere(crashes, chosen(points), back=app.apply, forth=lambda: app.remove(*options))
     assert not purge or crashes.killed >= set(FINISHING[:2])
     app.remove("--purge")
 

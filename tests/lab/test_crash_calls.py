@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.crashes import KILLED, STATE, UNITS, Seen, quiet, seen
+from tests.lab.crashes import ALL, KILLED, STATE, UNITS, Seen, quiet, seen
 from tests.lab.steps import App
 from tests.unit.crashing import require_order
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from nanod.host.process import Completed
     from nanod.rehearse.machine import Machine
 
-ALL = os.environ.get("NANOD_CRASHES") == "all"
 STEP = 1 if ALL else 3
 WRITING = (
     "fsync syncfs rename renameat renameat2 openat unlink unlinkat symlinkat mkdir mkdirat rmdir fchmod fchmodat fchown write pwrite64 ftruncate"
