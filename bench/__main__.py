@@ -13,6 +13,7 @@ from bench.applying import change, cold, no_op
 from bench.commands import check, version
 from bench.compiling import compiling
 from bench.grouping import group
+from bench.keeping import keeping
 from bench.measure import Options
 from bench.starting import first_answer, hook_line
 from bench.writing import writing
@@ -33,6 +34,7 @@ FIGURES: dict[str, Callable[[Options], Iterator[Measured]]] = {
     "answer": first_answer,
     "hook": hook_line,
     "group": group,
+    "daemon": keeping,
 }
 
 

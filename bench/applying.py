@@ -21,8 +21,8 @@ _MADE = "/srv/made"
 """The units of the spec and, in `changed`, of the changed one, compiled before anything is measured."""
 _WANTS = "multi-user.target.wants"
 _AT_ONCE = ("--settle", "0")
-_SUPERVISORD = VENV / "supervisord"
-_SUPERVISOR = """\
+SUPERVISORD = VENV / "supervisord"
+SUPERVISOR = """\
 [unix_http_server]
 file=/run/supervisor.sock
 [supervisord]
@@ -138,7 +138,7 @@ def no_op(options: Options) -> Iterator[Measured]:
         time = Count(name="milliseconds", value=round(statistics.median(ours) * 1000, 1), goal=50)
         counts = (time, *_counted(app, "", reloads=0, jobs=0), _written(app))
         yield Measured(figure=figure, ours=ours, baseline=baseline, counts=counts)
-        if _SUPERVISORD.exists():
+        if SUPERVISORD.exists():
             yield _beside_supervisor(app, options)
 
 
@@ -166,9 +166,9 @@ def _written(app: _App) -> Count:
 def _beside_supervisor(app: _App, options: Options) -> Measured:
     """The programs do nothing on either side, and their own work is no part of a no-op."""
     programs = "".join(f"[program:{name}]\ncommand=sleep infinity\n" for name in specs.names(app.services))
-    app.lab.machine.write("/srv/supervisor.conf", _SUPERVISOR + programs)
+    app.lab.machine.write("/srv/supervisor.conf", SUPERVISOR + programs)
     control = [str(VENV / "supervisorctl"), "-c", "/srv/supervisor.conf"]
-    app.lab.run(str(_SUPERVISORD), "-c", "/srv/supervisor.conf")
+    app.lab.run(str(SUPERVISORD), "-c", "/srv/supervisor.conf")
     try:
         app.lab.sh(f"until {' '.join(control)} pid; do sleep 0.1; done")
         ours, baseline = in_turns(options.rounds, app.apply, lambda: app.lab.run(*control, "update").seconds)

@@ -46,12 +46,13 @@ class Count:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One line of the table. `goal` is the largest ratio of ours to the baseline, None for a figure that is only told."""
+    """One line of the table. `goal` is the largest ratio of ours to the baseline, None for one that is only told; `unit` is of what is not a time."""
 
     name: str
     ours: str
     baseline: str
     goal: float | None = None
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

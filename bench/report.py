@@ -23,8 +23,8 @@ def line(found: Measured) -> str:
     figure = found.figure
     cells = (
         figure.name,
-        seconds(statistics.median(found.ours)),
-        seconds(statistics.median(found.baseline)),
+        _value(statistics.median(found.ours), figure.unit),
+        _value(statistics.median(found.baseline), figure.unit),
         f"{found.ratio:.2f} ({low:.2f} - {high:.2f})",
         f"{figure.goal:g}" if figure.goal is not None else "",
         "" if found.is_met else "missed",
@@ -37,12 +37,16 @@ def seconds(value: float) -> str:
     return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.1f} ms"
 
 
+def _value(value: float, unit: str) -> str:
+    return f"{value:.3g} {unit}" if unit else seconds(value)
+
+
 def data(found: Sequence[Measured]) -> list[dict[str, object]]:
     return [
         {
             "figure": item.figure.name,
-            "ours": {"what": item.figure.ours, "seconds": item.ours},
-            "baseline": {"what": item.figure.baseline, "seconds": item.baseline},
+            "ours": {"what": item.figure.ours, item.figure.unit or "seconds": item.ours},
+            "baseline": {"what": item.figure.baseline, item.figure.unit or "seconds": item.baseline},
             "ratio": item.ratio,
             "quartiles": item.quartiles,
             "goal": item.figure.goal,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -38,7 +37,7 @@ def command(*, check: bool, as_json: bool) -> int:
         return main()
     config = read_config()
     if as_json:
-        console.out_json({"config": asdict(config)})
+        console.out_json({"config": config._asdict()})
     else:
         console.out(f"{PATH}: ok")
     return ExitCode.OK

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from nanod.daemon.state import Settings
 from nanod.errors import NanodError
@@ -14,8 +13,7 @@ _FIXED = {"specs": "specs", "socket": "socket"}
 """What only a restart changes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(NamedTuple):
     """`debounce`: seconds. `metrics`: host and port, both "" and 0 when nobody listens."""
 
     specs: str = "/etc/nanod/specs.d"
@@ -40,8 +38,7 @@ class Config:
             raise ConfigError(tuple(_lines(answer["error"])))
         if not isinstance(answer, dict) or "config" not in answer:
             raise ConfigError((f"cannot read {PATH}: 'nanod daemon --check' gave no answer",))
-        known = {field.name for field in fields(cls)}
-        return cls(**{key: value for key, value in answer["config"].items() if key in known})
+        return cls(**{key: value for key, value in answer["config"].items() if key in cls._fields})
 
 
 class ConfigError(NanodError):

@@ -13,7 +13,6 @@ import socket
 import stat
 import struct
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,19 +32,16 @@ _PARTS = 16
 """That are thrown away of somebody who goes on talking."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
 class Connection:
     """One that was accepted. `waits`: for the answer to its request, which may take as long as an apply does; `deadline` holds otherwise."""
 
-    socket: socket.socket
-    who: str
-    deadline: float
-    is_http: bool = False
-    waits: bool = False
-    ends: bool = False
-    """Once all is sent, it is closed."""
-    taken: bytearray = field(default_factory=bytearray)
-    left: bytearray = field(default_factory=bytearray)
+    __slots__ = ("deadline", "ends", "is_http", "left", "socket", "taken", "waits", "who")
+
+    def __init__(self, accepted: socket.socket, who: str, deadline: float, *, is_http: bool = False) -> None:
+        self.socket, self.who, self.deadline, self.is_http = accepted, who, deadline, is_http
+        self.waits = self.ends = False
+        """`ends`: once all is sent, it is closed."""
+        self.taken, self.left = bytearray(), bytearray()
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -127,7 +123,7 @@ class Server:
             return None
         accepted.setblocking(False)
         who = "" if self._is_http else _peer(accepted)
-        connection = Connection(socket=accepted, who=who or str(address), deadline=now + IDLE, is_http=self._is_http)
+        connection = Connection(accepted, who or str(address), now + IDLE, is_http=self._is_http)
         if not self._is_http and not who.startswith("uid 0,"):
             self._tell(f"control: {who} was denied")
             connection.answer(refusal("only root may ask"), now, ends=True)

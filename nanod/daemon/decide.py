@@ -6,7 +6,6 @@ only says when to look. Whatever is lost or comes in another order, the next loo
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nanod.daemon.state import (
@@ -83,7 +82,7 @@ class _Deciding:
                 self._set(is_stopping=True)
 
     def _set(self, **changes: object) -> None:
-        self.state = replace(self.state, **changes)  # type: ignore[arg-type]  # the names are those of State, and mypy sees only a mapping
+        self.state = self.state._replace(**changes)  # type: ignore[arg-type]  # the names are those of State, and mypy sees only a mapping
 
     def _put(self, stem: str, spec: Spec | None) -> None:
         specs = dict(self.state.specs)
@@ -125,7 +124,7 @@ class _Deciding:
     def _again(self, stems: Iterable[str]) -> None:
         for stem in stems:
             if spec := self.state.specs.get(stem):
-                self._put(stem, replace(spec, again=True, is_stuck=False, kills=0))
+                self._put(stem, spec._replace(again=True, is_stuck=False, kills=0))
 
     # What was seen
 
@@ -141,7 +140,7 @@ class _Deciding:
             if found := event.files.get(stem):
                 self._found(stem, found)
             elif problem:
-                self._put(stem, replace(self.state.specs[stem], seen="", gone=None, leaves=False, is_unseen=False, is_busy=False))
+                self._put(stem, self.state.specs[stem]._replace(seen="", gone=None, leaves=False, is_unseen=False, is_busy=False))
             else:
                 self._missing(stem, event.at, at_once=at_once)
         self._set(waiters=tuple(self._waits(waiter) for waiter in self.state.waiters))
@@ -155,13 +154,13 @@ class _Deciding:
 
     def _found(self, stem: str, file: File) -> None:
         before = self.state.specs.get(stem, Spec())
-        spec = replace(before, gone=None, leaves=False, is_stuck=False, is_unseen=False, is_busy=file.is_busy)
+        spec = before._replace(gone=None, leaves=False, is_stuck=False, is_unseen=False, is_busy=file.is_busy)
         if file.problem:
             if file.problem != before.problem:
                 self._tell(ERROR, f"{stem}: {file.problem}")
-            spec = replace(spec, problem=file.problem, seen="")
+            spec = spec._replace(problem=file.problem, seen="")
         elif not file.is_busy:
-            spec = replace(spec, problem="", seen=file.digest, kills=spec.kills if file.digest == before.seen else 0)
+            spec = spec._replace(problem="", seen=file.digest, kills=spec.kills if file.digest == before.seen else 0)
         self._put(stem, spec)
 
     def _missing(self, stem: str, at: float, *, at_once: bool) -> None:
@@ -170,7 +169,7 @@ class _Deciding:
             return
         gone = at if spec.gone is None else spec.gone
         leaves = at_once or at - gone >= GONE
-        self._put(stem, replace(spec, gone=gone, leaves=leaves, problem="", is_unseen=False, is_busy=False))
+        self._put(stem, spec._replace(gone=gone, leaves=leaves, problem="", is_unseen=False, is_busy=False))
 
     # What was done
 
@@ -180,27 +179,27 @@ class _Deciding:
         spec = self.state.specs.get(run.stem, Spec())
         if outcome.result is Result.CHANGED and spec.changes + 1 < _CHANGES:
             # What is there now may be in the middle of being written; then an event follows.
-            self._put(run.stem, replace(spec, seen="", is_unseen=True, changes=spec.changes + 1))
+            self._put(run.stem, spec._replace(seen="", is_unseen=True, changes=spec.changes + 1))
             self._set(waiters=tuple(_without(waiter, run.stem, is_over=False) for waiter in self.state.waiters))
             self._look(frozenset({run.stem}))
             return
         if outcome.result is Result.KILLED and spec.kills + 1 < _TRIES:
-            self._put(run.stem, replace(spec, kills=spec.kills + 1, last=outcome))
+            self._put(run.stem, spec._replace(kills=spec.kills + 1, last=outcome))
             self._tell(WARNING, f"{run.stem}: {run.verb} {outcome.text}; once more")
             self._set(waiters=tuple(_without(waiter, run.stem, is_over=False) for waiter in self.state.waiters))
             return
-        spec = replace(spec, changes=0)
+        spec = spec._replace(changes=0)
         self._tell(NOTICE if outcome.result.is_good else ERROR, _told(run, outcome.text))
         for line in outcome.lines[1:]:
             self._tell(ERROR, f"{run.stem}: {line}")
         if run.verb is Verb.REMOVE:
             done = outcome.result is Result.REMOVED
-            spec = replace(spec, last=outcome, again=False, is_stuck=not done, app="" if done else spec.app, tried="" if done else spec.tried)
+            spec = spec._replace(last=outcome, again=False, is_stuck=not done, app="" if done else spec.app, tried="" if done else spec.tried)
         else:
             app = outcome.app if outcome.result is Result.APPLIED else spec.app
             if spec.app and app != spec.app:
                 self._tell(WARNING, f"{run.stem}: its app is now {app}; {spec.app}, which came from it, stays: 'nanod remove {spec.app}' removes it")
-            spec = replace(spec, last=outcome, again=False, tried=run.digest, app=app)
+            spec = spec._replace(last=outcome, again=False, tried=run.digest, app=app)
         self._put(run.stem, spec)
         self.actions.append(Keep())
         self._set(waiters=tuple(_without(waiter, run.stem, is_over=True) for waiter in self.state.waiters))
@@ -248,7 +247,7 @@ class _Deciding:
         wanting = {stem for stem, spec in self.state.specs.items() if spec.wants}
         stale = run.stem if run and run.stem in wanting and not self._is_for(run) else ""
         pending = frozenset(wanting | ({run.stem} if run else set()))
-        return replace(waiter, has_looked=True, specs=frozenset(self.state.specs), pending=pending, stale=stale)
+        return waiter._replace(has_looked=True, specs=frozenset(self.state.specs), pending=pending, stale=stale)
 
     def _is_for(self, run: Running) -> bool:
         """Whether it does what is wanted now."""
@@ -278,5 +277,5 @@ def _told(run: Running, text: str) -> str:
 def _without(waiter: Waiter, stem: str, *, is_over: bool) -> Waiter:
     """After a run of it has ended; `is_over`: and no further one is begun for the same bytes."""
     if waiter.stale == stem:
-        return replace(waiter, stale="")
-    return replace(waiter, pending=waiter.pending - {stem}) if is_over else waiter
+        return waiter._replace(stale="")
+    return waiter._replace(pending=waiter.pending - {stem}) if is_over else waiter

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nanod.daemon.state import Tell
 
@@ -30,8 +29,7 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Item:
+class Item(NamedTuple):
     """`kind` and `subject` as `nanod status --json` has them."""
 
     kind: str
@@ -41,8 +39,7 @@ class Item:
         return f"{self.subject} {_WORDS.get(self.kind, self.kind)}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Seen(NamedTuple):
     """An app as it was found; `is_under_way`: a transaction of it has not ended."""
 
     app: str
@@ -51,8 +48,7 @@ class Seen:
     is_under_way: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tries:
+class Tries(NamedTuple):
     """To put an app back: when, and what was wrong the last time. `is_told`: that it is given up."""
 
     at: tuple[float, ...] = ()
@@ -60,21 +56,20 @@ class Tries:
     is_told: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DriftState:
+class DriftState(NamedTuple):
     """`due`: when to look, None for not at all."""
 
     due: float | None = None
     since: float | None = None
     is_looking: bool = False
-    found: Mapping[str, frozenset[Item]] = field(default_factory=dict)
-    tries: Mapping[str, Tries] = field(default_factory=dict)
+    found: Mapping[str, frozenset[Item]] = {}
+    tries: Mapping[str, Tries] = {}
 
 
 def touched(state: DriftState, at: float) -> DriftState:
     """A unit directory changed, or a nanod command has ended."""
     since = at if state.since is None else state.since
-    return replace(state, since=since, due=min(at + QUIET, since + LONGEST))
+    return state._replace(since=since, due=min(at + QUIET, since + LONGEST))
 
 
 def is_due(state: DriftState, at: float) -> bool:
@@ -82,14 +77,14 @@ def is_due(state: DriftState, at: float) -> bool:
 
 
 def looking(state: DriftState) -> DriftState:
-    return replace(state, due=None, since=None, is_looking=True)
+    return state._replace(due=None, since=None, is_looking=True)
 
 
 def looked(state: DriftState, seen: Iterable[Seen] | None, at: float, *, heals: Mapping[str, str]) -> tuple[DriftState, list[Tell], list[str]]:
     """What was found, None when nobody could look; what to tell of it, and which specs to apply once more. `heals`: of each app that may be put
     back, its spec; nothing for none.
     """
-    state = replace(state, is_looking=False)
+    state = state._replace(is_looking=False)
     if seen is None:
         return state, [], []
     now = {item.app: item for item in seen}
@@ -106,16 +101,16 @@ def looked(state: DriftState, seen: Iterable[Seen] | None, at: float, *, heals: 
         elif wrong <= before.items or len(recent) >= MOST:
             if not before.is_told:
                 told.append(Tell(_ERROR, f"{app}: gives up putting it back: {', '.join(map(str, sorted(wrong)))}"))
-            tries[app] = replace(before, at=recent, is_told=True)
+            tries[app] = before._replace(at=recent, is_told=True)
         elif app in now and not now[app].is_under_way:
             tries[app] = Tries(at=(*recent, at), items=wrong)
             stems.append(stem)
-    return replace(state, found={app: items for app, items in found.items() if items}, tries=tries), told, stems
+    return state._replace(found={app: items for app, items in found.items() if items}, tries=tries), told, stems
 
 
 def asked_again(state: DriftState) -> DriftState:
     """A person has asked for a look at everything: what was given up is tried again."""
-    return replace(state, tries={})
+    return state._replace(tries={})
 
 
 def _news(app: str, before: frozenset[Item] | None, after: frozenset[Item] | None) -> list[Tell]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import stat
 from contextlib import suppress
@@ -13,6 +12,15 @@ from typing import TYPE_CHECKING
 
 from nanod.daemon.state import File
 from nanod.daemon.work import unit_of
+
+# Python's own SHA-256, as its `random` takes it: hashlib would bring OpenSSL, which is a tenth of all that the daemon has in memory.
+try:
+    from _sha2 import sha256  # type: ignore[import-not-found,unused-ignore]  # 3.12 and newer
+except ImportError:
+    try:
+        from _sha256 import sha256  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        from hashlib import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +40,7 @@ def stem_of(name: str) -> str | None:
 
 def digest(content: bytes) -> str:
     """Of a spec. A byte order mark says nothing, and the loader drops it."""
-    return hashlib.sha256(content.removeprefix(_BOM)).hexdigest()
+    return str(sha256(content.removeprefix(_BOM)).hexdigest())
 
 
 class Directory:

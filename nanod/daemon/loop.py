@@ -11,7 +11,6 @@ import sys
 import time
 from collections import deque
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +56,7 @@ class Daemon:
 
     def __init__(self, config: Config, *, status: Callable[[str], None]) -> None:
         self.config = config
-        self.counts = report.Counts(started=time.time())
+        self.counts = report.Counts(time.time())
         self.history: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
         self.selector = selectors.DefaultSelector()
         self.drift = drift.DriftState()
@@ -314,4 +313,4 @@ def _failure(*lines: str) -> Outcome:
 
 
 def _utc() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())

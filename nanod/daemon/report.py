@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nanod.daemon.metrics import Family, states
@@ -19,15 +18,15 @@ WORDS = ("applied", "refused", "failed", "degraded", "applying", "removing", "wa
 """How a spec can be."""
 
 
-@dataclass(slots=True, kw_only=True)
 class Counts:
     """Since the daemon began. `error`: of the last reload, "" when that went well; `started`: seconds since the epoch."""
 
-    started: float
-    reloads: int = 0
-    refused_reloads: int = 0
-    error: str = ""
-    denied: int = 0
+    __slots__ = ("denied", "error", "refused_reloads", "reloads", "started")
+
+    def __init__(self, started: float) -> None:
+        self.started = started
+        self.reloads = self.refused_reloads = self.denied = 0
+        self.error = ""
 
 
 def word(stem: str, spec: Spec, state: State) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nanod.daemon import listing, units
 from nanod.daemon.watch import Kind, Mounts, Watch
@@ -23,8 +22,7 @@ _ROUNDS = 8
 """Looks at a directory whose links change all the time, before what was seen last is taken."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class News:
+class News(NamedTuple):
     """`specs`: those that may have changed, None for any of them. `results`: a piece of work has ended."""
 
     specs: frozenset[str] | None = frozenset()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,8 +35,7 @@ class Result(StrEnum):
         return self in (Result.APPLIED, Result.REMOVED)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The end of a piece of work, for people: `lines` say why it did not go well. `at`: UTC, ISO 8601."""
 
     result: Result
@@ -52,8 +50,7 @@ class Outcome:
         return f"{self.result}: {self.lines[0]}" if self.lines else str(self.result)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class File:
+class File(NamedTuple):
     """One look at a spec: the digest of its bytes, or why they cannot be read. `is_busy`: somebody is writing it, and will have closed it later."""
 
     digest: str = ""
@@ -61,8 +58,7 @@ class File:
     is_busy: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
+class Spec(NamedTuple):
     """A file of the directory, named after it without `.yaml`."""
 
     seen: str = ""
@@ -98,16 +94,14 @@ class Spec:
         return Verb.APPLY if is_due else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class Running(NamedTuple):
     stem: str
     verb: Verb
     digest: str = ""
     app: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waiter:
+class Waiter(NamedTuple):
     """Somebody who is told when all that the next look finds is done. `pending`: specs whose work has not ended; `stale`: the run of this one does
     not count, because it began with other bytes.
     """
@@ -123,8 +117,7 @@ START = 0
 """The token of whoever waits for the first reconcile."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """`debounce`: seconds without a further event before the directory is looked at."""
 
     directory: str
@@ -132,10 +125,9 @@ class Settings:
     heal: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class State(NamedTuple):
     settings: Settings
-    specs: Mapping[str, Spec] = field(default_factory=dict)
+    specs: Mapping[str, Spec] = {}
     running: Running | None = None
     queue: tuple[str, ...] = ()
     dirty: frozenset[str] = frozenset()
@@ -164,21 +156,18 @@ GONE = 2.0
 """Seconds that a spec must be missing before its app goes: some programs delete a file to write it anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class Touched:
+class Touched(NamedTuple):
     """Something happened to these specs, or nobody knows to which."""
 
     names: frozenset[str] | None
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Woke:
+class Woke(NamedTuple):
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
+class Looked(NamedTuple):
     """All specs of the directory, or why there is no telling."""
 
     files: Mapping[str, File]
@@ -186,69 +175,59 @@ class Looked:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     running: Running
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """Somebody asks for a look at everything, and waits for what comes of it."""
 
     token: int
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Drifted:
+class Drifted(NamedTuple):
     """The units of an app are not as they were left, and are to be put back."""
 
     stem: str
 
 
-@dataclass(frozen=True, slots=True)
-class Configured:
+class Configured(NamedTuple):
     settings: Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Stopping:
+class Stopping(NamedTuple):
     pass
 
 
 Event = Touched | Woke | Looked | Ended | Asked | Drifted | Configured | Stopping
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """Answer with `Looked`; `names` None reads every file, else the others are taken to be as they were."""
 
     names: frozenset[str] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(NamedTuple):
     """Answer with `Ended`, later."""
 
     running: Running
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(NamedTuple):
     """What is to be known after a reboot has changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(NamedTuple):
     """`priority` as in syslog(3)."""
 
     priority: int
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """For whoever waits: what is not in force, and why; nothing when all is."""
 
     token: int

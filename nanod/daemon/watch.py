@@ -12,9 +12,8 @@ import os
 import select
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from inotify_simple import INotify, flags
 
@@ -40,8 +39,7 @@ _MASKS = {Kind.FILES: _NAMES | flags.CLOSE_WRITE, Kind.NAMES: _NAMES, Kind.CLOSE
 _GONE = flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """`name` "" is the directory itself: it was deleted, moved or unmounted."""
 
     place: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
@@ -519,7 +519,7 @@ def test_what_drifted_is_applied_once_more() -> None:
 
 def test_another_debounce_counts_from_the_next_event_on() -> None:
     daemon = ready(a="1")
-    daemon.feed(Configured(replace(HERE, debounce=1.5)))
+    daemon.feed(Configured(HERE._replace(debounce=1.5)))
     daemon.touch("a")
     assert daemon.state.wake == daemon.now + 1.5
 
