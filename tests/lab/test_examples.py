@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nanod.rehearse.machine import SOURCE
 from tests.lab.steps import until
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ TRY = "#   sudo nanod rehearse "
 SHOWS = {
     "backup": ".tar.gz",
     "group": "poststop task/notice",
+    "lifecycle": 'Status: "run"',
     "log-shipper": "web/log-shipper  run  healthy",
     "release": "<p>Visit 2</p>",
     "report": "Mounted on",
@@ -37,6 +39,7 @@ SPECS = sorted(path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.glob("
 def _copied(machine: Machine) -> None:
     """As a user of the machine would have them: the checkout itself may lie where no service may read."""
     shutil.copytree(EXAMPLES, machine.path(HERE))
+    shutil.copytree(SOURCE / "nanod/lifecycle", machine.path(HERE).parent / "nanod/lifecycle")
 
 
 def nanod(machine: Machine, verb: str, spec: str, *options: str, status: int = 0) -> Completed:
@@ -285,6 +288,39 @@ def test_log_shipper(machine: Machine) -> None:
     # Of all that there is: of what ends at once the journal does not always know the unit.
     assert machine.run(["journalctl", "--quiet", "--output=cat"]).out.split("\n").count("shipped-web has ended") == 1
     nanod(machine, "remove", "shipped")
+
+
+@pytest.mark.row("RV-6", "RV-7", "RV-12", "RV-19", "RV-20", "MK-8")
+def test_lifecycle(machine: Machine) -> None:
+    url, here = "http://127.0.0.1:8095/", machine.path(f"{HERE}/lifecycle")
+    settings, registry = here / "settings.ini", machine.path("/srv/visits/registry")
+    nanod(machine, "apply", "lifecycle/lifecycle.yaml")
+    assert get(machine, url) == "Welcome, visitor 1"
+    until(registry.exists, "it is registered")
+
+    # New settings are in force when apply returns, and nothing was restarted; bad ones are refused in words, and so is another port.
+    pid = machine.run(["systemctl", "show", "--property=MainPID", "--value", "visits-web"]).out
+    good = settings.read_text().replace("Welcome", "Good evening")
+    settings.write_text(good)
+    nanod(machine, "apply", "lifecycle/lifecycle.yaml")
+    assert get(machine, url) == "Good evening, visitor 2"
+    for bad, words in (
+        (good.replace("Good evening", ""), "ValueError: the greeting is empty"),
+        (good.replace("8095", "8096"), "cannot change 'port'"),
+    ):
+        settings.write_text(bad)
+        assert machine.run(["systemctl", "reload", "visits-web"]).status == 1
+        assert words in machine.run(["systemctl", "status", "--no-pager", "visits-web"]).out
+        assert get(machine, url).startswith("Good evening")
+    settings.write_text(good)
+    assert machine.run(["systemctl", "show", "--property=MainPID", "--value", "visits-web"]).out == pid
+
+    nanod(machine, "stop", "visits")
+    assert not registry.exists()
+    assert "counted 4" in machine.run(["journalctl", "--quiet", "--output=cat", "--unit=visits-web"]).out
+    nanod(machine, "start", "visits")
+    assert get(machine, url) == "Good evening, visitor 5"
+    nanod(machine, "remove", "--purge", "visits")
 
 
 @pytest.mark.row("BX-29")
