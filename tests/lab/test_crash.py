@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from nanod.rehearse.machine import Machine
 
-EVERY = 1 if ALL else 5
+EVERY = 1 if ALL else 8
 """After how many crashes the app is brought to its new state once, and back."""
 UNDOING = "undoing stopped renamed written renamed@2 renamed@4 renamed@6 installed reloaded started undone cleared".split()
 """Points of a recovery that undoes; it comes through fewer where there is less to undo."""
