@@ -137,6 +137,7 @@ TITLES = {
     "RV-15": "shutdown hooks run at SIGTERM, SIGINT and stop",
     "RV-16": "stop hooks all run, whatever becomes of one",
     "RV-17": "stop hooks have no deadline",
+    "RV-20": "typical uses: a database, a registry, counts that are flushed, settings and certificates that are reloaded",
     "RV-19": "start, listen, ready, serve and reload, shutdown, stopped, stop, exit: in this order",
 }
 """The rows of this version. A result of another row is printed too, and counts when it is a failure."""

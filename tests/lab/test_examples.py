@@ -323,6 +323,32 @@ def test_lifecycle(machine: Machine) -> None:
     nanod(machine, "remove", "--purge", "visits")
 
 
+@pytest.mark.row("RV-6", "RV-7", "RV-20")
+def test_lifecycle_with_a_certificate(machine: Machine) -> None:
+    url, pem = "https://127.0.0.1:8096/", machine.path("/srv/certified/certificate.pem")
+
+    def subject() -> str:
+        done = machine.run(["openssl", "s_client", "-connect", "127.0.0.1:8096"])
+        return next(line.rpartition("CN = ")[2] for line in done.out.splitlines() if line.startswith("subject="))
+
+    machine.run(["chmod", "600", f"{HERE}/lifecycle/token"])
+    nanod(machine, "apply", "lifecycle/secure.yaml")
+    assert get(machine, url, "--insecure", "--header", "Authorization: Bearer not-a-secret") == "welcome"
+    assert machine.run(["curl", "--fail", "--silent", "--insecure", url]).status != 0
+    assert subject() == "first"
+    pid = machine.run(["systemctl", "show", "--property=MainPID", "--value", "certified-web"]).out
+    good = pem.read_text()
+    pem.write_text(good[:500])
+    assert machine.run(["systemctl", "reload", "certified-web"]).status == 1
+    assert subject() == "first"
+    renew = "openssl req -x509 -key /srv/certified/key.pem -days 30 -subj /CN=second -out /srv/certified/certificate.pem"
+    machine.run(["sh", "-c", renew])
+    assert machine.run(["systemctl", "reload", "certified-web"]).status == 0
+    assert subject() == "second"
+    assert machine.run(["systemctl", "show", "--property=MainPID", "--value", "certified-web"]).out == pid
+    nanod(machine, "remove", "certified")
+
+
 @pytest.mark.row("BX-29")
 def test_report(machine: Machine) -> None:
     nanod(machine, "apply", "report/report.yaml")
