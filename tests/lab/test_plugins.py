@@ -106,6 +106,7 @@ def test_a_feature_adds_a_sidecar_and_a_variable(app: Plugged) -> None:
 
 
 @pytest.mark.row("MK-12", "MK-5")
+@pytest.mark.parametrize("app", ["machine257"], indirect=True)
 def test_features_start_in_their_order_and_stop_in_reverse(app: Plugged) -> None:
     (app.site / "acme.py").write_text(_ORDERED)
     describe(app.site, "acme", {"nanod.features": {"first": "acme:first", "second": "acme:second"}})
@@ -123,6 +124,7 @@ def test_features_start_in_their_order_and_stop_in_reverse(app: Plugged) -> None
 
 
 @pytest.mark.row("RV-18", "MK-14")
+@pytest.mark.parametrize("app", ["machine"], indirect=True)
 def test_a_policy_refuses_before_anything_is_touched(app: Plugged) -> None:
     services = {"web": app.service("web")}
     app.write(services, env="production")
@@ -139,6 +141,7 @@ def test_a_policy_refuses_before_anything_is_touched(app: Plugged) -> None:
 
 
 @pytest.mark.row("RV-18")
+@pytest.mark.parametrize("app", ["machine"], indirect=True)
 def test_a_policy_that_came_later_is_asked_although_nothing_changed(app: Plugged) -> None:
     app.apply({"web": app.service("web", description="The shop")})
     assert "nothing to do" in app.apply().out

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.lab.crashes import UNITS, seen
-from tests.lab.instances import Fleet, clean
+from tests.lab.instances import Fleet, clean, machine_of
 from tests.lab.steps import until
 
 if TYPE_CHECKING:
@@ -19,25 +19,18 @@ if TYPE_CHECKING:
 TEN = range(1, 11)
 
 
-@pytest.fixture(params=["machine", "machine257"])
-def host(request: pytest.FixtureRequest) -> Machine:
-    """Both versions of systemd, each booted once for this module."""
-    found: Machine = request.getfixturevalue(request.param)
-    return found
-
-
 @pytest.fixture(autouse=True)
 def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    used: Machine = request.getfixturevalue("host" if "host" in request.fixturenames else "machine")
+    used = machine_of(request)
     yield
     clean(used)
 
 
 @pytest.mark.row("BX-10", "NK-13")
-@pytest.mark.parametrize("at_once", [1, 3])
-def test_nobody_is_turned_away_while_ten_instances_restart(host: Machine, at_once: int) -> None:
+@pytest.mark.parametrize(("any_machine", "at_once"), [("machine", 1), ("machine257", 3)], indirect=["any_machine"])
+def test_nobody_is_turned_away_while_ten_instances_restart(any_machine: Machine, at_once: int) -> None:
     """A client that goes on to the next port always finds one that answers, and never more than `max_parallel` are down."""
-    fleet = Fleet.made(host, f"roll{at_once}")
+    fleet = Fleet.made(any_machine, f"roll{at_once}")
     rolling = {"max_parallel": at_once}
     fleet.apply({"web": fleet.web(10, rolling=rolling)})
     assert [fleet.answers(number) for number in (1, 10)] == ["one 1 8000", "one 10 8009"]
@@ -59,8 +52,8 @@ def test_nobody_is_turned_away_while_ten_instances_restart(host: Machine, at_onc
 
 
 @pytest.mark.row("BX-10", "BX-4")
-def test_a_bad_version_stops_at_the_first_wave(host: Machine) -> None:
-    fleet = Fleet.made(host, "bad")
+def test_a_bad_version_stops_at_the_first_wave(machine257: Machine) -> None:
+    fleet = Fleet.made(machine257, "bad")
     fleet.apply({"web": fleet.web(10)})
     before, all_before = fleet.instances(TEN), seen(fleet)
     fleet.clear()
@@ -78,9 +71,9 @@ def test_a_bad_version_stops_at_the_first_wave(host: Machine) -> None:
 
 
 @pytest.mark.row("BX-10", "BX-4")
-def test_the_way_back_goes_in_turns_too(host: Machine) -> None:
+def test_the_way_back_goes_in_turns_too(machine: Machine) -> None:
     """The eighth fails: seven run the new version, and they are not stopped all at once."""
-    fleet = Fleet.made(host, "late")
+    fleet = Fleet.made(machine, "late")
     fleet.apply({"web": fleet.web(8, rolling={"max_parallel": 2})})
     before = seen(fleet)
     fleet.clear()
@@ -137,9 +130,9 @@ def test_an_interrupt_between_waves_puts_all_back(machine: Machine) -> None:
 
 
 @pytest.mark.row("BX-10", "NM-2")
-def test_scaling_touches_nobody_else(host: Machine) -> None:
+def test_scaling_touches_nobody_else(machine257: Machine) -> None:
     """Neither the instances that stay nor who requires them: that one waits for as many as there are."""
-    fleet = Fleet.made(host, "scale")
+    fleet = Fleet.made(machine257, "scale")
     after = {"command": ["/bin/sleep", "infinity"], "user": "root", "settle": "0s", "requires": ["web"]}
     fleet.apply({"web": fleet.web(3), "after": after})
     before, dependent = fleet.instances((1, 2, 3)), fleet.pid("after")
@@ -164,9 +157,9 @@ def test_scaling_touches_nobody_else(host: Machine) -> None:
 
 
 @pytest.mark.row("BX-10")
-def test_a_plain_service_gets_replicas_and_loses_them(host: Machine) -> None:
+def test_a_plain_service_gets_replicas_and_loses_them(machine: Machine) -> None:
     """The unit of that name stands for all from then on: its process goes by its own hooks, and then its port is free."""
-    fleet = Fleet.made(host, "grow")
+    fleet = Fleet.made(machine, "grow")
     after = {"command": ["/bin/sleep", "infinity"], "user": "root", "settle": "0s", "requires": ["web"]}
     fleet.apply({"web": fleet.web(None), "after": after})
     assert fleet.answers(1) == "one 1 8000"
@@ -195,9 +188,9 @@ def test_a_plain_service_gets_replicas_and_loses_them(host: Machine) -> None:
 
 
 @pytest.mark.row("NK-4", "NK-13")
-def test_what_is_done_once_for_all_of_them(host: Machine) -> None:
+def test_what_is_done_once_for_all_of_them(machine257: Machine) -> None:
     """Installed once, migrated once, both before any of them; hooks of a start with each."""
-    fleet = Fleet.made(host, "once")
+    fleet = Fleet.made(machine257, "once")
 
     def service(version: str) -> dict[str, Any]:
         note = f"echo $LIFECYCLE_PHASE $NANOD_REPLICA >>{fleet.log}"
@@ -302,9 +295,9 @@ def test_what_an_administrator_does_to_one_of_them(machine: Machine) -> None:
 
 
 @pytest.mark.row("BX-10", "NM-2")
-def test_tasks_go_with_their_instance(host: Machine) -> None:
+def test_tasks_go_with_their_instance(machine: Machine) -> None:
     """A changed prestart task of each instance runs in its turn, one of the group runs once before the first; and so on the way back."""
-    fleet = Fleet.made(host, "tasks")
+    fleet = Fleet.made(machine, "tasks")
 
     def service(version: str, task: str, **keys: Any) -> dict[str, Any]:
         def noting(word: str, hook: str, **more: Any) -> dict[str, Any]:

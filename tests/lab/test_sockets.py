@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab.crashes import listed, seen
+from tests.lab.crashes import chosen, listed, seen
 from tests.lab.fronts import Front
-from tests.lab.instances import clean
+from tests.lab.instances import clean, machine_of
 from tests.lab.steps import until
 from tests.lab.test_crash import Crashes, crash_everywhere
 
@@ -24,16 +24,9 @@ CUT = {"no answer", "ECONNRESET"}
 """How a connection ends that was open when its proxy ended."""
 
 
-@pytest.fixture(params=["machine", "machine257"])
-def host(request: pytest.FixtureRequest) -> Machine:
-    """Both versions of systemd, each booted once for this module."""
-    found: Machine = request.getfixturevalue(request.param)
-    return found
-
-
 @pytest.fixture(autouse=True)
 def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    used: Machine = request.getfixturevalue("host" if "host" in request.fixturenames else "machine")
+    used = machine_of(request)
     yield
     clean(used)
 
@@ -44,8 +37,8 @@ def moment() -> None:
 
 
 @pytest.mark.row("BX-10", "UP-15")
-def test_no_request_is_lost_while_the_service_restarts(host: Machine) -> None:
-    front = Front.made(host, "front")
+def test_no_request_is_lost_while_the_service_restarts(any_machine: Machine) -> None:
+    front = Front.made(any_machine, "front")
     front.apply({"web": front.web()})
     socket = front.show("front-web.socket", "InvocationID")
     with front.asked("systemctl restart") as asked:
@@ -73,9 +66,11 @@ def test_no_request_is_lost_while_the_service_restarts(host: Machine) -> None:
 
 
 @pytest.mark.row("BX-10", "BX-4")
-@pytest.mark.parametrize(("host", "version"), [("machine", "refuse"), ("machine257", "sick"), ("machine257", "dies")], indirect=["host"])
-def test_no_request_is_lost_to_a_version_that_is_rolled_back(host: Machine, version: str) -> None:
-    front = Front.made(host, "bad")
+@pytest.mark.parametrize(
+    ("any_machine", "version"), [("machine", "refuse"), ("machine257", "sick"), ("machine257", "dies")], indirect=["any_machine"]
+)
+def test_no_request_is_lost_to_a_version_that_is_rolled_back(any_machine: Machine, version: str) -> None:
+    front = Front.made(any_machine, "bad")
     keys = {"settle": "3s", "health": {"notify": True, "start_timeout": "1s"}}
     front.apply({"web": front.web()})
     before = seen(front)
@@ -89,28 +84,28 @@ def test_no_request_is_lost_to_a_version_that_is_rolled_back(host: Machine, vers
 
 
 @pytest.mark.row("RV-3")
-def test_the_port_accepts_before_the_first_hook_has_run(host: Machine) -> None:
+def test_the_port_accepts_before_the_first_hook_has_run(any_machine: Machine) -> None:
     """on_start runs before the service listens; with a socket the port is open by then, and who connects waits for the service."""
-    front = Front.made(host, "early")
+    front = Front.made(any_machine, "early")
     front.write({"web": front.web(hooks={"prestart": "until [ -e /srv/steps/go ]; do sleep 0.1; done"})})
     asks = ["curl", "--silent", "--max-time", "20", f"http://127.0.0.1:{front.port}/"]
-    with host.popen(["nanod", "apply", front.spec], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as nanod:
+    with any_machine.popen(["nanod", "apply", front.spec], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as nanod:
         until(front.listens, "the port is open")
         assert front.show("web", "SubState") == "start-pre"
-        with host.popen(asks, stdout=subprocess.PIPE) as curl:
+        with any_machine.popen(asks, stdout=subprocess.PIPE) as curl:
             time.sleep(0.3)
             assert curl.poll() is None
-            host.path("/srv/steps/go").touch()
+            any_machine.path("/srv/steps/go").touch()
             assert curl.communicate(timeout=20)[0] == b"one"
         said = nanod.communicate(timeout=20)[0]
     assert nanod.returncode == 0, said
-    host.path("/srv/steps/go").unlink()
+    any_machine.path("/srv/steps/go").unlink()
 
 
 @pytest.mark.row("BX-10")
-def test_behind_a_proxy_no_connection_is_refused(host: Machine) -> None:
+def test_behind_a_proxy_no_connection_is_refused(any_machine: Machine) -> None:
     """What is open when the proxy ends is cut: it passes bytes on, and knows of no requests. All others wait."""
-    front = Front.made(host, "proxy")
+    front = Front.made(any_machine, "proxy")
     front.apply({"web": front.proxied()})
     with front.asked("restart behind a proxy") as asked:
         moment()
@@ -132,8 +127,8 @@ def test_behind_a_proxy_no_connection_is_refused(host: Machine) -> None:
 
 
 @pytest.mark.row("BX-13", "BX-8")
-def test_ports_open_and_close_as_the_spec_says(host: Machine) -> None:
-    front = Front.made(host, "ports")
+def test_ports_open_and_close_as_the_spec_says(machine: Machine) -> None:
+    front = Front.made(machine, "ports")
     bare: dict[str, Any] = {"command": ["/usr/local/lib/steps/server", "8000"], "sockets": None}
     front.apply({"web": front.web(**bare)})
     front.apply({"web": front.web("two")})  # gives its port to the socket
@@ -201,5 +196,5 @@ def test_killed_anywhere_in_a_restart_behind_a_socket(machine: Machine) -> None:
     crashes = Crashes(app=front, argv=("apply", front.spec), before=before, after=seen(front), decision="committed@1")
     back()
     with front.asked("kills") as asked:
-        crash_everywhere(crashes, points, back=back, forth=front.apply)
+        crash_everywhere(crashes, chosen(points), back=back, forth=front.apply)
     assert (asked["failed"], set(asked["versions"])) == ({}, {"one", "two"})
