@@ -39,6 +39,7 @@ class AsyncFront(Front):
         """That what runs should end; a task that is cancelled without that has failed."""
         self._hook: tuple[Step, asyncio.Task[Outcome], asyncio.Future[None]] | None = None
         """An async hook under way, and what cuts it short."""
+        self._bells: tuple[int, ...] = ()
 
     def listen(self, ending: Bell) -> None:
         """To both bells, until `close`."""
@@ -96,12 +97,12 @@ class AsyncFront(Front):
             raise error
         return value
 
-    def interrupt(self) -> None:
+    def interrupt(self, step: Step) -> None:
         """An async hook is cancelled; one that is not, and holds up the loop, is interrupted as without asyncio."""
         hook = self._hook
         if hook is None:
-            super().interrupt()
-        else:
+            super().interrupt(step)
+        elif hook[0] is step:
             self._loop.call_soon_threadsafe(_cut, hook[2])
 
     # The service, and what runs beside it

@@ -72,7 +72,7 @@ class Flow:
         self._notifier = notifier
         self._watchdog = watchdog
         self._timeout = timeout
-        self._guard = Guard(timeout, self._halfway, front.interrupt, self._hopeless)
+        self._guard = Guard(timeout, self._halfway, self._cut_short, self._hopeless)
         self._serve_function = serve
         self._begun: list[Callable[..., object]] = []
         """The start hooks that have succeeded, and the service, once that is begun."""
@@ -99,7 +99,7 @@ class Flow:
     def hurry(self) -> None:
         """Whoever asked for the end waits no longer: what is under way is cut short."""
         self._guard.hurry()
-        self.front.interrupt()
+        self._cut_short()
 
     def ask_reload(self, answer: Answer | None = None) -> None:
         self.reloads.ask(answer)
@@ -201,8 +201,9 @@ class Flow:
             words = f"reloaded {', '.join(hook.name for hook in hooks)}"
             log.info("%s", words)
         else:
-            words = error.args[0]
-            log_error(words, error.__cause__)
+            words = error.message
+            if isinstance(error, ReloadError):
+                log_error(words, error.__cause__)
         self._notifier.ready()
         self._notifier.status(f"{self.phase}: {words}")
         for answer in answers:
@@ -282,7 +283,12 @@ class Flow:
         """A start hook, a reload, or a loop that takes no turns: what is left of the time is for the shutdown hooks."""
         step = self.front.at()
         if step is not None and not step.patient:
-            self.front.interrupt()
+            self.front.interrupt(step)
+
+    def _cut_short(self) -> None:
+        step = self.front.at()
+        if step is not None:
+            self.front.interrupt(step)
 
     def _hopeless(self) -> None:
         """The main thread hears nothing: what can be done without it is done here, and then the process exits."""

@@ -84,11 +84,8 @@ class Front:
             self.step = before  # it may have come between the two
             raise
 
-    def interrupt(self) -> None:
-        """Raise Interrupted in the step under way, as soon as it is back from what does not hear signals. From any thread."""
-        step = self.step
-        if step is None:
-            return
+    def interrupt(self, step: Step) -> None:
+        """Raise Interrupted in this step, if it is still under way, as soon as it is back from what does not hear signals. From any thread."""
         self._cut = step
         if threading.get_ident() == self._main:
             self.obey()

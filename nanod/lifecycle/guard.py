@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class Guard:
         """What it is called for first is what counts."""
         if self._deadline is None:
             self._deadline = time.monotonic() + self._timeout
-            _thread.start_new_thread(self._watch, ())
+            with suppress(RuntimeError):  # there is no room for another thread: systemd's own limit has to do
+                _thread.start_new_thread(self._watch, ())
 
     def left(self) -> float:
         """Seconds; all of `timeout` before `begin`."""

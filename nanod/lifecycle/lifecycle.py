@@ -107,6 +107,10 @@ class Lifecycle(Hooks):
         """In the main thread, between any two of its instructions."""
         flow = self._flow
         if flow is None:
+            if number == signal.SIGHUP:
+                Signals.note_hangup()
+            else:
+                self.stop()
             return
         flow.front.obey()
         if number == signal.SIGHUP:

@@ -41,13 +41,19 @@ class Signals:
             # Somebody who starts it in the background of a shell without job control wants Ctrl-C to pass it by.
             if number is signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, Signals.arrived)
-        signal.signal(signal.SIGHUP, Signals.arrived)
+        hangup = signal.signal(signal.SIGHUP, Signals.arrived)
+        if callable(hangup):  # a handler of the program's own, or ours; never the default again
+            self._before[signal.SIGHUP] = hangup
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         Signals._listening = None
         for number, before in self._before.items():
             signal.signal(number, signal.SIG_DFL if before is None else before)
+
+    @classmethod
+    def note_hangup(cls) -> None:
+        cls._early = True
 
     @classmethod
     def early(cls) -> bool:
@@ -61,7 +67,7 @@ class Signals:
         if cls._listening is not None:
             cls._listening._listener(number)  # noqa: SLF001  # our own
         elif number == signal.SIGHUP:
-            cls._early = True
+            cls.note_hangup()
 
     @classmethod
     def forget(cls) -> None:

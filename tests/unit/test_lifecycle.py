@@ -315,6 +315,36 @@ def test_signals_are_as_before_afterwards(front: str) -> None:
     assert [signal.getsignal(number) for number in numbers] == before
 
 
+def test_a_hangup_never_has_its_default_again(front: str) -> None:
+    own = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        play(front, Lifecycle(), lambda: None)
+        os.kill(os.getpid(), signal.SIGHUP)
+        handler = note([], "its own")
+        signal.signal(signal.SIGHUP, lambda *_: handler())
+        mine = signal.getsignal(signal.SIGHUP)
+        play(front, Lifecycle(), lambda: None)
+        assert signal.getsignal(signal.SIGHUP) is mine
+    finally:
+        signal.signal(signal.SIGHUP, own)
+
+
+def test_a_signal_between_the_handlers_and_the_first_step_counts(front: str, systemd: Systemd) -> None:
+    steps: list[str] = []
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        life = Lifecycle()
+        life.on_start(note(steps, "start"))
+        life.on_reload(note(steps, "reload"))
+        life._signalled(number)
+        assert life.stopping is (number == signal.SIGTERM)
+        if number == signal.SIGTERM:
+            assert run(front, life) == 0
+            assert steps == []
+        else:
+            assert play(front, life, lambda: until(lambda: "reload" in steps, "it is reloaded")) == 0
+    assert systemd.states() == ["STOPPING=1", "READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]
+
+
 def test_an_ignored_sigint_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
