@@ -64,8 +64,9 @@ def _content(path: str) -> bytes:
         return b""
     except OSError as refused:
         raise NanodError(f"cannot read {path}: {refused.strerror}") from refused
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NanodError(f"cannot read {path}: not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise NanodError(f"cannot read {path}: not a regular file")
         host.require_roots_own(path, "read")
         return file.read(MAX_BYTES + 1)

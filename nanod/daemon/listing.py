@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nanod.daemon import leases
 from nanod.daemon.state import File
 from nanod.daemon.work import unit_of
 
@@ -83,20 +82,13 @@ class Directory:
 
 
 def read(path: str) -> File:
-    """The digest of a file that nobody is writing. Raises OSError.
-
-    A read lease is granted only while nobody has the file open for writing, and whoever opens it then waits until it is given back (fcntl(2),
-    F_SETLEASE), so that what is read was whole. Where a file system knows no leases, events alone tell that a file is complete.
-    """
+    """The digest of a file that nobody is writing; where that cannot be told, events alone say that it is complete. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return File(problem=f"cannot read {path}: not a regular file")
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        except OSError as refused:
-            if refused.errno in (errno.EAGAIN, errno.EBUSY):
-                return File(is_busy=True)
+        if leases.take(descriptor) is False:
+            return File(is_busy=True)
         content = b""
         while part := os.read(descriptor, LARGEST):
             content += part

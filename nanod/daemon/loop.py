@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import selectors
+import signal
 import sys
 import time
 from collections import deque
@@ -75,6 +76,7 @@ class Daemon:
 
     def begin(self, adopted: dict[str, Spec]) -> None:
         """Pick up what an earlier daemon left, and watch. `adopted`: what records of apps tell of specs that no daemon knows of. Raises OSError."""
+        signal.signal(signal.SIGIO, signal.SIG_IGN)  # `leases`
         for place in (PLACE, kept.PLACE):
             Path(place).mkdir(mode=0o755, parents=True, exist_ok=True)  # nanod.service has made them
         known, problem = kept.load(self.config.specs)

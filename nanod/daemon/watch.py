@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from inotify_simple import INotify, flags
 
+from nanod.daemon import leases
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -132,12 +134,12 @@ def _mask(kinds: Iterable[Kind]) -> int:
 
 
 def _is_whole(path: str) -> bool:
-    """A link, and a second name for a file that was written under another one."""
+    """A link; a second name for a file; and one that nobody is writing by now, such as a second name whose first one is gone already."""
     try:
         found = os.lstat(path)
+        return stat.S_ISLNK(found.st_mode) or (stat.S_ISREG(found.st_mode) and (found.st_nlink > 1 or leases.is_free(path)))
     except OSError:
         return False
-    return stat.S_ISLNK(found.st_mode) or found.st_nlink > 1
 
 
 class Mounts:

@@ -38,10 +38,15 @@ DONE = ".result"
 
 def escape(text: str) -> str:
     """As systemd-escape(1) does it."""
-    kept = "".join(
-        chr(byte) if chr(byte).isascii() and (chr(byte).isalnum() or chr(byte) in ":_.") else f"\\x{byte:02x}" for byte in os.fsencode(text)
-    )
+    kept = "".join(map(_escaped, os.fsencode(text)))
     return f"\\x2e{kept[1:]}" if kept.startswith(".") else kept
+
+
+def _escaped(byte: int) -> str:
+    letter = chr(byte)
+    if letter == "/":
+        return "-"
+    return letter if letter.isascii() and (letter.isalnum() or letter in ":_.") else f"\\x{byte:02x}"
 
 
 def unit_of(verb: str, stem: str) -> str:
