@@ -50,12 +50,6 @@ HTTP = [
 ]
 
 
-@pytest.fixture(params=["machine", "machine257"])
-def any_machine(request: pytest.FixtureRequest) -> Machine:
-    found: Machine = request.getfixturevalue(request.param)
-    return found
-
-
 def services(app: App) -> dict[str, dict[str, Any]]:
     data = json.loads(app.nanod("status", "--json", app.name, status=None).out)
     return {item["service"]: item for item in data["apps"][0]["services"]}
@@ -93,8 +87,8 @@ def test_every_kind_by_what_says_that_it_is_well(any_machine: Machine) -> None:
 
 
 @pytest.mark.row("MK-3")
-def test_the_exit_code_of_a_script_is_the_result(any_machine: Machine) -> None:
-    app = App.on(any_machine, "result")
+def test_the_exit_code_of_a_script_is_the_result(machine257: Machine) -> None:
+    app = App.on(machine257, "result")
     app.exits("import", "main", 3)
     failed = app.apply({"import": app.service("import", kind="script", command=[STEP, "main"], health=None)}, status=4)
     assert "exited with status 3" in failed.out
@@ -106,10 +100,10 @@ def test_the_exit_code_of_a_script_is_the_result(any_machine: Machine) -> None:
 
 
 @pytest.mark.row("MK-6", "MK-11", "BX-3")
-def test_a_grpc_service_that_does_not_serve_is_not_up(any_machine: Machine) -> None:
-    app = App.on(any_machine, "deaf")
+def test_a_grpc_service_that_does_not_serve_is_not_up(machine: Machine) -> None:
+    app = App.on(machine, "deaf")
     program = app.program("grpc", GRPC)
-    any_machine.write(f"{DIRECTORY}/answer", "NOT_SERVING")
+    machine.write(f"{DIRECTORY}/answer", "NOT_SERVING")
     command = [program, "8110", f"{DIRECTORY}/answer"]
     health = {"grpc": "127.0.0.1:8110", "start_timeout": "1s", "interval": "50ms"}
     restart = {"delay": "100ms", "limit": 1, "window": "10s"}
@@ -118,7 +112,7 @@ def test_a_grpc_service_that_does_not_serve_is_not_up(any_machine: Machine) -> N
     assert "it did not become healthy (grpc 127.0.0.1:8110)" in failed.out
     assert "it says NOT_SERVING" in failed.out
     assert "poststart calls" not in app.steps()
-    any_machine.write(f"{DIRECTORY}/answer", "SERVING")
+    machine.write(f"{DIRECTORY}/answer", "SERVING")
     app.apply()
     app.remove()
 
@@ -143,8 +137,8 @@ def test_a_real_grpc_server(machine: Machine) -> None:
 
 
 @pytest.mark.row("MK-6")
-def test_what_goes_wrong_while_it_binds_its_port_comes_out_before_it_counts_as_up(any_machine: Machine) -> None:
-    app = App.on(any_machine, "taken")
+def test_what_goes_wrong_while_it_binds_its_port_comes_out_before_it_counts_as_up(machine257: Machine) -> None:
+    app = App.on(machine257, "taken")
     first = app.service("first", kind="http", command=HTTP, ports=[8130], health={"http": "/"}, working_dir=DIRECTORY)
     app.apply({"first": first})
     again = {"delay": "100ms", "limit": 2, "window": "10s"}
@@ -159,8 +153,8 @@ def test_what_goes_wrong_while_it_binds_its_port_comes_out_before_it_counts_as_u
 
 
 @pytest.mark.row("MK-7")
-def test_an_error_on_the_way_up_is_told_and_the_way_down_has_its_hooks(any_machine: Machine) -> None:
-    app = App.on(any_machine, "errors")
+def test_an_error_on_the_way_up_is_told_and_the_way_down_has_its_hooks(machine: Machine) -> None:
+    app = App.on(machine, "errors")
     again = {"delay": "100ms", "limit": 2, "window": "10s"}
     web = app.service("web", restart=again) | {"hooks": {"prestart": f"echo no database >&2; {STEP}", "prestop": STEP, "poststop": STEP}}
     app.exits("web", "prestart", 3)
@@ -215,9 +209,9 @@ def _phase(app: App) -> str | None:
 
 
 @pytest.mark.row("MK-3")
-def test_a_batch_job_with_tasks_of_every_kind(any_machine: Machine) -> None:
+def test_a_batch_job_with_tasks_of_every_kind(machine257: Machine) -> None:
     """A script in a group: what stands around it comes before it and goes after it, and its exit code is the result."""
-    app = App.on(any_machine, "batch")
+    app = App.on(machine257, "batch")
     tasks = {
         "init": {"command": [STEP, "init"], "lifecycle": {"hook": "prestart"}},
         "ship": {"command": [f"{PROGRAMS}/main"], "lifecycle": {"hook": "prestart", "sidecar": True}},

@@ -20,12 +20,6 @@ UP = ["prestart", "api-prestart", "worker-prestart", "api-poststart", "worker-po
 DOWN = ["prestop", "api-prestop", "worker-prestop", "api-poststop", "worker-poststop", "poststop"]
 
 
-@pytest.fixture(params=["machine", "machine257"])
-def host(request: pytest.FixtureRequest) -> Machine:
-    found: Machine = request.getfixturevalue(request.param)
-    return found
-
-
 def process(app: App, name: str, **keys: Any) -> dict[str, Any]:
     return {"command": ["/bin/sleep", "infinity"], "hooks": {phase: f"echo {name}-{phase} >>{app.log}" for phase in OWN}} | keys
 
@@ -61,8 +55,8 @@ def took(app: App) -> list[str]:
 
 
 @pytest.mark.row("NM-2")
-def test_hooks_of_each_and_around_all(host: Machine) -> None:
-    app = App.on(host, "hooks")
+def test_hooks_of_each_and_around_all(any_machine: Machine) -> None:
+    app = App.on(any_machine, "hooks")
     app.apply({"web": web(app)})
     until(lambda: "ready" in app.steps(), "ready")
     in_phases(took(app), UP)
@@ -169,9 +163,9 @@ def test_what_a_process_does_not_say_its_service_says(machine: Machine) -> None:
 
 
 @pytest.mark.row("NM-2", "BX-11", "BX-7")
-def test_who_is_down_is_named(host: Machine) -> None:
+def test_who_is_down_is_named(machine: Machine) -> None:
     """A service is healthy when all its processes are; who requires it waits for all of them, and hears which one it was."""
-    app = App.on(host, "named")
+    app = App.on(machine, "named")
     after = {"command": ["/bin/sleep", "infinity"], "user": "root", "settle": "0s", "requires": {"web": {"condition": "healthy"}}}
     said = app.leave({"web": web(app, worker={"command": ["/bin/false"]}), "after": after})
     assert "cannot start named-web-worker: it exited with status 1" in said.out
@@ -193,8 +187,8 @@ def test_who_is_down_is_named(host: Machine) -> None:
     app.remove()
 
 
-def test_several_processes_instead_of_one_and_back(host: Machine) -> None:
-    app = App.on(host, "become")
+def test_several_processes_instead_of_one_and_back(machine257: Machine) -> None:
+    app = App.on(machine257, "become")
     plain = {"command": ["/bin/sleep", "infinity"], "user": "root", "settle": "0s", "hooks": {"prestop": f"echo plain-prestop >>{app.log}"}}
     app.apply({"web": plain})
     before = seen(app)
@@ -216,14 +210,14 @@ def test_several_processes_instead_of_one_and_back(host: Machine) -> None:
 
 
 @pytest.mark.row("NM-2", "BX-3")
-def test_what_comes_late_is_waited_for_and_nobody_restarts(host: Machine) -> None:
+def test_what_comes_late_is_waited_for_and_nobody_restarts(machine: Machine) -> None:
     """One fails again and again: what stands for all says so and waits on, and passes on no restart."""
-    app = App.on(host, "late")
-    host.write(
+    app = App.on(machine, "late")
+    machine.write(
         "/etc/systemd/system/late-web.service.d/soon.conf",
         "[Service]\nExecStart=\nExecStart=+/var/lib/nanod/lib/1/await 1 coming of:late-web.service\n",
     )
-    host.path("/srv/steps/late-open").unlink(missing_ok=True)
+    machine.path("/srv/steps/late-open").unlink(missing_ok=True)
     worker = {
         "command": "test -e /srv/steps/late-open || exit 1; exec sleep infinity",
         "health": {"exec": "test -e /srv/steps/late-open", "interval": "50ms"},
@@ -231,11 +225,11 @@ def test_what_comes_late_is_waited_for_and_nobody_restarts(host: Machine) -> Non
         "hooks": {},
     }
     app.write({"web": web(app, worker=worker)})
-    nanod = host.popen(["nanod", "apply", app.spec])
+    nanod = machine.popen(["nanod", "apply", app.spec])
     until(lambda: app.journal("--boot", "--unit=late-web.service").count("is not active") >= 2, "two waits", timeout=40)
     pid = app.pid("web-api")
     assert "poststart" not in app.steps()
-    host.path("/srv/steps/late-open").touch()
+    machine.path("/srv/steps/late-open").touch()
     assert nanod.wait(60) == 0
     app.until_up("web")
     assert app.pid("web-api") == pid
@@ -244,5 +238,5 @@ def test_what_comes_late_is_waited_for_and_nobody_restarts(host: Machine) -> Non
     assert [step for step in app.steps() if "-" not in step] == ["prestart", "poststart", "ready"]
     app.remove()
     assert app.traces() == ["late-web.service.d"]
-    host.path("/etc/systemd/system/late-web.service.d/soon.conf").unlink()
-    host.path("/etc/systemd/system/late-web.service.d").rmdir()
+    machine.path("/etc/systemd/system/late-web.service.d/soon.conf").unlink()
+    machine.path("/etc/systemd/system/late-web.service.d").rmdir()

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 ONCE = {"policy": "no"}
 DOWN = ["prestop web", "signal web", "poststop web"]
 AGAIN = ["prestart web", "main web", "poststart web"]
-BOTH = pytest.mark.parametrize("on", ["machine", "machine257"])
 
 
 def web(app: App, version: int, **keys: Any) -> dict[str, Any]:
@@ -65,10 +64,9 @@ def assert_nothing_to_do(app: App, services: dict[str, Any]) -> None:
 
 
 @pytest.mark.row("BX-4", "FAULTS-24", "FAULTS-40")
-@BOTH
-def test_a_gate_that_fails_brings_the_old_process_back(on: str, request: pytest.FixtureRequest) -> None:
+def test_a_gate_that_fails_brings_the_old_process_back(machine257: Machine) -> None:
     """Each stop by the hooks of the file that started it, and each hook once; also when the old file is the older one by its time."""
-    app = App.on(request.getfixturevalue(on), "gate")
+    app = App.on(machine257, "gate")
     services = {"web": web(app, 1), "db": app.service("db")}
     app.apply(services)
     future = time.time() + 1e8
@@ -115,9 +113,8 @@ def test_without_rollback_what_was_done_stays(machine: Machine) -> None:
 
 
 @pytest.mark.row("BX-4", "FAULTS-40")
-@BOTH
-def test_back_to_any_generation_and_forward_again(on: str, request: pytest.FixtureRequest) -> None:
-    app = App.on(request.getfixturevalue(on), "any")
+def test_back_to_any_generation_and_forward_again(machine: Machine) -> None:
+    app = App.on(machine, "any")
     units = []
     for version in (1, 2, 3):
         app.apply({"web": web(app, version), "db": app.service("db")})
@@ -222,9 +219,8 @@ def test_hooks_of_a_deployment_run_on_a_rollback_that_somebody_asked_for(machine
 
 
 @pytest.mark.row("BX-4", "NK-8", "NK-12")
-@BOTH
-def test_a_first_apply_that_fails_leaves_data_and_sentinels(on: str, request: pytest.FixtureRequest) -> None:
-    app = App.on(request.getfixturevalue(on), "fresh")
+def test_a_first_apply_that_fails_leaves_data_and_sentinels(machine257: Machine) -> None:
+    app = App.on(machine257, "fresh")
     machine = app.machine
     files = {name for name in look(app, []).files if "fresh" in name}
     full = app.service("web", restart=ONCE, volume="/srv/fresh", provisioning={"install": f"{STEP}; echo data >/srv/fresh/data"})
@@ -452,10 +448,9 @@ def test_an_interrupt_takes_the_change_back(machine: Machine, number: int) -> No
 
 
 @pytest.mark.row("BX-4", "FAULTS-28")
-@BOTH
-def test_who_insists_on_leaving_in_the_middle_of_the_way_back(on: str, request: pytest.FixtureRequest) -> None:
+def test_who_insists_on_leaving_in_the_middle_of_the_way_back(machine257: Machine) -> None:
     """A second interrupt is answered, the third is obeyed: what is left is said, and the next command does it."""
-    app = App.on(request.getfixturevalue(on), "insists")
+    app = App.on(machine257, "insists")
     one = {"web": web(app, 1), "db": app.service("db")}
     app.apply(one)
     before = look(app, one)
@@ -537,10 +532,9 @@ def test_rollback_tells_what_apply_would(machine: Machine) -> None:
 
 @pytest.mark.row("FAULTS-35", "BX-4")
 @pytest.mark.parametrize("ends", ["well", "badly"])
-@BOTH
-def test_a_chain_that_changes_while_it_runs(on: str, ends: str, request: pytest.FixtureRequest) -> None:
+def test_a_chain_that_changes_while_it_runs(any_machine: Machine, ends: str) -> None:
     """A daemon-reload amid an edited list of commands skips or repeats some: so the unit is stopped first, there and back."""
-    app = App.on(request.getfixturevalue(on), "chain")
+    app = App.on(any_machine, "chain")
     wait = f"while [ -e {DIRECTORY}/chain.wait ]; do sleep 0.02; done"
 
     def chain(word: str, **keys: Any) -> dict[str, Any]:
