@@ -229,11 +229,7 @@ def test_into_a_tree_and_booted_from_there(machine: Machine) -> None:
 
 
 @pytest.mark.row("BX-2", "BX-7")
-def test_the_same_on_257(machine257: Machine) -> None:
+def test_restarts_in_order_on_257(machine257: Machine) -> None:
     test_restarted_together_they_stop_in_reverse_before_the_first_starts(machine257)
     test_restart_true_takes_the_dependent_along_in_order(machine257)
     test_a_failed_deploy_hook_leaves_the_old_processes_serving(machine257)
-    test_causes_are_data(machine257)
-    test_a_slow_dependency_is_waited_for_longer_than_the_gates_of_its_dependents(machine257)
-    test_a_masked_dependency_blocks_and_is_left_alone(machine257)
-    test_a_removal_leaves_nothing_but_data_and_a_purge_not_even_that(machine257)

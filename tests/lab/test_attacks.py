@@ -131,7 +131,7 @@ def test_a_sentinel_that_is_something_else_harms_nobody(attack: Attack) -> None:
 @pytest.mark.row("FAULTS-44")
 def test_a_secret_is_nowhere_but_in_the_service(attack: Attack) -> None:
     attack.machine.write("/etc/safe.key", f"{CANARY}\n", mode=0o600)
-    spec = attack.spec(credentials={"key": {"file": "/etc/safe.key", "env": "KEY"}}, command='test -n "$KEY" && exit 3')
+    spec = attack.spec(credentials={"key": {"file": "/etc/safe.key", "env": "KEY"}}, command='test -n "$KEY" && exit 3', restart={"policy": "no"})
     words = (
         ["apply", spec],
         ["apply", "--no-rollback", "--json", spec],

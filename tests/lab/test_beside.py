@@ -69,12 +69,6 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.fixture(scope="module", params=["machine", "machine257"])
-def either(request: pytest.FixtureRequest) -> Machine:
-    found: Machine = request.getfixturevalue(request.param)
-    return found
-
-
 def write(app: App, path: str, services: Mapping[str, Mapping[str, Any]]) -> str:
     app.machine.write(path, json.dumps({"project": app.name, "services": services}))
     return path
@@ -161,10 +155,10 @@ def beside(machine: Machine, command: str) -> Iterator[None]:
 
 @pytest.mark.row("FAULTS-31", "FAULTS-32", "FAULTS-20", "BX-2")
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_trouble_without_a_pause(either: Machine, trouble: str) -> None:
-    app = App.on(either, f"beside{trouble.replace('-', '')}")
+def test_trouble_without_a_pause(any_machine: Machine, trouble: str) -> None:
+    app = App.on(any_machine, f"beside{trouble.replace('-', '')}")
     hooked = app.service("b", hooks=("prestart", "poststart"))
-    with beside(either, TROUBLES[trouble]):
+    with beside(any_machine, TROUBLES[trouble]):
         for number in range(APPLIES):
             app.clear()
             app.apply({"a": numbered(number)["a"], "b": hooked | {"environment": {"G": str(number)}}})
@@ -184,12 +178,12 @@ def files(app: App) -> list[str]:
 
 
 @pytest.mark.row("FAULTS-32", "BX-2")
-def test_a_connection_that_is_cut_in_every_call(either: Machine) -> None:
-    app = App.on(either, "cut")
-    either.write("/run/cut.py", _CUT)
+def test_a_connection_that_is_cut_in_every_call(machine: Machine) -> None:
+    app = App.on(machine, "cut")
+    machine.write("/run/cut.py", _CUT)
 
     def cut(*argv: str) -> tuple[int, int]:
-        done = either.run(["python3", "/run/cut.py", "nanod", *argv], timeout=120)
+        done = machine.run(["python3", "/run/cut.py", "nanod", *argv], timeout=120)
         assert "Traceback" not in done.err
         return done.status, int(re.findall("cuts ([0-9]+)", done.out)[-1])
 
@@ -208,9 +202,9 @@ def test_a_connection_that_is_cut_in_every_call(either: Machine) -> None:
 
 
 @pytest.mark.row("BX-16", "BX-7")
-def test_a_hook_that_prints_much_takes_no_record_along(either: Machine) -> None:
+def test_a_hook_that_prints_much_takes_no_record_along(machine257: Machine) -> None:
     """The journal drops what a unit says too much, counted by priority (docs/systemd-facts.md)."""
-    app = App.on(either, "loud")
+    app = App.on(machine257, "loud")
     hooks = {
         "prestart": ["yes x | head -c 250000", "sleep 0.3", {"name": "quiet", "run": "exit 1", "on_failure": "ignore"}],
         "poststart": ["sleep 0.3", "true"],

@@ -210,9 +210,8 @@ def serves(project: Project) -> str:
 
 
 @pytest.mark.row("NK-17", "UP-18")
-@pytest.mark.parametrize("wire", ["lan", "lan257"])
-def test_the_second_time_post_deploy_alone_runs(wire: str, request: pytest.FixtureRequest) -> None:
-    project = Project.on(request.getfixturevalue(wire), "released")
+def test_the_second_time_post_deploy_alone_runs(lan257: Lan) -> None:
+    project = Project.on(lan257, "released")
     released(project, "1")
     project.deploy()
     project.app.until_step("post_deploy web")

@@ -94,7 +94,8 @@ def in_order(found: list[str], *steps: str) -> bool:
 UP = ("side", "init init", "prestart", "main", "hello")
 
 
-def _tree(machine: Machine) -> None:
+@pytest.mark.row("BX-25")
+def test_the_tree_of_a_group(machine: Machine) -> None:
     app = given(machine, "gtree", AROUND)
     lines = app.nanod("status", "gtree").out.splitlines()
     age = r"(?:\d+min )?\d+s"
@@ -134,16 +135,6 @@ def _tree(machine: Machine) -> None:
     app.systemctl("stop", "gtree-web-group")
     assert "web/group" in app.nanod("status", "gtree", status=4).out or not app.is_up("web")
     app.remove()
-
-
-@pytest.mark.row("BX-25")
-def test_the_tree_of_a_group_on_252(machine: Machine) -> None:
-    _tree(machine)
-
-
-@pytest.mark.row("BX-25")
-def test_the_tree_of_a_group_on_257(machine257: Machine) -> None:
-    _tree(machine257)
 
 
 def _steered(machine: Machine) -> None:

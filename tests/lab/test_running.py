@@ -182,14 +182,6 @@ def talking(app: App, name: str, *requires: str, **keys: Any) -> dict[str, Any]:
 
 
 def test_logs_of_a_group_by_time_with_hooks_and_installs(machine: Machine) -> None:
-    _logs(machine)
-
-
-def test_logs_of_a_group_by_time_with_hooks_and_installs_on_257(machine257: Machine) -> None:
-    _logs(machine257)
-
-
-def _logs(machine: Machine) -> None:
     app = App.on(machine, "talk")
     hooks = {"prestart": {"run": "echo checking", "name": "check"}, "ready": {"run": "echo warming; exit 3", "name": "warm"}}
     web = talking(app, "web", "db", hooks=hooks)
