@@ -71,7 +71,7 @@ class Lifecycle(Hooks):
 
         A `main` that has called `wait_async` ends by itself instead. A cancellation of this call asks for the end, too, and is handed on after it.
         """
-        from nanod.lifecycle.aio import AsyncFront, run  # noqa: PLC0415  # asyncio costs a plain service 5 MB
+        from nanod.lifecycle.aio import AsyncFront, run  # noqa: PLC0415  # asyncio costs a plain service 4 MB
 
         with Signals(self._signalled), self._listening():
             front = AsyncFront(main)
