@@ -5,11 +5,12 @@ The compiler knows nothing of another app. What it has to be like for the lines 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nanod.diagnostics import Report
 from nanod.errors import NeededError
+from nanod.recorded import service_units
 from nanod.state import ServiceRecord
 from nanod.steps import Note
 from nanod.units.names import COLOURS
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from nanod.state import Manifest, OuterNeed
-    from nanod.units.unitset import UnitSet
+    from nanod.units.unitset import ServiceUnits, UnitSet
 
 _STARTED, _HEALTHY, _COMPLETED = "started", "healthy", "completed"
 """The values of `nanod.spec.model.Condition`, which takes long to import for a command that has nothing to do."""
@@ -31,8 +32,9 @@ class Needing:
 
     app: str
     service: str
-    unit: str
+    row: str
     """What runs of it: one main, an instance, a process."""
+    unit: str
     need: OuterNeed
 
     @property
@@ -45,7 +47,7 @@ def needs_of(manifest: Manifest) -> Iterator[Needing]:
     for row, about in manifest.about.items():
         for need in about.outer:
             unit = manifest.services[row][0] if manifest.services.get(row) else ""
-            yield Needing(app=manifest.app, service=about.group or row, unit=unit, need=need)
+            yield Needing(app=manifest.app, service=about.group or row, row=row, unit=unit, need=need)
 
 
 def check_outer(wanted: UnitSet, others: Mapping[str, Manifest]) -> Report:
@@ -122,6 +124,20 @@ def restarting_with(app: str, others: Mapping[str, Manifest]) -> list[Needing]:
     """Mains of other apps that restart with a service of this one."""
     needing = (item for other in others.values() if other.app != app for item in needs_of(other))
     return [item for item in needing if item.need.app == app and item.need.restart and item.unit]
+
+
+def guest(item: Needing, manifest: Manifest, own: Mapping[str, str]) -> ServiceUnits:
+    """A main of another app, `manifest`, that this app's plan restarts: named by its unit, for services of this app may have its name.
+
+    `own`: units of this app's services to their names.
+    """
+    found = service_units(manifest, item.row)
+    return replace(found, name=found.main, group="", requires=tuple(own[unit] for unit in found.requires if unit in own), outer=())
+
+
+def named_units(app: str, others: Mapping[str, Manifest]) -> set[str]:
+    """Units of this app that unit files of other apps name: PID 1 keeps them in memory also when they have no file any more."""
+    return {item.need.unit for other in others.values() for item in needs_of(other) if item.need.app == app}
 
 
 def _lacks(need: OuterNeed, manifest: Manifest | None) -> str:

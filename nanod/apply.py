@@ -111,14 +111,14 @@ class _Applying:
         self.touched = {step.unit for step in plan.steps if isinstance(step, StopBefore | Reload | Restart | Start)}
         self.started = {step.unit for step in plan.steps if isinstance(step, Restart | Start)}
         self.watched = watched_files(plan.wanted) if plan.wanted else {}
-        # A unit that is new has nothing to compare with.
-        known = plan.before.units if plan.before else {}
+        # A unit that is new has nothing to compare with, unless PID 1 has kept it for another app.
+        known = {*(plan.before.units if plan.before else ()), *(item.main for item in plan.guests), *plan.named}
         self.bases = {name: host.systemd.detail(name) for name in self.touched if name in known}
         self.execution = Execution(
             host=host, steps=plan.steps, services=plan.services, known=self.bases, begin=self.begin, tell=self.tell, roll=self._roll
         )
         settling = Settling(systemd=host.systemd, clock=host.clock, tell=self.tell, begin=self.begin, on_up=self._take_in)
-        for item in plan.services:
+        for item in (*plan.services, *plan.guests):
             self._watch(settling, item)
         intent: Intent | None = None
         verdict: Verdict | None = None
@@ -303,7 +303,7 @@ class _Applying:
     def _take_in(self, item: ServiceUnits) -> None:
         """What a started service watches, as it is now that it is up; not what another one watches too that was not started."""
         elsewhere = {path for main, paths in self.watched.items() if main not in self.started for path in paths}
-        if paths := self.watched[item.main] - elsewhere:
+        if paths := self.watched.get(item.main, set()) - elsewhere:
             self.taken_in |= self.host.digests(sorted(paths))
 
     def _untouched(self, failed: Ending) -> list[Ending]:

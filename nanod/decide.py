@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nanod.across import guest, restarting_with
 from nanod.changes import is_other
 from nanod.listening import proxies, socket_costs
 from nanod.state import UnitState
@@ -51,6 +52,10 @@ class Planning:
     because_of: Mapping[str, tuple[Cause, ...]] = field(default_factory=dict)
     """Why a service has another colour now."""
     notes: list[Note] = field(default_factory=list)
+    others: Mapping[str, Manifest] = field(default_factory=dict)
+    """The host's other apps."""
+    guests: dict[str, ServiceUnits] = field(default_factory=dict)
+    """Mains of these that run, and that systemd stops and restarts with a service of this app, by unit."""
     members: dict[str, ServiceUnits] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -77,7 +82,8 @@ class Planning:
         """Main units in start order, with the other main units of the app that they stand after."""
         known = {service.main for service in self.wanted.services}
         words = {service.main: self.compared[service.main].file.values("Unit", "After") for service in self.wanted.services}
-        return {name: [other for line in lines for other in line.split() if other in known] for name, lines in words.items()}
+        found = {name: [other for line in lines for other in line.split() if other in known] for name, lines in words.items()}
+        return found | {unit: [self.members[name].main for name in item.requires] for unit, item in self.guests.items()}
 
 
 def decide(making: Planning) -> None:
@@ -92,6 +98,7 @@ def decide(making: Planning) -> None:
     for service in making.wanted.services:
         if service.role is Role.ALL:
             _all(making, service)
+    _guests(making)
     _dependents_stop_first(making)
     for service in making.wanted.services:
         _liveness(making, service)
@@ -294,6 +301,19 @@ def _from_dependencies(making: Planning, service: ServiceUnits) -> Cost:
             making.because(service.main, Cause(kind=CauseKind.DEPENDENCY, text=text, subject=other, cost=Cost.RESTART, mark=service.origin))
             found = Cost.RESTART
     return found
+
+
+def _guests(making: Planning) -> None:
+    """A stop of what they require takes them along, and only a restart in one job would bring them back (PartOf=)."""
+    own = {service.main: service.name for service in making.wanted.services}
+    for item in restarting_with(making.wanted.app, making.others):
+        if not making.state(item.unit).is_up:
+            continue
+        making.guests[item.unit] = guest(item, making.others[item.app], own)
+        if other := restarting(making, item.need.service):
+            text = f"{item.need.name} restarts, and this one with it"
+            making.because(item.unit, Cause(kind=CauseKind.DEPENDENCY, text=text, subject=other, cost=Cost.RESTART))
+            making.process[item.unit] = Restart
 
 
 def restarting(making: Planning, name: str) -> str:

@@ -66,12 +66,16 @@ class StoppedService:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped:
-    """The end of a stop. `waiting`: services that run and require one that was stopped; their next start starts it again."""
+    """The end of a stop. `waiting`: services that run and require one that was stopped; their next start starts it again.
+
+    `taken`: services of other apps that restart with one, and so stopped with it.
+    """
 
     app: str
     services: tuple[StoppedService, ...]
     seconds: float
     waiting: tuple[tuple[str, str], ...] = ()
+    taken: tuple[tuple[str, str], ...] = ()
     interrupted: bool = False
 
     @property

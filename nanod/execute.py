@@ -88,7 +88,9 @@ class Execution:
 
     @property
     def has_reloaded(self) -> bool:
-        return any(isinstance(step, DaemonReload) for step in self.steps) and not any(isinstance(step, DaemonReload) for step in self.left)
+        """The first, after the files."""
+        first = next((number for number, step in enumerate(self.steps) if isinstance(step, DaemonReload)), len(self.steps))
+        return len(self.steps) - len(self.left) > first
 
     def _jobs(self, batch: Sequence[AnyStep]) -> None:
         systemd = self.host.systemd
@@ -100,7 +102,7 @@ class Execution:
                 following = [step.unit for step in batch if isinstance(step, Stop) and step.follows]
                 self._stop(
                     [name for name in _units(batch) if name not in following],
-                    alone={step.unit for step in batch if isinstance(step, StopBefore) and step.alone},
+                    alone={step.unit for step in batch if isinstance(step, StopBefore | Stop) and step.alone},
                 )
                 # Ordered after the mains, they would stop before them if they were told at the same time.
                 self._stop(following)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from nanod.across import loss_notes, losses, refuse_losses
+from nanod.across import loss_notes, losses, named_units, refuse_losses
 from nanod.changes import Comparison, compare, with_secrets
 from nanod.colours import switches
 from nanod.decide import Planning, decide, rolls
@@ -80,7 +80,7 @@ def plan(
     """
     refuse(wanted, None if take_over else manifest, snapshot)
     compared = _compare_all(wanted, manifest, snapshot)
-    making = Planning(wanted=wanted, manifest=manifest, snapshot=snapshot, compared=compared, again=again, because_of=because_of or {})
+    making = Planning(wanted=wanted, manifest=manifest, snapshot=snapshot, compared=compared, again=again, because_of=because_of or {}, others=others)
     decide(making)
     refuse_to_strand(making)
     _observe(making)
@@ -105,6 +105,8 @@ def plan(
         token=plan_token(manifest, after, (*builds, *steps, *afterwards), _rest(making)),
         masked=frozenset(name for name in snapshot.masked if making.is_masked(name)),
         action=action,
+        named=frozenset(named_units(wanted.app, others)),
+        guests=tuple(item for unit, item in making.guests.items() if unit in making.process),
         stages=back_to is None,
     )
 
@@ -151,7 +153,11 @@ def _steps(making: Planning) -> Iterator[AnyStep]:
     turns = list(switches(making))
     gone = [name for name in stop_order(making.manifest) if name not in making.compared] if making.manifest else []
     pulled = pulled_units(making.manifest) if making.manifest else ()
-    yield from departures([name for name in gone if name not in making.late], making.snapshot, _GONE, pulled)
+    named = named_units(making.wanted.app, making.others)
+    gone_now = departures([name for name in gone if name not in making.late], making.snapshot, _GONE, pulled, named)
+    yield from gone_now
+    if any(isinstance(step, RemoveUnit) and step.unit in named for step in gone_now):
+        yield DaemonReload(causes=(Cause(kind=CauseKind.UNITS, text="another app names what is gone"),))
     yield from _armed(making)
     yield from _jobs(making)
     yield from turns
@@ -192,10 +198,12 @@ def pulled_units(manifest: Manifest) -> set[str]:
     return {unit for about in manifest.about.values() for unit, role in about.roles.items() if Role(role).is_pulled}
 
 
-def departures(names: Iterable[str], snapshot: Snapshot, causes: tuple[Cause, ...], pulled: Container[str] = ()) -> list[AnyStep]:
+def departures(
+    names: Iterable[str], snapshot: Snapshot, causes: tuple[Cause, ...], pulled: Container[str] = (), alone: Container[str] = ()
+) -> list[AnyStep]:
     """Units that go away, in the order in which they stop: stopped by their own hooks, then deleted, then forgotten.
 
-    `pulled`: those of `pulled_units`, which stop after the rest.
+    `pulled`: those of `pulled_units`, which stop after the rest. `alone`: those that must not take along what is part of them.
     A name without our file is left alone, something else may have taken it; unless PID 1 says that it still runs without any file.
     """
     nothing = UnitState(name="")
@@ -203,7 +211,7 @@ def departures(names: Iterable[str], snapshot: Snapshot, causes: tuple[Cause, ..
     ours = [(name, state) for name, state in seen if name in snapshot.files or (state.load == "not-found" and _is_there(state))]
     return [
         *(
-            Stop(unit=name, causes=causes, follows=name in pulled)
+            Stop(unit=name, causes=causes, follows=name in pulled, alone=name in alone)
             for name, state in ours
             if _is_there(state) and (state.active != "failed" or state.job)
         ),

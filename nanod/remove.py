@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from nanod.across import loss_notes, losses, refuse_losses
+from nanod.across import loss_notes, losses, named_units, refuse_losses
 from nanod.errors import NanodError
 from nanod.plan import NOBODY, departures, plan_token, pulled_units, stop_order
 from nanod.steps import AnyStep, Cause, CauseKind, DaemonReload, Decide, Forget, ForgetApp, Note, Plan, Purge, RemoveUnit, Stop, Unlink, Unstamp
-from nanod.units.names import CACHES, ONCE
+from nanod.units.names import CACHES, ONCE, AppNames
 from nanod.units.unitfile import parse
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ def plan_removal(
             f"cannot remove {manifest.app}: systemd has {left[0]}, and its file is not in the unit directory",
             hint="'systemctl daemon-reload' where the files were deleted by hand; --unit-dir where they are in another directory",
         )
-    gone = departures(stop_order(manifest), snapshot, _CAUSE, pulled_units(manifest))
+    named = named_units(manifest.app, others)
+    # A stop of the target would be one of all, and of whatever is part of them in other apps.
+    alone = {*named, AppNames(manifest.app).target} if named else named
+    gone = departures(stop_order(manifest), snapshot, _CAUSE, pulled_units(manifest), alone)
     stops = [step for step in gone if isinstance(step, Stop)]
     stamps = [step for step in gone if isinstance(step, Unstamp)]
     removals = [step for step in gone if isinstance(step, RemoveUnit)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from nanod.across import needs_of
 from nanod.ended import Action, Down, Started, Stopped
 from nanod.errors import NanodError
 from nanod.groups import TASKS, WORDS, around, led_by, replica, rows, together, turns
@@ -26,6 +27,7 @@ from nanod.waiting import await_stopped
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from nanod.across import Needing
     from nanod.host import Host, Store
     from nanod.state import Manifest, UnitState
     from nanod.units.unitset import ServiceUnits
@@ -73,6 +75,29 @@ class Running:
         return self._settle(Action.START, settling)
 
     def restart(self, span: TimeSpan | None) -> Started:
+        """As `_restart`; and what of other apps restarts with something of it is told to, where a restart of its own unit did not take it along."""
+        guests = self._needing(self._with_parts(self._meant(Action.RESTART)), restart=True)
+        before = {item.unit: self.host.systemd.invocation(item.unit) for item in guests}
+        end = self._restart(span)
+        for unit, state in self.host.systemd.states(list(before)).items() if before and not end.interrupted else ():
+            if not state.job and state.active in ("active", "inactive") and self.host.systemd.invocation(unit) in ("", before[unit]):
+                self.host.systemd.restart(unit)
+        notes = dict.fromkeys(f"{item.name} restarts with {item.need.service}; 'nanod status {item.app}' tells how it is" for item in guests)
+        return replace(end, notes=(*end.notes, *notes))
+
+    def _needing(self, items: Iterable[ServiceUnits], *, restart: bool) -> list[Needing]:
+        """What runs in other apps and requires one of these: that which restarts with it, or that which does not."""
+        services = {item.service for item in items}
+        found = [
+            item
+            for other in self.host.store.others(self.manifest.app).values()
+            for item in needs_of(other)
+            if item.need.app == self.manifest.app and item.need.service in services and item.need.restart is restart
+        ]
+        states = self.host.systemd.states([item.unit for item in found]) if found else {}
+        return [item for item in found if states[item.unit].is_up]
+
+    def _restart(self, span: TimeSpan | None) -> Started:
         """What is meant runs anew, with its hooks and tasks, and so does what is part of it; what was down is started.
 
         Restarts of services that stand after one another are stops, dependents first, and then starts: jobs of their own would not keep the order.
@@ -177,6 +202,7 @@ class Running:
     def stop(self) -> Stopped:
         """All that runs of what is meant, and of what is part of it, is stopped, last started first, and waited for until its processes are gone."""
         meant, systemd = self._with_parts(self._meant(Action.STOP), ends=True)[::-1], self.host.systemd
+        guests = [(item.name, item.need.service) for item in self._needing(meant, restart=True)]
         if not self.names:
             systemd.stop(self.target)
         beside = [name for item in meant for name in (item.ready, item.prestart, item.deploy, item.provision, item.post_deploy) if name]
@@ -196,9 +222,9 @@ class Running:
         try:
             stopping.run()
         except KeyboardInterrupt:
-            return self._stopped(stopping, interrupted=True)
+            return self._stopped(stopping, guests, interrupted=True)
         await_stopped(systemd, self.host.clock, busy)
-        stopped = self._stopped(stopping)
+        stopped = self._stopped(stopping, guests)
         for name in cut:
             # To systemd a task that is ended by a signal has failed; here that is what was asked for, and status shall not call it a failure.
             systemd.reset_failed(name)
@@ -310,7 +336,7 @@ class Running:
         lines = {ending.unit: journal.last_lines(ending.unit, invocation=ending.detail.invocation if ending.detail else "") for ending in failed}
         return judge(self.manifest.app, endings, records, lines)
 
-    def _stopped(self, stopping: Stopping, *, interrupted: bool = False) -> Stopped:
+    def _stopped(self, stopping: Stopping, guests: Iterable[tuple[str, str]], *, interrupted: bool = False) -> Stopped:
         records = self.host.journal.hook_results([item.main for item in stopping.meant], since=self.wall)
         services = tuple(replace(stopping.end(item), warnings=gone_warnings(records, [item.main])) for item in reversed(stopping.meant))
         down = {item.service for item in services if item.word is Down.STOPPED}
@@ -322,8 +348,15 @@ class Running:
             for need in item.requires
             if need in down
         )
-        seconds = self.host.clock.now() - self.begin
-        return Stopped(app=self.manifest.app, services=services, seconds=seconds, waiting=waiting, interrupted=interrupted)
+        outer = [(item.name, item.need.service) for item in self._needing(stopping.meant, restart=False)]
+        return Stopped(
+            app=self.manifest.app,
+            services=services,
+            seconds=self.host.clock.now() - self.begin,
+            waiting=tuple(dict.fromkeys((*waiting, *outer))),
+            taken=tuple(dict.fromkeys(guests)),
+            interrupted=interrupted,
+        )
 
 
 def in_start_order(services: Sequence[ServiceUnits], store: Store) -> dict[str, ServiceUnits]:

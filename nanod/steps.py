@@ -144,7 +144,9 @@ class Unlink(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonReload(Step):
-    """At most one in a plan: it costs PID 1 about a millisecond per loaded unit."""
+    """One in a plan: it costs PID 1 about a millisecond per loaded unit. A second where another app still names what went: PID 1 would keep that in
+    memory, and start it for whoever wants it.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,9 +167,12 @@ class Arm(UnitStep):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop(UnitStep):
-    """Goes away, and is waited for. `follows`: it stops when the mains of its group have stopped, and not before."""
+    """Goes away, and is waited for. `follows`: it stops when the mains of its group have stopped, and not before. `alone`: what is part of it in
+    another app runs on.
+    """
 
     follows: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,6 +287,10 @@ class Plan:
     masked: frozenset[str] = frozenset()
     action: str = "apply"
     """apply, rollback or remove."""
+    guests: tuple[ServiceUnits, ...] = ()
+    """Mains of other apps that restart with what they require here; each is named by its unit."""
+    named: frozenset[str] = frozenset()
+    """Units of this app that others name: PID 1 knows them also while they have no file."""
     builds: tuple[Build, ...] = ()
     afterwards: tuple[RunPostDeploy, ...] = ()
     stages: bool = True

@@ -59,7 +59,7 @@ def begin(plan: Plan, host: Host, spec_text: str) -> Intent | None:
 
 def _intent(plan: Plan, host: Host) -> Intent:
     names = touched_units(plan)
-    known = {**(plan.before.units if plan.before else {})}
+    known = {*(plan.before.units if plan.before else ()), *(item.main for item in plan.guests)}
     states = host.systemd.states(names)
     units = {}
     for name, state in states.items():
@@ -111,7 +111,9 @@ def record(plan: Plan, left: Sequence[AnyStep], *, not_reloaded: Sequence[str] =
     old_units = before.units if before else {}
     old_watched = before.watched if before else {}
     unwritten = {step.unit for step in left if isinstance(step, WriteUnit)}
-    unloaded = {step.unit for step in plan.steps if isinstance(step, WriteUnit)} if any(isinstance(step, DaemonReload) for step in left) else set()
+    # Of two, the first is that of what was written.
+    is_unread = 0 < sum(isinstance(step, DaemonReload) for step in plan.steps) == sum(isinstance(step, DaemonReload) for step in left)
+    unloaded = {step.unit for step in plan.steps if isinstance(step, WriteUnit)} if is_unread else set()
     open_jobs = {step.unit for step in left if isinstance(step, UnitStep) and not isinstance(step, WriteUnit | RemoveUnit)}
     units = {name: "" if name in open_jobs | unloaded else content for name, content in after.units.items() if name not in unwritten}
     units |= {name: old_units[name] for name in unwritten if name in old_units}

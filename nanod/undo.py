@@ -17,7 +17,7 @@ from nanod.steps import DaemonReload, Reload, Roll, Start, UnitStep
 from nanod.verdict import Status, judge, sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from nanod.host import Host, Store
     from nanod.state import Intent, UnitDetail
@@ -74,7 +74,8 @@ class _Undoing:
         try:
             host.store.sweep()
             manifest = host.store.manifest(intent.app) if intent.before else None
-            self.services = tuple(service_units(manifest, name) for name in manifest.services) if manifest else ()
+            own = tuple(service_units(manifest, name) for name in manifest.services) if manifest else ()
+            self.services = (*own, *_guests(intent, own, host))
             self._say("putting back what there was")
             now = look(intent, host)
             turns = turns_of(intent, now, self.services)
@@ -181,6 +182,16 @@ class _Undoing:
         lines = {ending.unit: host.journal.last_lines(ending.unit, invocation=ending.detail.invocation if ending.detail else "") for ending in failed}
         records = host.journal.hook_results([ending.service.main for ending in endings], since=wall)
         return judge(self.intent.app, endings, records, lines)
+
+
+def _guests(intent: Intent, own: Sequence[ServiceUnits], host: Host) -> Iterator[ServiceUnits]:
+    """Mains of other apps that a stop of what they require took along; each is named by its unit."""
+    known = {name for item in own for name in item.units}
+    rest = [name for name in intent.units if name.endswith(".service") and name not in known and name not in intent.files]
+    for other in host.store.others(intent.app).values() if rest else ():
+        for row, units in other.services.items():
+            if units[0] in rest:
+                yield replace(service_units(other, row), name=units[0], group="")
 
 
 def look(intent: Intent, host: Host) -> Now:

@@ -204,8 +204,9 @@ class FakeStore:
         self.stamps: set[str] = set()
         self.made_from: dict[str, bytes] = {}
 
-    def others(self, wanted: UnitSet) -> dict[str, Manifest]:
-        return {app: found for app, found in self.manifests.items() if app != wanted.app}
+    def others(self, app: str, named: Iterable[str] = ()) -> dict[str, Manifest]:
+        del named
+        return {name: found for name, found in self.manifests.items() if name != app}
 
     def remembered(self) -> dict[str, bytes]:
         return self.made_from

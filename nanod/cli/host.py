@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from nanod.across import awaited_apps, check_outer
+from nanod.across import awaited_apps, check_outer, restarting_with
 from nanod.cli import console, progress
 from nanod.cli.interrupts import Signals
 from nanod.cli.unchanged import STDIN, made_from, unchanged
@@ -193,7 +193,9 @@ def planned(
     _note_deploy(checked.spec, checked.report)
     manifest = host.store.manifest(units.app)
     warn(host.store)
-    seen = snapshot(host.systemd, host.store, units, manifest)
+    others = others_of(units, host.store)
+    guests = [item.unit for item in restarting_with(units.app, others)]
+    seen = snapshot(host.systemd, host.store, units, manifest, beside=guests)
     report = Report()
     report.merge(checked.report)
     if not any_owner:
@@ -203,17 +205,20 @@ def planned(
         report.merge(check_credentials(units))
     report.merge(facts.check_host(units, seen.units))
     report.merge(_ports(units, manifest, seen))
-    others = host.store.others(units)
     report.merge(check_outer(units, others))
     plan = make_plan(units, manifest, seen, take_over=take_over, again=again, others=others, force=force)
     if turns := to_switch(plan, seen):
         checked = flow.recoloured(checked, switched(live_colours(manifest), turns))
         assert checked.units is not None
-        seen = snapshot(host.systemd, host.store, checked.units, manifest)
+        seen = snapshot(host.systemd, host.store, checked.units, manifest, beside=guests)
         plan = make_plan(checked.units, manifest, seen, take_over=take_over, again=again, because_of=turns, others=others, force=force)
     report.merge(check_decrypts(plan))
     made = made_from(path, env, checked, plan)
     return replace(_verified(plan, report, checked.sources, "".join(checked.sources.values()), awaited_apps(units, others)), made=made)
+
+
+def others_of(units: UnitSet, store: LocalStore) -> dict[str, Manifest]:
+    return store.others(units.app, [item.need.app for item in units.outer])
 
 
 def _note_deploy(spec: Spec, report: Report) -> None:
@@ -235,10 +240,10 @@ def planned_rollback(app: str, generation: int | None, host: Here, *, force: boo
         raise NanodError(f"cannot roll back {app}: there is no generation {number}", hint=f"generations are: {', '.join(map(str, there))}")
     old, texts, spec_text = host.store.generation(app, number)
     units = unit_set(old, texts)
-    seen = snapshot(host.systemd, host.store, units, manifest)
+    others = others_of(units, host.store)
+    seen = snapshot(host.systemd, host.store, units, manifest, beside=[item.unit for item in restarting_with(app, others)])
     report = facts.check_host(units, seen.units)
     report.merge(_ports(units, manifest, seen))
-    others = host.store.others(units)
     report.merge(check_outer(units, others))
     if gone := [item for item in units.releases if item.path not in seen.releases]:
         raise NanodError(
@@ -296,7 +301,7 @@ def planned_below(root: str, path: str, *, env: str | None, store: LocalStore, t
     report = Report()
     report.merge(checked.report)
     report.merge(facts.check_host(units, {}, root))
-    others = store.others(units)
+    others = others_of(units, store)
     report.merge(check_outer(units, others))
     if units.releases:
         raise NanodError(

@@ -135,7 +135,7 @@ def _plan(app: str, made: Made, host: Here, *, any_owner: bool) -> Plan | None:
     seen = snapshot(host.systemd, host.store, units, manifest)
     if facts.check_host(units, seen.units) or not (any_owner or _is_roots_own(units, made.programs)):
         return None
-    if units.outer and check_outer(units, host.store.others(units)):
+    if units.outer and check_outer(units, host.store.others(app, [item.need.app for item in units.outer])):
         return None
     plan = make_plan(units, manifest, seen)
     return None if plan.steps or plan.builds or plan.notes or plan.records else plan

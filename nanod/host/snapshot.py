@@ -18,7 +18,7 @@ from nanod.units.names import is_settings, reader_of
 from nanod.units.secrets import watched_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from nanod.host import Store, Systemd
     from nanod.state import Manifest
@@ -43,12 +43,23 @@ LOAD_PATH = (
 _VENDOR = ("/lib/systemd/system", "/usr/lib/systemd/system")
 
 
-def snapshot(systemd: Systemd | None, store: Store, wanted: UnitSet | None, manifest: Manifest | None, *, root: str = "/") -> Snapshot:
-    """Everything that concerns the units wanted and the units there are. `systemd` is None for `--root`, where nothing runs."""
+def snapshot(
+    systemd: Systemd | None,
+    store: Store,
+    wanted: UnitSet | None,
+    manifest: Manifest | None,
+    *,
+    root: str = "/",
+    beside: Iterable[str] = (),
+) -> Snapshot:
+    """Everything that concerns the units wanted and the units there are, and the state of those `beside`.
+
+    `systemd` is None for `--root`, where nothing runs.
+    """
     names = {unit.name for unit in wanted.units} if wanted else set()
     ours = names | set(manifest.units if manifest else ())
     required = {name for name, _ in wanted.host_units} | {item.need.unit for item in wanted.outer} if wanted else set()
-    states = systemd.states(sorted(ours | required)) if systemd else {}
+    states = systemd.states(sorted({*ours, *required, *beside})) if systemd else {}
     files = store.read_units(sorted(ours))
     places = _Places(root, store.unit_dir)
     host = _Names(places=places, app=_app(wanted, manifest), recorded=frozenset(manifest.units if manifest else ()), files=files, states=states)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from nanod.state import Intent, Manifest
-    from nanod.units.unitset import UnitSet
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -206,13 +205,12 @@ class LocalStore:
             return replace(anew, spec=anew.spec or found.spec, env=found.env, about=found.about, volumes=found.volumes, made=found.made)
         return anew
 
-    def others(self, wanted: UnitSet) -> dict[str, Manifest]:
-        """By app, the records of all but this one; what it requires also by unit files alone. Of those that cannot be read nothing is said."""
-        told = len(self.warnings)
-        named = {item.need.app for item in wanted.outer}
-        found = {app: self.manifest(app) if app in named else self._generations.recorded(app) for app in {*self._generations.apps(), *named}}
+    def others(self, app: str, named: Iterable[str] = ()) -> dict[str, Manifest]:
+        """By app, the records of all but `app`; of those `named` also what unit files alone tell. Of what cannot be read nothing is said."""
+        told, wanted = len(self.warnings), set(named)
+        found = {name: self.manifest(name) if name in wanted else self._generations.recorded(name) for name in {*self._generations.apps(), *wanted}}
         del self.warnings[told:]
-        return {app: manifest for app, manifest in sorted(found.items()) if manifest and app != wanted.app}
+        return {name: manifest for name, manifest in sorted(found.items()) if manifest and name != app}
 
     def stage(self, manifest: Manifest, units: Mapping[str, str], spec_text: str) -> None:
         self._generations.stage(manifest, units, spec_text)

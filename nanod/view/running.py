@@ -88,6 +88,9 @@ def _stopped(end: Stopped, style: Style) -> Iterator[str]:
             yield f"{style.warn('warning:')} {clean(f'{reason.unit}: {reason.text}')}"
     for name, need in end.waiting:
         yield style.faint(f"note: {name} runs on and requires {need}; when {name} starts again, so does {need}")
+    for name, need in end.taken:
+        app = name.partition("/")[0]
+        yield style.faint(f"note: {name} restarts with {need}, and so stopped with it; 'nanod start {app}' starts it")
     yield from _interrupted(end.app, style, interrupted=end.interrupted)
 
 
