@@ -12,34 +12,12 @@ from tests.lab.groups import Group as App
 from tests.lab.steps import DIRECTORY, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from nanod.rehearse.machine import Machine
 
 pytestmark = pytest.mark.row("BX-14")
 QUICK = {"delay": "100ms", "limit": 20, "window": "20s"}
 FOREVER = "while [ -e {0} ]; do sleep 0.1; done"
-
-
-@pytest.fixture(scope="module", params=["machine", "machine257"])
-def host(request: pytest.FixtureRequest) -> Machine:
-    found: Machine = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest.fixture
-def on(host: Machine) -> Iterator[Callable[[str], App]]:
-    made: list[App] = []
-
-    def make(name: str) -> App:
-        made.append(App.on(host, name))
-        return made[-1]
-
-    yield make
-    for app in made:
-        for file in host.path(DIRECTORY).glob(f"{app.name}.*"):
-            file.unlink()
-        app.nanod("remove", "--purge", app.name, status=None)
 
 
 def flag(app: App, name: str = "web") -> str:
@@ -122,9 +100,9 @@ def test_a_sick_service_is_restarted_once_and_nothing_else_is(on: Callable[[str]
     assert app.journal("--unit=sick-web-alive.service", "--output=short", "_PID=1") == "", "each probe leaves no lines of its own"
 
 
-def test_one_good_probe_is_health_again(on: Callable[[str], App]) -> None:
+def test_one_good_probe_is_health_again(on252: Callable[[str], App]) -> None:
     """Every second one fails, and two in a row would have to."""
-    app = on("flaky")
+    app = on252("flaky")
     count = f"{DIRECTORY}/flaky.count"
     probe = f"n=$(cat {count} 2>/dev/null || echo 0); echo $((n + 1)) >{count}; [ $((n % 2)) -eq 0 ]"
     health = {"exec": probe, "interval": "50ms", "liveness": {"interval": "50ms", "failures": 2}}
@@ -197,8 +175,8 @@ def test_restarts_are_bounded_by_the_start_limit(on: Callable[[str], App]) -> No
     assert len(actions(app)) == 3
 
 
-def test_the_action_stop_stops_and_none_only_says(on: Callable[[str], App]) -> None:
-    app = on("acts")
+def test_the_action_stop_stops_and_none_only_says(on257: Callable[[str], App]) -> None:
+    app = on257("acts")
     for name in ("web", "api"):
         well(app, name)
     hooks = {"prestop": f"echo prestop $NANOD_STOP_REASON >>{app.log}"}
@@ -219,9 +197,9 @@ def test_the_action_stop_stops_and_none_only_says(on: Callable[[str], App]) -> N
     assert actions(app)[0].endswith("stopped it")
 
 
-def test_members_of_a_group_each_have_their_own(on: Callable[[str], App]) -> None:
+def test_members_of_a_group_each_have_their_own(on252: Callable[[str], App]) -> None:
     """A process, a sidecar and an instance: only the sick one restarts."""
-    app = on("parts")
+    app = on252("parts")
     for name in ("api", "side", "web"):
         well(app, name)
     processes = {"api": {"command": [STAYS], "health": probed(app, "api")}, "worker": {"command": [STAYS]}}
@@ -244,9 +222,9 @@ def test_members_of_a_group_each_have_their_own(on: Callable[[str], App]) -> Non
     assert "liveness/exec" in app.nanod("status", "parts").out
 
 
-def test_it_comes_to_a_running_service_and_goes_again(on: Callable[[str], App]) -> None:
+def test_it_comes_to_a_running_service_and_goes_again(on252: Callable[[str], App]) -> None:
     """Without touching the process: at the first apply, when it changes, and when a hand has stopped the timer."""
-    app = on("later")
+    app = on252("later")
     well(app)
     plain = service(app) | {"health": {"file": flag(app), "interval": "50ms"}}
     app.apply({"web": plain})
@@ -267,9 +245,9 @@ def test_it_comes_to_a_running_service_and_goes_again(on: Callable[[str], App]) 
     assert app.run_of("web") == before
 
 
-def test_it_sees_what_the_service_sees(on: Callable[[str], App]) -> None:
+def test_it_sees_what_the_service_sees(on257: Callable[[str], App]) -> None:
     """Its /tmp, behind PrivateTmp=, and as its user."""
-    app = on("inside")
+    app = on257("inside")
     web = service(app, command=f"touch /tmp/inside; exec {STAYS}", user="www-data")
     web["health"] = {"exec": "test -e /tmp/inside && test $(id -un) = www-data", "liveness": {"interval": "100ms", "failures": 1}}
     app.apply({"web": web})
@@ -280,7 +258,12 @@ def test_it_sees_what_the_service_sees(on: Callable[[str], App]) -> None:
     assert not app.machine.path("/tmp/inside").exists()
 
 
-@pytest.mark.parametrize("user", [{"user": "www-data"}, {"dynamic_user": True, "sandbox": "strict"}], ids=["named", "dynamic"])
+@pytest.mark.parametrize(
+    ("any_machine", "user"),
+    [("machine257", {"user": "www-data"}), ("machine", {"dynamic_user": True, "sandbox": "strict"})],
+    indirect=["any_machine"],
+    ids=["named", "dynamic"],
+)
 def test_a_command_asks_with_what_the_service_has(on: Callable[[str], App], user: dict[str, Any]) -> None:
     """Its variables, those of its files, and its runtime directory; but no secret, which the start gate has not either."""
     app = on(f"asks-{len(user)}")
@@ -305,8 +288,8 @@ def test_a_command_asks_with_what_the_service_has(on: Callable[[str], App], user
     assert actions(app)[0].endswith("; restarted it")
 
 
-def test_it_goes_on_after_a_crash_and_without_nanod(on: Callable[[str], App]) -> None:
-    app = on("goes")
+def test_it_goes_on_after_a_crash_and_without_nanod(on257: Callable[[str], App]) -> None:
+    app = on257("goes")
     well(app)
     app.apply({"web": service(app)})
     app.crash("web")

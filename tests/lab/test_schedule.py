@@ -38,15 +38,9 @@ def at(machine: Machine, seconds: int) -> str:
     return machine.run(["date", "-d", f"{seconds} sec", "+%H:%M:%S"]).out.strip()
 
 
-@pytest.fixture(params=["machine", "machine257"])
-def any_machine(request: pytest.FixtureRequest) -> Machine:
-    found: Machine = request.getfixturevalue(request.param)
-    return found
-
-
 @pytest.mark.row("BX-29")
-def test_apply_starts_the_timer_and_never_the_script(any_machine: Machine) -> None:
-    app = App.on(any_machine, "arm")
+def test_apply_starts_the_timer_and_never_the_script(machine: Machine) -> None:
+    app = App.on(machine, "arm")
     app.apply({"report": job(app)})
     assert app.show("arm-report.timer", "ActiveState") == "active"
     assert app.state("report") == "inactive"
@@ -60,13 +54,13 @@ def test_apply_starts_the_timer_and_never_the_script(any_machine: Machine) -> No
     assert status(app)["health"] == "waiting"
     app.remove()
     assert app.traces() == []
-    assert not any_machine.path(f"{STAMPS}/stamp-arm-report.timer").exists()
+    assert not machine.path(f"{STAMPS}/stamp-arm-report.timer").exists()
 
 
 @pytest.mark.row("BX-29")
-def test_the_timer_runs_it_as_often_as_it_says(any_machine: Machine) -> None:
+def test_the_timer_runs_it_as_often_as_it_says(machine257: Machine) -> None:
     """Also more often than the start limit of a service would let it."""
-    app = App.on(any_machine, "often")
+    app = App.on(machine257, "often")
     app.apply({"report": job(app, "*:*:*")})
     until(lambda: runs(app) >= 7, "seven runs", timeout=40)
     found = json.loads(app.nanod("history", "--json", "often").out)["runs"]
@@ -78,7 +72,7 @@ def test_the_timer_runs_it_as_often_as_it_says(any_machine: Machine) -> None:
 
 
 @pytest.mark.row("BX-29")
-@pytest.mark.parametrize("persistent", [True, False])
+@pytest.mark.parametrize(("any_machine", "persistent"), [("machine", True), ("machine257", False)], indirect=["any_machine"])
 def test_another_calendar_counts_from_the_apply_on(any_machine: Machine, persistent: bool) -> None:
     """Its own last time lies between the last run and now: PID 1 alone would run it at once."""
     app = App.on(any_machine, "anew")
@@ -96,13 +90,13 @@ def test_another_calendar_counts_from_the_apply_on(any_machine: Machine, persist
 
 
 @pytest.mark.row("BX-29")
-def test_run_now(any_machine: Machine) -> None:
-    app = App.on(any_machine, "now")
+def test_run_now(machine257: Machine) -> None:
+    app = App.on(machine257, "now")
     command = "echo in $NANOD_UNIT; exit $(cat /srv/steps/code 2>/dev/null || echo 0)"
     app.apply({"report": job(app, command=command)})
     assert app.nanod("run", "now", "report").out == "in now-report.service\n"
     assert status(app)["hooks"][-1]["result"] == "ok"
-    any_machine.write(f"{DIRECTORY}/code", "3")
+    machine257.write(f"{DIRECTORY}/code", "3")
     assert app.nanod("run", "now", "report", status=3).out == "in now-report.service\n"
     told = json.loads(app.nanod("run", "--json", "now", "report", status=3).out)
     assert (told["status"], told["unit"], told["lines"]) == (3, "now-report.service", ["in now-report.service"])
@@ -111,19 +105,19 @@ def test_run_now(any_machine: Machine) -> None:
     assert "run/script  exited with status 3" in shown
     assert "next in" in shown
     assert [item["status"] for item in json.loads(app.nanod("history", "--json", "now").out)["runs"]] == [0, 3, 3]
-    any_machine.path(f"{DIRECTORY}/code").unlink()
+    machine257.path(f"{DIRECTORY}/code").unlink()
     app.nanod("run", "now", "report")
     app.nanod("status", "now")
     app.remove()
 
 
 @pytest.mark.row("BX-29")
-def test_what_it_prints_is_shown_while_it_runs(any_machine: Machine) -> None:
-    app = App.on(any_machine, "talks")
-    go = any_machine.path(f"{DIRECTORY}/talks.go")
+def test_what_it_prints_is_shown_while_it_runs(machine: Machine) -> None:
+    app = App.on(machine, "talks")
+    go = machine.path(f"{DIRECTORY}/talks.go")
     command = f"echo begins; while [ ! -e {DIRECTORY}/talks.go ]; do sleep 0.1; done; echo ends; exit 4"
     app.apply({"report": job(app, command=command)})
-    with any_machine.popen(["nanod", "run", "talks", "report"], stdout=subprocess.PIPE) as nanod:
+    with machine.popen(["nanod", "run", "talks", "report"], stdout=subprocess.PIPE) as nanod:
         assert nanod.stdout
         assert nanod.stdout.readline() == b"begins\n"
         assert app.state("report") == "active"
@@ -172,8 +166,8 @@ def test_hooks_and_what_it_requires_are_of_each_run(machine: Machine) -> None:
 
 
 @pytest.mark.row("BX-29", "BX-4")
-def test_a_failed_apply_brings_the_old_calendar_back(any_machine: Machine) -> None:
-    app = App.on(any_machine, "undone")
+def test_a_failed_apply_brings_the_old_calendar_back(machine: Machine) -> None:
+    app = App.on(machine, "undone")
     app.apply({"report": job(app)})
     before = app.show("undone-report.timer", "TimersCalendar")
     bad = app.service("bad", command=["/bin/false"], health=None, restart={"delay": "100ms", "limit": 1, "window": "5s"})
@@ -216,9 +210,9 @@ def test_what_was_missed_while_the_machine_was_off_runs_at_boot(any_machine: Mac
 
 
 @pytest.mark.row("BX-29", "BX-11")
-def test_what_it_requires_is_brought_up_or_named(any_machine: Machine) -> None:
+def test_what_it_requires_is_brought_up_or_named(machine: Machine) -> None:
     """Each run brings up what is down; where that does not come, the run says which and how it is."""
-    app = App.on(any_machine, "lacks")
+    app = App.on(machine, "lacks")
     db = app.service("db", hooks=())
     app.apply({"db": db, "report": job(app, requires=["db"], restart={"window": "2s", "limit": 2})})
     app.systemctl("stop", "lacks-db")
@@ -226,7 +220,7 @@ def test_what_it_requires_is_brought_up_or_named(any_machine: Machine) -> None:
     assert app.is_up("db")
     assert runs(app) == 1
     override = "/etc/systemd/system/lacks-db.service.d/none.conf"
-    any_machine.write(override, "[Service]\nExecStart=\nExecStart=/bin/false\n")
+    machine.write(override, "[Service]\nExecStart=\nExecStart=/bin/false\n")
     app.systemctl("daemon-reload")
     app.systemctl("stop", "lacks-db")
     said = app.nanod("run", "lacks", "report", status=1).out
@@ -235,17 +229,17 @@ def test_what_it_requires_is_brought_up_or_named(any_machine: Machine) -> None:
     shown = app.nanod("status", "lacks", status=4).out
     assert "run/script  exited with status 1" in shown
     assert "nanod: dependency lacks-db.service is not active: " in shown
-    any_machine.path(override).unlink()
+    machine.path(override).unlink()
     app.remove()
 
 
 @pytest.mark.row("BX-29")
-def test_a_time_zone_and_a_random_pause(any_machine: Machine) -> None:
-    app = App.on(any_machine, "zone")
+def test_a_time_zone_and_a_random_pause(machine257: Machine) -> None:
+    app = App.on(machine257, "zone")
     app.apply({"report": job(app, "Mon..Fri 07:00", more={"timezone": "Europe/Berlin", "randomized_delay": "5min"})})
-    calendar = any_machine.run(["systemd-analyze", "calendar", "Mon..Fri 07:00 Europe/Berlin"], env={"TZ": "UTC"}).out
+    calendar = machine257.run(["systemd-analyze", "calendar", "Mon..Fri 07:00 Europe/Berlin"], env={"TZ": "UTC"}).out
     due = next(line.partition(":")[2].strip() for line in calendar.splitlines() if "Next elapse" in line)
-    seconds = int(any_machine.run(["date", "-d", due, "+%s"]).out)
+    seconds = int(machine257.run(["date", "-d", due, "+%s"]).out)
     assert 0 <= status(app)["schedule"]["next_usec"] / 1_000_000 - seconds <= 300
     assert app.show("zone-report.timer", "RandomizedDelayUSec") == "5min"
     unknown = app.apply({"report": job(app, more={"timezone": "Mars/Phobos"})}, status=2).err
