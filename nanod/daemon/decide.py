@@ -20,6 +20,7 @@ from nanod.daemon.state import (
     Keep,
     Look,
     Looked,
+    Moved,
     Result,
     Running,
     Spec,
@@ -76,6 +77,8 @@ class _Deciding:
                 self._asked(event)
             case Drifted():
                 self._again([event.stem])
+            case Moved():
+                self._moved(event.apps)
             case Configured():
                 self._set(settings=event.settings)
             case Stopping():
@@ -203,6 +206,17 @@ class _Deciding:
         self._put(run.stem, spec)
         self.actions.append(Keep())
         self._set(waiters=tuple(_without(waiter, run.stem, is_over=True) for waiter in self.state.waiters))
+
+        if outcome.result.is_good:
+            self._moved(frozenset({outcome.app or run.app}))
+
+    def _moved(self, apps: frozenset[str]) -> None:
+        """Who was refused because of one of these is tried again, and who waits for all to be done waits for that, too."""
+        run = self.state.running
+        held = {stem: spec.last for stem, spec in self.state.specs.items() if spec.last and not (run and run.stem == stem)}
+        stems = frozenset(stem for stem, last in held.items() if last.result is Result.REFUSED and apps.intersection(last.awaits))
+        self._again(stems)
+        self._set(waiters=tuple(waiter._replace(pending=waiter.pending | stems) if waiter.has_looked else waiter for waiter in self.state.waiters))
 
     # What follows
 

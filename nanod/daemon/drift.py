@@ -40,12 +40,13 @@ class Item(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """An app as it was found; `is_under_way`: a transaction of it has not ended."""
+    """An app as it was found; `is_under_way`: a transaction of it has not ended. `digest`: of the text that it was made from, "" when unknown."""
 
     app: str
     spec: str
     items: frozenset[Item] = frozenset()
     is_under_way: bool = False
+    digest: str = ""
 
 
 class Tries(NamedTuple):

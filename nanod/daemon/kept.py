@@ -72,7 +72,14 @@ def _others(path: Path) -> dict[str, Any]:
 
 def _item(spec: Spec) -> dict[str, Any]:
     last = spec.last
-    told = {"result": last.result, "at": last.at, "app": last.app, "exit_code": last.exit_code, "lines": list(last.lines)} if last else None
+    told = last and {
+        "result": last.result,
+        "at": last.at,
+        "app": last.app,
+        "exit_code": last.exit_code,
+        "lines": list(last.lines),
+        "awaits": list(last.awaits),
+    }
     return {"tried": spec.tried, "app": spec.app, "stuck": spec.is_stuck, "last": told}
 
 
@@ -84,5 +91,6 @@ def _spec(item: Mapping[str, Any]) -> Spec:
         app=str(last["app"]),
         exit_code=int(last["exit_code"]),
         lines=tuple(map(str, last["lines"])),
+        awaits=tuple(map(str, last["awaits"])),
     )
     return Spec(tried=str(item["tried"]), app=str(item["app"]), is_stuck=bool(item["stuck"]), last=outcome or None)

@@ -27,6 +27,7 @@ from nanod.daemon.state import (
     Keep,
     Look,
     Looked,
+    Moved,
     Outcome,
     Result,
     Running,
@@ -40,7 +41,7 @@ from nanod.daemon.state import (
 from nanod.daemon.work import PLACE, Work, unit_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from nanod.daemon.children import Done
     from nanod.daemon.config import Config
@@ -71,6 +72,7 @@ class Daemon:
         self._token = 0
         self._asks_at: float | None = None
         self._problem = ""
+        self._apps: dict[str, str] = {}
 
     # Its life
 
@@ -289,8 +291,19 @@ class Daemon:
         for stem in stems:
             self.tell(NOTICE, f"{stem}: is put back")
             self.feed(Drifted(stem))
+        if seen is not None:
+            self._compare_apps(seen)
         self._sight.follow_units()
         self.show()
+
+    def _compare_apps(self, seen: Iterable[drift.Seen]) -> None:
+        """With what was there at the last look; at the first one, all may be new. While somebody is at work, another look follows."""
+        now = {item.app: item.digest for item in seen}
+        if not any(item.is_under_way for item in seen):
+            moved = frozenset(app for app in {*now, *self._apps} if now.get(app) != self._apps.get(app))
+            self._apps = now
+            if moved:
+                self.feed(Moved(moved))
 
 
 def read_inspection(done: Done) -> list[drift.Seen] | None:
@@ -303,6 +316,7 @@ def read_inspection(done: Done) -> list[drift.Seen] | None:
                 spec=item["spec"],
                 items=frozenset(drift.Item(one["kind"], one["subject"]) for one in item["drift"]),
                 is_under_way=bool(item["under_way"]),
+                digest=str(item["digest"]),
             )
             for item in answer["apps"]
         ]

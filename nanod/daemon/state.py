@@ -36,7 +36,10 @@ class Result(StrEnum):
 
 
 class Outcome(NamedTuple):
-    """The end of a piece of work, for people: `lines` say why it did not go well. `at`: UTC, ISO 8601."""
+    """The end of a piece of work, for people: `lines` say why it did not go well. `at`: UTC, ISO 8601.
+
+    `awaits`: apps because of which it was refused: they are not as this one requires them, or require what it would take away.
+    """
 
     result: Result
     at: str = ""
@@ -44,6 +47,7 @@ class Outcome(NamedTuple):
     seconds: float = 0.0
     exit_code: int = 0
     lines: tuple[str, ...] = ()
+    awaits: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -193,6 +197,12 @@ class Drifted(NamedTuple):
     stem: str
 
 
+class Moved(NamedTuple):
+    """These apps are there, are gone, or are others than before, through whomever."""
+
+    apps: frozenset[str]
+
+
 class Configured(NamedTuple):
     settings: Settings
 
@@ -201,7 +211,7 @@ class Stopping(NamedTuple):
     pass
 
 
-Event = Touched | Woke | Looked | Ended | Asked | Drifted | Configured | Stopping
+Event = Touched | Woke | Looked | Ended | Asked | Drifted | Moved | Configured | Stopping
 
 
 class Look(NamedTuple):

@@ -144,7 +144,8 @@ def _refused(error: Mapping[str, Any], number: int, at: str) -> Outcome:
     message, hint = str(error.get("message", "")), str(error.get("hint", ""))
     kinds = {"changed": Result.CHANGED, "degraded": Result.DEGRADED, "build": Result.FAILED}
     more = [*places, *map(str, error.get("left", [])), *map(str, error.get("lines", [])), *([hint] if hint else [])]
-    return Outcome(result=kinds.get(str(error.get("kind")), Result.REFUSED), at=at, exit_code=number, lines=(message, *more)[:_LINES])
+    result, awaits = kinds.get(str(error.get("kind")), Result.REFUSED), tuple(map(str, error.get("apps", [])))
+    return Outcome(result=result, at=at, exit_code=number, lines=(message, *more)[:_LINES], awaits=awaits)
 
 
 def _reasons(answer: Mapping[str, Any]) -> Iterator[str]:

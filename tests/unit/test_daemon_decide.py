@@ -23,6 +23,7 @@ from nanod.daemon.state import (
     Keep,
     Look,
     Looked,
+    Moved,
     Outcome,
     Result,
     Running,
@@ -286,6 +287,53 @@ def test_what_is_to_be_known_after_a_reboot_is_kept_before_anything_else_begins(
     done = daemon.end()
     kinds = [type(item) for item in done if isinstance(item, Keep | Start)]
     assert kinds == [Keep, Start]
+
+
+# What waits for another app
+
+
+def refused(daemon: Daemon, *apps: str) -> list[Action]:
+    return daemon.end(Result.REFUSED, lines=("the spec has errors",), awaits=apps)
+
+
+def test_a_spec_that_requires_another_app_is_tried_again_when_that_one_is_there() -> None:
+    """Their names are in the wrong order; whoever waits for the first reconcile hears of it when both are in force."""
+    daemon = Daemon()
+    daemon.begin(a="1", b="1", c="1")
+    assert started(refused(daemon, "c")) == [(Verb.APPLY, "b", "1")]
+    assert started(daemon.end()) == [(Verb.APPLY, "c", "1")], "b is nothing to a"
+    done = daemon.end()
+    assert started(done) == [(Verb.APPLY, "a", "1")]
+    assert answers(done) == {}
+    assert answers(daemon.end()) == {START: ()}
+
+
+def test_one_that_is_refused_again_waits_for_the_next_time() -> None:
+    daemon = Daemon()
+    daemon.begin(a="1", b="1")
+    refused(daemon, "b")
+    daemon.end()
+    done = refused(daemon, "b")
+    assert started(done) == []
+    assert answers(done) == {START: ("a: refused: the spec has errors",)}
+    assert started(daemon.feed(Moved(frozenset({"other"})))) == []
+    assert started(daemon.feed(Moved(frozenset({"b", "other"})))) == [(Verb.APPLY, "a", "1")], "by hand, or by whomever"
+    daemon.end()
+    assert started(daemon.feed(Moved(frozenset({"b"})))) == [], "what is in force is not applied once more"
+
+
+def test_what_another_app_requires_goes_after_that_one() -> None:
+    daemon = ready(a="1", b="1")
+    daemon.files.clear()
+    daemon.put(c="1")
+    daemon.touch()
+    daemon.wait(1)
+    daemon.end()
+    assert started(daemon.wait(GONE)) == [(Verb.REMOVE, "a", "")]
+    assert started(refused(daemon, "b")) == [(Verb.REMOVE, "b", "")]
+    assert started(daemon.end()) == [(Verb.REMOVE, "a", "")]
+    daemon.end()
+    assert set(daemon.state.specs) == {"c"}
 
 
 # What is gone

@@ -266,7 +266,7 @@ def test_a_program_that_is_not_there() -> None:
 
 
 def test_what_is_kept_is_read_back(tmp_path: Path) -> None:
-    last = Outcome(result=Result.REFUSED, at="now", exit_code=2, lines=("a", "b"))
+    last = Outcome(result=Result.REFUSED, at="now", exit_code=2, lines=("a", "b"), awaits=("mail",))
     specs = {"shop": Spec(seen="1", tried="1", app="shop", gone=1.0), "bad": Spec(tried="2", last=last), "new": Spec(seen="3")}
     kept.save("/etc/nanod/specs.d", specs, str(tmp_path))
     found, problem = kept.load("/etc/nanod/specs.d", str(tmp_path))

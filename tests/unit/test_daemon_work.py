@@ -87,6 +87,13 @@ def error(kind: str, message: str = "cannot X: cause", **more: object) -> dict[s
     return {"error": {"kind": kind, "message": message, "hint": "", "diagnostics": [], **more}}
 
 
+def test_apps_because_of_which_it_was_refused_are_known() -> None:
+    for kind, code in (("needed", 1), ("spec", 2)):
+        said = json.dumps(error(kind, apps=["mail", "auth"]))
+        found = outcome(Running(stem="shop", verb=Verb.APPLY), said, result="exit-code", code="exited", status=str(code), at="")
+        assert (found.result, found.awaits) == (Result.REFUSED, ("mail", "auth"))
+
+
 def test_what_becomes_of_each_end() -> None:
     place = {"file": "/s.yaml", "line": 3, "column": 5, "severity": "error", "message": "no"}
     assert ended(error("spec", "the spec has errors", diagnostics=[place, {**place, "severity": "warning"}]), 2) == (
