@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from nanod.rehearse.machine import Machine
 
 SITE = "/srv/site"
-FRONTS = ("run", "loop", "asyncio")
 SERVICE = '''#!/usr/bin/python3
 """service FRONT PORT"""
 import asyncio, os, pathlib, selectors, signal, socket, socketserver, sys, threading, time

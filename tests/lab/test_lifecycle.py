@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.lives import CLIENT, FRONTS, Life
+from tests.lab.lives import CLIENT, Life
 from tests.lab.steps import until
 
 if TYPE_CHECKING:
@@ -19,9 +19,25 @@ DOWN = ["shutdown-3 web", "drained web", "shutdown-2 web", "shutdown-1 web", "se
 ENDS = {"limit": 1, "delay": "100ms", "window": "1min"}
 
 
-@pytest.fixture(params=FRONTS)
-def front(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+PLACES = [("run", "machine"), ("loop", "machine"), ("asyncio", "machine257")]
+"""Each front, on the one systemd or the other: which one it is, the library does not know."""
+
+
+@pytest.fixture(params=PLACES, ids="-".join)
+def place(request: pytest.FixtureRequest) -> tuple[str, str]:
+    front, name = request.param
+    return str(front), str(name)
+
+
+@pytest.fixture
+def front(place: tuple[str, str]) -> str:
+    return place[0]
+
+
+@pytest.fixture
+def any_machine(request: pytest.FixtureRequest, place: tuple[str, str]) -> Machine:
+    found: Machine = request.getfixturevalue(place[1])
+    return found
 
 
 def in_order(steps: list[str], *parts: str) -> bool:
