@@ -17,10 +17,12 @@ from nanod.plan import plan
 from nanod.recorded import unit_set
 from nanod.remove import plan_removal
 from nanod.spec.load import load
-from nanod.state import OuterNeed, Snapshot
+from nanod.state import OuterNeed, Snapshot, UnitState
+from nanod.steps import DaemonReload, RemoveUnit, Restart, Start, Stop, StopBefore
 
 if TYPE_CHECKING:
     from nanod.state import Manifest
+    from nanod.steps import Plan
     from nanod.units.unitset import UnitSet
 
 EMPTY = Snapshot(units={}, files={}, links={})
@@ -260,3 +262,71 @@ def test_who_restarts_with_a_service_of_another_app() -> None:
         ("shop-web@1.service", "in"),
         ("shop-web@2.service", "in"),
     ]
+
+
+IN = "  in: {command: [/bin/in]}\n"
+
+
+def seen(*up: str, units: UnitSet | None = None) -> Snapshot:
+    """These units run; the files are those of `units`."""
+    files = {unit.name: unit.render() for unit in units.units} if units else {}
+    return Snapshot(
+        units={name: UnitState(name=name, load="loaded", active="active", sub="running") for name in up},
+        files=files,
+        links=dict(units.links) if units else {},
+    )
+
+
+def changed(after: str, *up: str, requires: str = "{mail/in: {restart: true}}", force: bool = False) -> Plan:
+    """The plan of mail, which was IN and becomes `after`, while these units of mail and shop run."""
+    before = compiled("mail", IN)
+    shop = applied(requiring(requires))
+    return plan(compiled("mail", after), applied(before), seen("mail.target", *up, units=before), others=hosts(shop), force=force)
+
+
+def test_who_restarts_with_it_is_in_the_plan_and_stops_first() -> None:
+    found = changed("  in: {command: [/bin/in, --new]}\n", "mail-in.service", "shop-web.service")
+    jobs = [(step.unit, step.together) for step in found.steps if isinstance(step, Restart)]
+    assert jobs == [("mail-in.service", True), ("shop-web.service", True)]
+    assert [cause.text for step in found.steps if isinstance(step, Restart) for cause in step.causes][-1] == "mail/in restarts, and this one with it"
+    assert [(item.name, item.main, item.requires) for item in found.guests] == [("shop-web.service", "shop-web.service", ("in",))]
+
+
+def test_what_is_stopped_before_its_file_is_written_takes_them_along_and_back() -> None:
+    found = changed("  in: {command: [/bin/in], hooks: {poststop: /bin/x}}\n", "mail-in.service", "shop-web.service")
+    jobs = [(type(step).__name__, step.unit) for step in found.steps if isinstance(step, StopBefore | Start)]
+    assert jobs == [
+        ("StopBefore", "shop-web.service"),
+        ("StopBefore", "mail-in.service"),
+        ("Start", "mail-in.service"),
+        ("Start", "shop-web.service"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("up", "requires"), [(("mail-in.service",), "{mail/in: {restart: true}}"), (("mail-in.service", "shop-web.service"), "[mail/in]")]
+)
+def test_who_is_down_or_does_not_restart_with_it_is_left_alone(up: tuple[str, ...], requires: str) -> None:
+    found = changed("  in: {command: [/bin/in, --new]}\n", *up, requires=requires)
+    assert [step.unit for step in found.steps if isinstance(step, Restart)] == ["mail-in.service"]
+    assert found.guests == ()
+
+
+def test_what_goes_takes_nobody_along_and_leaves_memory() -> None:
+    found = changed("  out: {command: [/bin/out]}\n", "mail-in.service", "shop-web.service", force=True)
+    stops = [step for step in found.steps if isinstance(step, Stop)]
+    assert [(step.unit, step.alone) for step in stops] == [("mail-in.service", True)]
+    reloads = [number for number, step in enumerate(found.steps) if isinstance(step, DaemonReload)]
+    removed = next(number for number, step in enumerate(found.steps) if isinstance(step, RemoveUnit))
+    assert len(reloads) == 2
+    assert reloads[0] < removed < reloads[1]
+
+
+def test_a_removal_stops_its_target_and_what_others_name_alone() -> None:
+    mail, units = app("mail", IN), compiled("mail", IN)
+    there = seen("mail.target", "mail-in.service", units=units)
+    shop = applied(requiring("{mail/in: {restart: true, required: false}}"))
+    found = plan_removal(mail, there, others=hosts(shop))
+    assert {step.unit: step.alone for step in found.steps if isinstance(step, Stop)} == {"mail.target": True, "mail-in.service": True}
+    apart = plan_removal(mail, there, others=hosts(app("shop", IN)))
+    assert not any(step.alone for step in apart.steps if isinstance(step, Stop))

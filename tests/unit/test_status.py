@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nanod.drift import DriftKind
-from nanod.state import HookName, Manifest, ServiceRecord, UnitState
+from nanod.state import HookName, Manifest, OuterNeed, ServiceRecord, UnitState
 from nanod.status import AppStatus, Health, Phase, ServiceStatus, look
 from nanod.values import content_hash
 from tests.fakes import EPOCH, FakeClock, FakeJournal, FakeStore, FakeSystemd
@@ -147,6 +147,26 @@ def test_who_waits_for_a_failed_service_is_blocked_and_says_why(active: str, sub
     web = found.services[1]
     assert web.health is (Health.BLOCKED if held else Health.STARTING)
     assert [reason.text for reason in web.verdict.reasons] == (["it waits for db, which failed", "it exited with status 9"] if held else [])
+
+
+@pytest.mark.parametrize(
+    ("active", "sub", "words"),
+    [
+        ("failed", "failed", "it waits for mail/in, which failed"),
+        ("inactive", "dead", "it waits for mail/in, which is not up"),
+        ("activating", "auto-restart", "it waits for mail/in, which is not up"),
+        ("activating", "start-post", ""),
+        ("active", "running", ""),
+    ],
+)
+def test_who_waits_for_a_service_of_another_app_names_it_as_people_do(active: str, sub: str, words: str) -> None:
+    need = OuterNeed(app="mail", service="in", unit="mail-in.service")
+    host = _Host(record=ServiceRecord(requires=("mail-in.service",), outer=(need,)))
+    host.systemd.given("mail-in.service", active, sub)
+    host.systemd.given(_WEB, "activating", "start-pre")
+    web = host.web()
+    assert web.health is (Health.BLOCKED if words else Health.STARTING)
+    assert [reason.text for reason in web.verdict.reasons] == ([words] if words else [])
 
 
 def test_a_hook_that_failed_once_and_went_well_since_is_no_news() -> None:
