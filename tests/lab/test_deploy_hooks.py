@@ -21,12 +21,6 @@ MARK = "/var/lib/nanod/irreversible"
 ARMED = "/run/nanod/deploy"
 
 
-@pytest.fixture(params=["machine", "machine257"])
-def any_machine(request: pytest.FixtureRequest) -> Machine:
-    found: Machine = request.getfixturevalue(request.param)
-    return with_recovery(found)
-
-
 def left(app: App) -> list[str]:
     """Files that a deployment needs while it is under way."""
     found = [*app.machine.path(ARMED).glob("*"), *app.machine.path(MARK).glob("*")]
@@ -44,8 +38,8 @@ def sick(app: App, **hooks: Any) -> dict[str, Any]:
 
 
 @pytest.mark.row("UP-3")
-def test_a_failure_is_a_warning(any_machine: Machine) -> None:
-    app = App.on(any_machine, "warns")
+def test_a_failure_is_a_warning(machine: Machine) -> None:
+    app = App.on(machine, "warns")
     deployed(app)
     app.clear()
     app.exits("web", "deploy", 3)
@@ -65,8 +59,8 @@ def test_a_failure_is_a_warning(any_machine: Machine) -> None:
 
 
 @pytest.mark.row("UP-3", "BX-4")
-def test_one_that_must_not_fail_brings_the_old_release_back(any_machine: Machine) -> None:
-    app = App.on(any_machine, "strict")
+def test_one_that_must_not_fail_brings_the_old_release_back(machine257: Machine) -> None:
+    app = App.on(machine257, "strict")
     deployed(app)
     before = seen(app)
     first = current(app)
@@ -89,8 +83,8 @@ def test_one_that_must_not_fail_brings_the_old_release_back(any_machine: Machine
 
 
 @pytest.mark.row("UP-3")
-def test_one_that_failed_is_due_with_the_next_apply_when_nothing_was_put_back(any_machine: Machine) -> None:
-    app = App.on(any_machine, "due")
+def test_one_that_failed_is_due_with_the_next_apply_when_nothing_was_put_back(machine: Machine) -> None:
+    app = App.on(machine, "due")
     deployed(app)
     source(app, "2")
     app.exits("web", "deploy", 3)
@@ -105,8 +99,8 @@ def test_one_that_failed_is_due_with_the_next_apply_when_nothing_was_put_back(an
 
 
 @pytest.mark.row("UP-8")
-def test_they_have_no_limit_in_time_but_their_own(any_machine: Machine) -> None:
-    app = App.on(any_machine, "endless")
+def test_they_have_no_limit_in_time_but_their_own(machine257: Machine) -> None:
+    app = App.on(machine257, "endless")
     source(app)
     slow = {"run": f"{STEP}; sleep 3602", "timeout": "1s"}
     done = app.apply({"web": web(app, hooks={"deploy": slow})})
@@ -118,30 +112,30 @@ def test_they_have_no_limit_in_time_but_their_own(any_machine: Machine) -> None:
 
 
 @pytest.mark.row("UP-8")
-def test_one_that_runs_long_warns_in_the_journal(any_machine: Machine) -> None:
-    app = App.on(any_machine, "long")
+def test_one_that_runs_long_warns_in_the_journal(machine: Machine) -> None:
+    app = App.on(machine, "long")
     source(app)
     app.apply({"web": web(app, hooks={"post_deploy": f"sleep 1.5; {STEP}"})})
     app.until_step("post_deploy web")
     app.clear()
     # An administrator's drop-in: ten minutes are long for a test.
-    file = any_machine.path("/etc/systemd/system/long-web-post-deploy.service")
+    file = machine.path("/etc/systemd/system/long-web-post-deploy.service")
     (line,) = [line for line in file.read_text().splitlines() if line.startswith("ExecStart=")]
     assert " --warn-after 600 " in line
     drop_in = f"/etc/systemd/system/{file.name}.d/sooner.conf"
-    any_machine.write(drop_in, f"[Service]\nExecStart=\n{line.replace(' 600 ', ' 1 ')}\n")
+    machine.write(drop_in, f"[Service]\nExecStart=\n{line.replace(' 600 ', ' 1 ')}\n")
     app.systemctl("daemon-reload")
     app.nanod("apply", "--redeploy", app.spec)
     app.until_step("post_deploy web")
     assert "nanod: hook post_deploy/1 has run for 1 s, and nothing limits it" in app.journal("-p", "warning", "-u", file.name)
-    any_machine.path(drop_in).unlink()
-    any_machine.path(drop_in).parent.rmdir()
+    machine.path(drop_in).unlink()
+    machine.path(drop_in).parent.rmdir()
     leave(app)
 
 
 @pytest.mark.row("UP-16")
-def test_post_deploy_runs_beside_the_traffic_and_holds_nothing_up(any_machine: Machine) -> None:
-    app = App.on(any_machine, "beside")
+def test_post_deploy_runs_beside_the_traffic_and_holds_nothing_up(machine257: Machine) -> None:
+    app = App.on(machine257, "beside")
     source(app)
     go = f"{DIRECTORY}/beside.go"
     done = app.apply({"web": web(app, hooks={"post_deploy": f"while [ ! -e {go} ]; do sleep 0.05; done; {STEP}"})})
@@ -151,16 +145,16 @@ def test_post_deploy_runs_beside_the_traffic_and_holds_nothing_up(any_machine: M
     app.systemctl("restart", "beside-web")
     assert app.show("beside-web-post-deploy.service", "ActiveState") == "activating", "it has no part in what the service does"
     assert "post_deploy web" not in app.steps()
-    any_machine.write(go, "")
+    machine257.write(go, "")
     app.until_step("post_deploy web")
-    any_machine.path(go).unlink()
+    machine257.path(go).unlink()
     leave(app)
 
 
 @pytest.mark.row("UP-3", "UP-6")
-def test_a_hook_that_its_dependency_keeps_from_beginning_has_not_run(any_machine: Machine) -> None:
+def test_a_hook_that_its_dependency_keeps_from_beginning_has_not_run(machine: Machine) -> None:
     """Nor is it irreversible then: the apply is put back. Where that was not asked for, the next one runs it."""
-    app = App.on(any_machine, "held")
+    app = App.on(machine, "held")
     source(app)
     restart = {"delay": "100ms", "limit": 3, "window": "3s"}
     db = app.service("db", restart=restart)
@@ -187,7 +181,7 @@ def test_a_hook_that_its_dependency_keeps_from_beginning_has_not_run(any_machine
 
 
 @pytest.mark.row("BX-4")
-@pytest.mark.parametrize("phase", ["deploy", "prestart"])
+@pytest.mark.parametrize(("any_machine", "phase"), [("machine257", "deploy"), ("machine", "prestart")], indirect=["any_machine"])
 def test_what_cannot_be_taken_back_is_not(any_machine: Machine, phase: str) -> None:
     """The new generation stays in force, and the verdict says why; the next apply goes on from there."""
     app = App.on(any_machine, "oneway")
@@ -212,8 +206,8 @@ def test_what_cannot_be_taken_back_is_not(any_machine: Machine, phase: str) -> N
 
 
 @pytest.mark.row("BX-4")
-def test_the_verdict_names_the_hooks_that_have_run_and_no_other(any_machine: Machine) -> None:
-    app = App.on(any_machine, "two")
+def test_the_verdict_names_the_hooks_that_have_run_and_no_other(machine257: Machine) -> None:
+    app = App.on(machine257, "two")
     source(app)
     hooks = {"deploy": IRREVERSIBLE | {"on_failure": "fail"}, "post_deploy": None}
 
@@ -231,9 +225,9 @@ def test_the_verdict_names_the_hooks_that_have_run_and_no_other(any_machine: Mac
 
 
 @pytest.mark.row("BX-4")
-def test_before_it_has_run_all_is_put_back(any_machine: Machine) -> None:
+def test_before_it_has_run_all_is_put_back(machine257: Machine) -> None:
     """What fails before it: a build, and another deploy-scoped hook."""
-    app = App.on(any_machine, "early")
+    app = App.on(machine257, "early")
     deployed(app)
     before = seen(app)
     first = {"run": "exit 9", "scope": "deploy"}
@@ -249,8 +243,8 @@ def test_before_it_has_run_all_is_put_back(any_machine: Machine) -> None:
 
 
 @pytest.mark.row("BX-4")
-def test_an_irreversible_hook_that_fails_is_run_again_by_the_next_apply(any_machine: Machine) -> None:
-    app = App.on(any_machine, "halfway")
+def test_an_irreversible_hook_that_fails_is_run_again_by_the_next_apply(machine: Machine) -> None:
+    app = App.on(machine, "halfway")
     deployed(app)
     app.clear()
     source(app, "2")
@@ -267,12 +261,22 @@ def test_an_irreversible_hook_that_fails_is_run_again_by_the_next_apply(any_mach
 
 
 @pytest.mark.row("BX-4", "FAULTS-16")
-@pytest.mark.parametrize("phase", ["deploy", "prestart"])
-@pytest.mark.parametrize("by", ["recover", "apply", "boot"])
+@pytest.mark.parametrize(
+    ("any_machine", "by", "phase"),
+    [
+        ("machine", "recover", "deploy"),
+        ("machine257", "recover", "prestart"),
+        ("machine257", "apply", "deploy"),
+        ("machine", "apply", "prestart"),
+        ("machine", "boot", "deploy"),
+        ("machine257", "boot", "prestart"),
+    ],
+    indirect=["any_machine"],
+)
 def test_a_transaction_that_was_cut_off_after_it_goes_forward(any_machine: Machine, phase: str, by: str) -> None:
     """And before it, back. What goes with the new version is still to go, and the next apply sees to it."""
     name = f"{by}-{phase}"
-    app = App.on(any_machine, name)
+    app = App.on(with_recovery(any_machine), name)
     source(app)
     old = {"web": web(app), "goes": app.service("goes")}
     app.apply(old)
@@ -318,8 +322,8 @@ def web_release(app: App) -> str:
 
 
 @pytest.mark.row("UP-1", "BX-17")
-def test_once_for_all_instances(any_machine: Machine) -> None:
-    app = App.on(any_machine, "many")
+def test_once_for_all_instances(machine257: Machine) -> None:
+    app = App.on(machine257, "many")
     source(app)
 
     def service() -> dict[str, Any]:
@@ -341,9 +345,9 @@ def test_once_for_all_instances(any_machine: Machine) -> None:
 
 
 @pytest.mark.row("UP-14", "UP-15", "UP-2")
-def test_requests_that_come_meanwhile_wait_and_are_served(any_machine: Machine) -> None:
+def test_requests_that_come_meanwhile_wait_and_are_served(machine: Machine) -> None:
     """Behind a socket: the old one has answered its last, the hook runs for a second, and then the new one answers all that came."""
-    app = Front.made(any_machine, "front", 8300)
+    app = Front.made(machine, "front", 8300)
 
     def version(name: str, **hooks: Any) -> dict[str, Any]:
         source(app, name)
@@ -362,7 +366,7 @@ def test_requests_that_come_meanwhile_wait_and_are_served(any_machine: Machine) 
     assert found["failed"] == {}
     assert set(found["versions"]) == {"one", "two"}
     assert found["worst"] > 0.9, "who came while the hook ran has waited"
-    assert any_machine.path(f"{DIRECTORY}/front.still").read_text() == "MainPID=0\n", "nobody is served while it runs"
+    assert machine.path(f"{DIRECTORY}/front.still").read_text() == "MainPID=0\n", "nobody is served while it runs"
     with app.asked("a version that does not come up") as found:
         app.apply(version("sick", deploy=STEP), status=4)
         until(lambda: app.says() == "two", "the old one is back")
@@ -372,8 +376,8 @@ def test_requests_that_come_meanwhile_wait_and_are_served(any_machine: Machine) 
 
 
 @pytest.mark.row("UP-18")
-def test_a_plan_and_its_token_name_what_runs(any_machine: Machine) -> None:
-    app = App.on(any_machine, "token")
+def test_a_plan_and_its_token_name_what_runs(machine257: Machine) -> None:
+    app = App.on(machine257, "token")
     deployed(app)
     source(app, "2")
     plan = app.nanod("plan", app.spec).out

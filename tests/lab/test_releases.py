@@ -22,12 +22,6 @@ RELEASES = "/var/lib/nanod/releases"
 SERVE = f'#!/bin/sh\necho "version $(cat version) built $(cat built)"\nexec {MAIN}\n'
 
 
-@pytest.fixture(params=["machine", "machine257"])
-def any_machine(request: pytest.FixtureRequest) -> Machine:
-    found: Machine = request.getfixturevalue(request.param)
-    return found
-
-
 def source(app: App, version: str = "1", **files: str) -> str:
     """Write a version of the source; returns its place. Others than the given files stay."""
     place = f"/srv/{app.name}"
@@ -82,9 +76,9 @@ def leave(app: App) -> None:
 
 
 @pytest.mark.row("UP-1", "UP-6", "UP-11", "BX-17")
-def test_a_first_deployment(any_machine: Machine) -> None:
+def test_a_first_deployment(machine257: Machine) -> None:
     """Build, then what it requires, then deploy, then the process, and post_deploy when it is healthy. The build's own directory is what runs."""
-    app = App.on(any_machine, "shop")
+    app = App.on(machine257, "shop")
     source(app)
     build = f"pwd >built; systemctl is-active shop-db.service >>built || :; touch {DIRECTORY}/no 2>/dev/null && echo leaks >>built || :"
     hooks = {"build": build, "deploy": f"cat built >{DIRECTORY}/shop.sees; {STEP}", "prestart": STEP, "poststart": STEP}
@@ -99,15 +93,15 @@ def test_a_first_deployment(any_machine: Machine) -> None:
     text = app.systemctl("cat", "shop-web.service")
     assert "LIFECYCLE_PHASE=deploy" not in text
     assert "LIFECYCLE_PHASE=build" not in text
-    assert not list(any_machine.path("/etc/systemd/system").glob("*build*"))
-    assert not list(any_machine.path("/run/systemd/system").glob("nanod-build-*"))
+    assert not list(machine257.path("/etc/systemd/system").glob("*build*"))
+    assert not list(machine257.path("/run/systemd/system").glob("nanod-build-*"))
     assert "nothing to do" in app.apply().out
     leave(app)
 
 
 @pytest.mark.row("UP-2", "BX-17")
-def test_a_build_that_fails_leaves_all_as_it_was(any_machine: Machine) -> None:
-    app = App.on(any_machine, "broken")
+def test_a_build_that_fails_leaves_all_as_it_was(machine: Machine) -> None:
+    app = App.on(machine, "broken")
     source(app)
     app.apply({"web": web(app, hooks={"build": "echo compiling; cat version >built; exit $(cat status || echo 0)"})})
     before, releases = seen(app), names(app)
@@ -130,21 +124,21 @@ def test_a_build_that_fails_leaves_all_as_it_was(any_machine: Machine) -> None:
 
 
 @pytest.mark.row("UP-2")
-def test_a_first_build_that_fails_leaves_nothing(any_machine: Machine) -> None:
-    app = App.on(any_machine, "never")
+def test_a_first_build_that_fails_leaves_nothing(machine257: Machine) -> None:
+    app = App.on(machine257, "never")
     source(app)
     app.apply({"web": web(app, hooks={"build": "exit 1"})}, status=4)
     assert app.traces() == []
     assert names(app) == set()
-    assert not list(any_machine.path("/run/systemd/system").glob("nanod-build-*"))
+    assert not list(machine257.path("/run/systemd/system").glob("nanod-build-*"))
     assert "nanod-build" not in app.systemctl("list-units", "--all", "--plain")
 
 
 @pytest.mark.row("UP-4")
-def test_each_phase_has_its_own_variables(any_machine: Machine) -> None:
-    app = App.on(any_machine, "vars")
+def test_each_phase_has_its_own_variables(machine: Machine) -> None:
+    app = App.on(machine, "vars")
     source(app)
-    any_machine.write("/etc/vars.env", "FROM_FILE=1\n")
+    machine.write("/etc/vars.env", "FROM_FILE=1\n")
     hooks = {
         "build": {"run": "env >built", "environment": {"HOOK": "build"}},
         "deploy": {"run": f"env >{DIRECTORY}/vars.deploy", "environment": {"HOOK": "deploy"}},
@@ -185,7 +179,7 @@ touch /tmp/left
 
 
 @pytest.mark.row("UP-5", "UP-10", "UP-12")
-@pytest.mark.parametrize("user", ["daemon", "root"])
+@pytest.mark.parametrize(("any_machine", "user"), [("machine", "daemon"), ("machine257", "root")], indirect=["any_machine"])
 def test_what_a_build_can_write_and_see(any_machine: Machine, user: str) -> None:
     """The app directory, the cache, and a /tmp that is empty each time; neither volumes nor the runtime directory of a service that runs."""
     app = App.on(any_machine, "places")
@@ -202,7 +196,7 @@ def test_what_a_build_can_write_and_see(any_machine: Machine, user: str) -> None
 
 
 @pytest.mark.row("UP-12")
-@pytest.mark.parametrize("user", ["daemon", "dynamic"])
+@pytest.mark.parametrize(("any_machine", "user"), [("machine", "daemon"), ("machine257", "dynamic")], indirect=["any_machine"])
 def test_environments_share_the_cache_of_builds(any_machine: Machine, user: str) -> None:
     """Also when each builds as a user of its own. It goes with the last of them."""
     apps = [App.on(any_machine, f"pages-{env}") for env in ("stage", "test")]
@@ -228,13 +222,13 @@ def test_environments_share_the_cache_of_builds(any_machine: Machine, user: str)
 
 
 @pytest.mark.row("UP-7")
-def test_a_build_that_takes_too_long_is_killed(any_machine: Machine) -> None:
-    app = App.on(any_machine, "slow")
+def test_a_build_that_takes_too_long_is_killed(machine257: Machine) -> None:
+    app = App.on(machine257, "slow")
     source(app)
     build = {"run": "sleep 3601 & sleep 3601", "timeout": "1s"}
     failed = app.apply({"web": web(app, hooks={"build": build})}, status=4)
     assert "cannot build web: the build hook was cut off after its time" in failed.err
-    assert "3601" not in any_machine.run(["ps", "-eo", "args"]).out
+    assert "3601" not in machine257.run(["ps", "-eo", "args"]).out
     assert names(app) == set()
 
 
@@ -247,7 +241,7 @@ rm -f serve 2>/dev/null && echo remove
 
 
 @pytest.mark.row("UP-13")
-@pytest.mark.parametrize("user", ["daemon", "root"])
+@pytest.mark.parametrize(("any_machine", "user"), [("machine257", "daemon"), ("machine", "root")], indirect=["any_machine"])
 def test_a_release_is_read_only_later_and_volumes_are_not(any_machine: Machine, user: str) -> None:
     app = App.on(any_machine, "closed")
     source(app)
@@ -269,8 +263,8 @@ def test_a_release_is_read_only_later_and_volumes_are_not(any_machine: Machine, 
 
 
 @pytest.mark.row("UP-9")
-def test_a_worker_is_built_and_not_deployed(any_machine: Machine) -> None:
-    app = App.on(any_machine, "worker")
+def test_a_worker_is_built_and_not_deployed(machine: Machine) -> None:
+    app = App.on(machine, "worker")
     source(app)
     app.apply({"web": web(app, kind="native", hooks={"deploy": None, "post_deploy": None})})
     assert read(app, "built") == "1"
@@ -281,9 +275,9 @@ def test_a_worker_is_built_and_not_deployed(any_machine: Machine) -> None:
 
 
 @pytest.mark.row("UP-17", "BX-17")
-def test_a_release_is_made_once_for_what_it_is_made_of(any_machine: Machine) -> None:
+def test_a_release_is_made_once_for_what_it_is_made_of(machine: Machine) -> None:
     """By content: the same comes back without a build. Another environment of the service is another deployment, a limit is none."""
-    app = App.on(any_machine, "reuse")
+    app = App.on(machine, "reuse")
     source(app)
 
     def counts() -> tuple[int, int]:
@@ -315,8 +309,8 @@ def test_a_release_is_made_once_for_what_it_is_made_of(any_machine: Machine) -> 
 
 
 @pytest.mark.row("UP-17")
-def test_what_inputs_leave_out_does_not_count(any_machine: Machine) -> None:
-    app = App.on(any_machine, "inputs")
+def test_what_inputs_leave_out_does_not_count(machine257: Machine) -> None:
+    app = App.on(machine257, "inputs")
     place = source(app)
     app.machine.write(f"{place}/notes/a.md", "a")
     app.machine.write(f"{place}/.git/HEAD", "a")
@@ -334,8 +328,8 @@ def test_what_inputs_leave_out_does_not_count(any_machine: Machine) -> None:
 
 
 @pytest.mark.row("UP-18", "UP-21")
-def test_a_redeploy_without_changes_runs_post_deploy_alone(any_machine: Machine) -> None:
-    app = App.on(any_machine, "again")
+def test_a_redeploy_without_changes_runs_post_deploy_alone(machine: Machine) -> None:
+    app = App.on(machine, "again")
     source(app)
     app.apply({"web": web(app)})
     app.until_step("post_deploy web")
@@ -357,8 +351,8 @@ def test_a_redeploy_without_changes_runs_post_deploy_alone(any_machine: Machine)
 
 
 @pytest.mark.row("UP-19")
-def test_only_a_deployment_runs_the_hooks_of_one(any_machine: Machine) -> None:
-    app = App.on(any_machine, "boots")
+def test_only_a_deployment_runs_the_hooks_of_one(machine257: Machine) -> None:
+    app = App.on(machine257, "boots")
     source(app)
     app.apply({"web": web(app, hooks={"build": "echo made; touch built", "prestart": STEP})})
     app.until_step("post_deploy web")
@@ -371,7 +365,7 @@ def test_only_a_deployment_runs_the_hooks_of_one(any_machine: Machine) -> None:
     app.systemctl("restart", "boots.target")
     app.nanod("stop", "boots")
     app.nanod("start", "boots")
-    any_machine.reboot()
+    machine257.reboot()
     app.until_step("main web", 5)
     app.until_up("web")
     assert set(app.steps()) <= {"prestart web", "main web", "signal web"}
@@ -382,8 +376,8 @@ def test_only_a_deployment_runs_the_hooks_of_one(any_machine: Machine) -> None:
 
 
 @pytest.mark.row("UP-20")
-def test_a_script_ends_with_its_first_failing_command_unless_its_shell_says_otherwise(any_machine: Machine) -> None:
-    app = App.on(any_machine, "shells")
+def test_a_script_ends_with_its_first_failing_command_unless_its_shell_says_otherwise(machine: Machine) -> None:
+    app = App.on(machine, "shells")
     source(app)
     app.apply({"web": web(app, hooks={"build": "false; true"})}, status=4)
     loose = {"shell": ["/bin/sh", "-c"]}
@@ -396,8 +390,8 @@ def test_a_script_ends_with_its_first_failing_command_unless_its_shell_says_othe
 
 
 @pytest.mark.row("UP-21")
-def test_the_log_of_each_phase(any_machine: Machine) -> None:
-    app = App.on(any_machine, "logs")
+def test_the_log_of_each_phase(machine: Machine) -> None:
+    app = App.on(machine, "logs")
     source(app)
     hooks = {"build": "echo built this; touch built", "deploy": "echo migrated that; exit 3", "post_deploy": f"echo warmed it; {STEP}; exit 4"}
     app.apply({"web": web(app, hooks=hooks, settle="3s")})
@@ -419,8 +413,8 @@ def test_the_log_of_each_phase(any_machine: Machine) -> None:
 
 
 @pytest.mark.row("UP-22")
-def test_a_rebuild_makes_one_more_of_the_same(any_machine: Machine) -> None:
-    app = App.on(any_machine, "rebuilt")
+def test_a_rebuild_makes_one_more_of_the_same(machine257: Machine) -> None:
+    app = App.on(machine257, "rebuilt")
     source(app)
     app.apply({"web": web(app)})
     first, pid = current(app), app.pid("web")
@@ -439,7 +433,7 @@ def test_a_rebuild_makes_one_more_of_the_same(any_machine: Machine) -> None:
 
 
 @pytest.mark.row("UP-22", "FAULTS-17")
-@pytest.mark.parametrize("while_building", [False, True])
+@pytest.mark.parametrize(("any_machine", "while_building"), [("machine257", False), ("machine", True)], indirect=["any_machine"])
 def test_a_full_disk_is_reported_as_such(any_machine: Machine, *, while_building: bool) -> None:
     app = App.on(any_machine, "full")
     source(app)
@@ -459,8 +453,8 @@ def test_a_full_disk_is_reported_as_such(any_machine: Machine, *, while_building
 
 
 @pytest.mark.row("BX-17")
-def test_the_runtime_builds_before_the_hook(any_machine: Machine) -> None:
-    app = App.on(any_machine, "runtime")
+def test_the_runtime_builds_before_the_hook(machine257: Machine) -> None:
+    app = App.on(machine257, "runtime")
     source(app)
     runtimes = {"py": {"build": "pwd >order; echo runtime >>order; exit $(cat status || echo 0)"}}
     keys = web(app, hooks={"build": "echo hook >>order; cat version >built"}, runtime="py")
@@ -477,8 +471,8 @@ def test_the_runtime_builds_before_the_hook(any_machine: Machine) -> None:
 
 
 @pytest.mark.row("BX-17", "BX-4")
-def test_so_many_are_kept_and_a_rollback_goes_to_one_that_is(any_machine: Machine) -> None:
-    app = App.on(any_machine, "kept")
+def test_so_many_are_kept_and_a_rollback_goes_to_one_that_is(machine: Machine) -> None:
+    app = App.on(machine, "kept")
     made = []
     for version in "1234":
         source(app, version)
@@ -498,12 +492,12 @@ def test_so_many_are_kept_and_a_rollback_goes_to_one_that_is(any_machine: Machin
 
 
 @pytest.mark.row("BX-17")
-def test_a_release_that_somebody_deleted_is_made_again(any_machine: Machine) -> None:
-    app = App.on(any_machine, "gone")
+def test_a_release_that_somebody_deleted_is_made_again(machine257: Machine) -> None:
+    app = App.on(machine257, "gone")
     source(app)
     app.apply({"web": web(app)})
     name, pid = current(app), app.pid("web")
-    any_machine.run(["rm", "-rf", f"{RELEASES}/gone/web/{name}"])
+    machine257.run(["rm", "-rf", f"{RELEASES}/gone/web/{name}"])
     assert "not there any more" in app.nanod("plan", app.spec).out
     app.apply()
     assert read(app, "built") == "1"
@@ -535,8 +529,8 @@ def test_a_dynamic_user(any_machine: Machine) -> None:
 
 
 @pytest.mark.row("BX-4", "UP-2")
-def test_a_version_that_does_not_come_up_gives_way_to_the_old_release(any_machine: Machine) -> None:
-    app = App.on(any_machine, "back")
+def test_a_version_that_does_not_come_up_gives_way_to_the_old_release(machine257: Machine) -> None:
+    app = App.on(machine257, "back")
     source(app)
     app.apply({"web": web(app, restart={"delay": "100ms", "limit": 2, "window": "6s"})})
     first = current(app)
@@ -552,12 +546,12 @@ def test_a_version_that_does_not_come_up_gives_way_to_the_old_release(any_machin
 
 
 @pytest.mark.row("UP-6")
-def test_the_unit_of_the_deploy_hook_waits_for_what_the_service_requires(any_machine: Machine) -> None:
-    app = App.on(any_machine, "needs")
+def test_the_unit_of_the_deploy_hook_waits_for_what_the_service_requires(machine: Machine) -> None:
+    app = App.on(machine, "needs")
     source(app)
     app.sick("db")
     app.write({"db": app.service("db"), "web": web(app, requires=["db"])})
-    apply = any_machine.popen(["nanod", "apply", app.spec])
+    apply = machine.popen(["nanod", "apply", app.spec])
     app.until_step("main db")
     assert "deploy web" not in app.steps()
     app.well("db")
