@@ -24,7 +24,7 @@ from nanod.daemon.loop import Daemon
 from nanod.daemon.state import START, Configured, Spec
 from nanod.daemon.work import CONTROL, PLACE
 from nanod.errors import ExitCode, NanodError
-from nanod.lifecycle import Lifecycle, LifecycleError
+from nanod.lifecycle import Lifecycle, LifecycleError, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,9 +112,6 @@ class Service(Daemon):
                 self.tell(WARNING, problem)
             self._life.ready()
             self._is_to_show = True
-            for connection in self._early:
-                self._reload(connection)
-            self._early.clear()
 
         self.answers[START] = started
 
@@ -124,6 +121,8 @@ class Service(Daemon):
             if self._is_to_show:
                 self._is_to_show = False
                 self.show(again=True)
+            while self._early and self._life.phase is Phase.RUN:
+                self._reload(self._early.pop(0))
             self.turn(turn.timeout)
 
     def close(self) -> None:
@@ -264,7 +263,7 @@ class Service(Daemon):
                 connection.answer(control.line({"history": list(self.history)}), time.monotonic())
             case "metrics":
                 self._measure(connection)
-            case "reload" if self.state.is_ready:
+            case "reload" if self._life.phase is Phase.RUN:
                 self._reload(connection)
             case "reload":
                 self._early.append(connection)

@@ -137,6 +137,17 @@ def test_reloads_at_the_same_time_are_serialised_and_each_is_answered(daemon: Da
     assert daemon.applies("web") == before + 1
 
 
+def test_who_asks_before_the_first_reconcile_has_ended_is_answered_after_it(daemon: Daemon) -> None:
+    daemon.stop()
+    daemon.put("web", sleeping("web", 2, hooks={"prestart": "sleep 3"}))
+    daemon.systemctl("start", "--no-block", "nanod.service")
+    until(lambda: daemon.state("web") == "applying", "it is at work")
+    asking = daemon.machine.popen(["nanod", "reload"])
+    assert daemon.status()["ready"] is False
+    assert asking.wait() == 0
+    assert (version(daemon, "web"), daemon.show("ActiveState")) == ("2", "active")
+
+
 @pytest.mark.row("FAULTS-46", "RV-6", "RV-8")
 def test_a_hangup_asks_for_a_reload_and_waits_for_nothing(daemon: Daemon) -> None:
     daemon.configure("debounce: 2s\n")
