@@ -295,13 +295,10 @@ def test_a_volume_where_somebody_else_may_plant_a_link_is_refused(machine: Machi
 
 
 @pytest.mark.row("NK-1")
-@pytest.mark.parametrize("on", ["machine", "machine257"])
 @pytest.mark.parametrize("identity", [{"user": "root"}, {"user": "www-data"}, {"dynamic_user": True}], ids=["root", "user", "dynamic"])
 @pytest.mark.parametrize("has_volume", [True, False], ids=["volume", "none"])
-def test_a_sandboxed_install_writes_to_the_volumes_alone_and_once(
-    on: str, identity: dict[str, Any], has_volume: bool, request: pytest.FixtureRequest
-) -> None:
-    app = App.on(request.getfixturevalue(on), "boxed")
+def test_a_sandboxed_install_writes_to_the_volumes_alone_and_once(any_machine: Machine, identity: dict[str, Any], has_volume: bool) -> None:
+    app = App.on(any_machine, "boxed")
     machine, volume = app.machine, "/var/lib/boxed-volume"
     machine.run(["install", "--directory", "--mode=777", "/srv/outside"])
     machine.run(["rm", "-rf", "/srv/outside/made", "/tmp/made"])

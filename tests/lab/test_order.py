@@ -1,4 +1,7 @@
-"""What runs when: the log that the hooks write is compared whole, line by line."""
+"""What runs when: the log that the hooks write is compared whole, line by line.
+
+Versions differ in how a dependency's failure and an auto-restart look.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nanod.rehearse.machine import Machine
 from tests.lab.steps import GIVES_UP, HOOKS, STEP, App, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from nanod.rehearse.machine import Machine
 
 CHAIN = ("db", "api", "web")
 LISTS = {phase: [f"{STEP} {phase}-first", {"run": f"{STEP} {phase}-second", "name": "second"}] for phase in HOOKS}
@@ -24,20 +28,10 @@ def down(*services: str) -> list[str]:
     return [f"{phase} {service}" for service in services for phase in ("prestop", "signal", "poststop")]
 
 
-@pytest.fixture(scope="module", params=[252, 257], ids=["systemd-252", "systemd-257"])
-def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    """Versions differ in how a dependency's failure and an auto-restart look."""
-    if request.param == 257:
-        yield request.getfixturevalue("machine257")
-    else:
-        with Machine.boot() as booted:
-            yield booted
-
-
 @pytest.fixture(scope="module")
-def chain(machine: Machine) -> App:
+def chain(any_machine: Machine) -> App:
     """Web requires api requires db, all running, their first steps in the log."""
-    app = App.on(machine, "chain")
+    app = App.on(any_machine, "chain")
     # Written in the wrong order: the order comes from `requires`.
     app.apply({"web": app.service("web", "api"), "api": app.service("api", "db"), "db": app.service("db")})
     return app
@@ -114,9 +108,9 @@ def test_the_target_controls_the_app_and_a_crash_never_reaches_it(chain: App) ->
     assert chain.show("chain.target", "ActiveEnterTimestampMonotonic") == since
 
 
-def test_two_hooks_of_a_phase(machine: Machine, chain: App) -> None:
+def test_two_hooks_of_a_phase(any_machine: Machine, chain: App) -> None:
     """Up they run as written; before the stop in reverse; a failed prestop or poststop does not keep the next from running."""
-    app = App.on(machine, "pair")
+    app = App.on(any_machine, "pair")
     app.apply({"web": app.service("web", hooks=()) | {"hooks": LISTS}})
     assert app.steps() == ["prestart-first web", "prestart-second web", "main web", "poststart-first web", "poststart-second web"]
     app.clear()
@@ -131,8 +125,8 @@ def test_two_hooks_of_a_phase(machine: Machine, chain: App) -> None:
 
 
 @pytest.mark.row("NK-12", "BX-23")
-def test_a_failed_prestart_halts_its_service_and_what_requires_it(machine: Machine, chain: App) -> None:
-    app = App.on(machine, "halts")
+def test_a_failed_prestart_halts_its_service_and_what_requires_it(any_machine: Machine, chain: App) -> None:
+    app = App.on(any_machine, "halts")
     app.exits("api", "prestart", 3)
     services = {
         "db": app.service("db"),
@@ -168,8 +162,8 @@ def test_a_failed_prestart_halts_its_service_and_what_requires_it(machine: Machi
 
 
 @pytest.mark.row("NK-11", "BX-3", "BX-7")
-def test_a_dependency_that_never_gets_healthy_is_named(machine: Machine, chain: App) -> None:
-    app = App.on(machine, "sick")
+def test_a_dependency_that_never_gets_healthy_is_named(any_machine: Machine, chain: App) -> None:
+    app = App.on(any_machine, "sick")
     app.sick("db")
     db = app.service("db", restart=GIVES_UP, health={"file": "/run/sick/db/up", "interval": "50ms", "start_timeout": "300ms"})
     done = app.leave({"db": db, "web": app.service("web", "db", restart=GIVES_UP)})
@@ -184,9 +178,9 @@ def test_a_dependency_that_never_gets_healthy_is_named(machine: Machine, chain: 
 
 
 @pytest.mark.row("NK-11", "BX-23")
-def test_a_dependency_away_for_long_and_back_needs_no_hand(machine: Machine, chain: App) -> None:
+def test_a_dependency_away_for_long_and_back_needs_no_hand(any_machine: Machine, chain: App) -> None:
     """The gate waits so long per try that waiting alone never reaches the start limit: five tries and more go by here."""
-    app = App.on(machine, "away")
+    app = App.on(any_machine, "away")
     short = {"delay": "100ms", "limit": 2, "window": "1s"}
     health = {"file": "/run/away/db/up", "interval": "50ms", "start_timeout": "300ms"}
     app.apply({"db": app.service("db", restart=short, health=health), "web": app.service("web", "db", restart=short)})
@@ -206,9 +200,9 @@ def test_a_dependency_away_for_long_and_back_needs_no_hand(machine: Machine, cha
 
 
 @pytest.mark.row("NK-19")
-def test_a_reboot_goes_down_in_reverse_and_comes_up_in_order(machine: Machine, chain: App) -> None:
+def test_a_reboot_goes_down_in_reverse_and_comes_up_in_order(any_machine: Machine, chain: App) -> None:
     chain.clear()
-    machine.reboot()
+    any_machine.reboot()
     chain.until_step("poststart web")
     assert chain.steps() == down("web", "api", "db") + up("db", "api", "web")
     assert chain.nanod("status", "chain").status == 0

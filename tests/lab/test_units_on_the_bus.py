@@ -19,12 +19,6 @@ SEED = 20261120
 FLAGS = {"-": "ignore-failure", "+": "privileged", "!": "no-setuid", ":": "no-env-expand"}
 
 
-@pytest.fixture(scope="module", params=["machine", "machine257"])
-def booted(request: pytest.FixtureRequest) -> Machine:
-    machine: Machine = request.getfixturevalue(request.param)
-    return machine
-
-
 def units(count: int) -> list[Meant]:
     random = Random(SEED)
     made = []
@@ -61,9 +55,9 @@ def properties(machine: Machine, unit: str, interface: str) -> dict[str, Any]:
 
 
 @pytest.mark.row("FAULTS-3", "FAULTS-5")
-def test_pid_1_holds_what_was_meant(booted: Machine) -> None:
+def test_pid_1_holds_what_was_meant(any_machine: Machine) -> None:
     made = units(30)
-    bus = on_the_bus(booted, made)
+    bus = on_the_bus(any_machine, made)
     for unit in made:
         got = bus[unit.name]
         assert got["LoadState"] == "loaded"
@@ -82,9 +76,9 @@ def test_pid_1_holds_what_was_meant(booted: Machine) -> None:
 
 
 @pytest.mark.row("FAULTS-4", "FAULTS-15")
-def test_without_the_prefix_that_keeps_dollars_pid_1_would_expand_them(booted: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_prefix_that_keeps_dollars_pid_1_would_expand_them(any_machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quoting, "_LITERAL", "")
     unit = Meant.unit(1000)
     unit.exec("ExecReload", ["/bin/true", "$HOME"])
-    [line] = on_the_bus(booted, [unit])[unit.name]["ExecReloadEx"]
+    [line] = on_the_bus(any_machine, [unit])[unit.name]["ExecReloadEx"]
     assert line[2] == []
