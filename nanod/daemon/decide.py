@@ -122,6 +122,9 @@ class _Deciding:
         self._set(waiters=(*self.state.waiters, Waiter(token=event.token)))
         bad = [stem for stem, spec in self.state.specs.items() if spec.is_stuck or (spec.last and not spec.last.result.is_good)]
         self._again(bad)
+        for stem in bad:
+            # The look that follows tells whether it is gone still; until then nothing of it is removed.
+            self._put(stem, self.state.specs[stem]._replace(leaves=False))
         self._look(None)
 
     def _again(self, stems: Iterable[str]) -> None:

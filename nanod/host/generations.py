@@ -73,8 +73,11 @@ class Generations:
         return None, False
 
     def recorded(self, app: str) -> Manifest | None:
-        """The manifest in force, or the newest before it that can be read; None while nothing is in force."""
-        return self.current(app)[0] if self.in_force(app) else None
+        """The manifest in force, or the newest before it that can be read; None while nothing is in force, and for whoever may not look."""
+        with refusing(f"read {APPS}/{app}"), suppress(FileNotFoundError, PermissionError), self._app(app) as directory:
+            if _in_force(directory):
+                return self.current(app)[0]
+        return None
 
     def numbers(self, app: str) -> list[int]:
         """Generations on disk, in force or not, oldest first."""

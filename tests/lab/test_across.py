@@ -230,6 +230,13 @@ def test_a_removal_is_refused_and_force_says_who_is_left_without(mail: App, shop
     assert "app 'mail' is not on this host" in shop.nanod("apply", shop.spec, status=2).err
 
 
+def test_others_than_root_plan_from_what_they_can_read(shop: App, machine: Machine) -> None:
+    machine.path(shop.spec).chmod(0o644)
+    done = machine.run(["nanod", "plan", shop.spec], user="nobody")
+    assert done.status == 0, done.err
+    assert "mail is readable to root alone" not in done.err, "only the app at hand is spoken of"
+
+
 def test_an_apply_that_drops_it_is_refused(mail: App, shop: App) -> None:
     for services in ({"out": mail.service("out")}, {"inn": mail.service("inn"), "out": mail.service("out")}):
         mail.write(services)

@@ -336,6 +336,21 @@ def test_what_another_app_requires_goes_after_that_one() -> None:
     assert set(daemon.state.specs) == {"c"}
 
 
+def test_one_that_could_not_be_removed_and_is_back_is_not_removed_by_a_reload() -> None:
+    """The reload comes before the news of the file."""
+    daemon = ready(a="1", b="1")
+    del daemon.files["a"]
+    daemon.touch("a")
+    daemon.wait(1)
+    daemon.wait(GONE)
+    refused(daemon, "b")
+    daemon.put(a="1")
+    assert started(daemon.feed(Asked(7, daemon.now))) == [(Verb.APPLY, "a", "1")]
+    del daemon.files["a"]
+    daemon.end()
+    assert started(daemon.feed(Asked(8, daemon.now))) == [(Verb.REMOVE, "a", "")], "gone as it is, it goes at once"
+
+
 # What is gone
 
 
