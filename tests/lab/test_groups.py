@@ -572,7 +572,6 @@ def test_a_failed_change_is_taken_back(on: Callable[[str], Group], key: str) -> 
     bad = NEW[key] | {"command": [fails]} | ({"on_failure": "fail"} if key == "hello" else {})
     done = app.apply({"web": _changed(key, bad) | settle}, status=4)
     assert f"web/{key}" in done.out
-    app.jobs_done()
     after = seen(app)
     assert after.files == before.files
     assert after.active == before.active
