@@ -120,6 +120,13 @@ def loss_notes(lost: Iterable[Lost]) -> list[Note]:
     ]
 
 
+def unmet(manifests: Mapping[str, Manifest]) -> list[Lost]:
+    """Who of a host's apps (by name) requires what is not there, or not as it has to be."""
+    items = (item for manifest in manifests.values() for item in needs_of(manifest) if item.need.required)
+    found = {Lost(who=item.name, what=item.need.name, problem=_lacks(item.need, manifests.get(item.need.app))): None for item in items}
+    return [lost for lost in found if lost.problem]
+
+
 def restarting_with(app: str, others: Mapping[str, Manifest]) -> list[Needing]:
     """Mains of other apps that restart with a service of this one."""
     needing = (item for other in others.values() if other.app != app for item in needs_of(other))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from nanod.across import unmet
 from nanod.drift import DriftKind
 from nanod.units.directives import OLDEST
 from nanod.units.unitfile import parse
@@ -137,8 +138,14 @@ _ROOT = "run it as root"
 
 
 def examine(host: HostFacts, apps: Sequence[AppFacts]) -> tuple[Finding, ...]:
-    """The host first, then its apps in the order given."""
-    return (*_host(host), *(finding for app in apps for finding in _app(app, host)))
+    """The host first, then its apps in the order given, then what one lacks of another."""
+    return (*_host(host), *(finding for app in apps for finding in _app(app, host)), *_unmet({app.app: app.manifest for app in apps if app.manifest}))
+
+
+def _unmet(apps: Mapping[str, Manifest]) -> Iterator[Finding]:
+    for lost in unmet(apps):
+        text, remedy = f"{lost.who} requires {lost.what}, and {lost.problem}", "bring that back, or let the spec do without it"
+        yield Finding(id="unmet", level=Level.ERROR, text=text, remedy=remedy, subject=lost.what, app=lost.app)
 
 
 def worst(findings: Sequence[Finding]) -> Level:

@@ -228,6 +228,7 @@ def test_a_removal_is_refused_and_force_says_who_is_left_without(mail: App, shop
     assert "shop/web is left without mail/in" in done.out
     assert shop.pid("web") == before, "who is left without runs on"
     assert "app 'mail' is not on this host" in shop.nanod("apply", shop.spec, status=2).err
+    assert "shop/web requires mail/in, and app 'mail' is not on this host" in shop.nanod("doctor", status=None).out
 
 
 def test_others_than_root_plan_from_what_they_can_read(shop: App, machine: Machine) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nanod.across import awaited_apps, check_outer, loss_notes, losses, needs_of, refuse_losses, restarting_with
+from nanod.across import awaited_apps, check_outer, loss_notes, losses, needs_of, refuse_losses, restarting_with, unmet
 from nanod.compile import Target, compile_spec
 from nanod.diagnostics import Severity
 from nanod.errors import NeededError
@@ -330,3 +330,9 @@ def test_a_removal_stops_its_target_and_what_others_name_alone() -> None:
     assert {step.unit: step.alone for step in found.steps if isinstance(step, Stop)} == {"mail.target": True, "mail-in.service": True}
     apart = plan_removal(mail, there, others=hosts(app("shop", IN)))
     assert not any(step.alone for step in apart.steps if isinstance(step, Stop))
+
+
+def test_doctor_tells_what_an_app_lacks_of_another() -> None:
+    shop, mail = applied(requiring("[mail/in, mail/inn]")), app("mail", IN)
+    assert [(item.who, item.what, item.problem) for item in unmet(hosts(shop, mail))] == [("shop/web", "mail/inn", "app 'mail' has no service 'inn'")]
+    assert unmet(hosts(applied(requiring("{mail/in: {required: false}}")))) == []

@@ -14,7 +14,7 @@ from nanod.doctor import AppFacts, Finding, HostFacts, Level, Place, examine, wo
 from nanod.drift import Drift, DriftKind
 from nanod.errors import NanodError
 from nanod.host import checkup, facts
-from nanod.state import Manifest, UnitDetail, UnitState
+from nanod.state import Manifest, OuterNeed, ServiceRecord, UnitDetail, UnitState
 from nanod.status import AppStatus, Health, ServiceStatus
 from nanod.verdict import ServiceVerdict, Status
 from nanod.view.doctor import doctor_data, doctor_text
@@ -81,6 +81,16 @@ def test_a_good_host_and_a_good_app() -> None:
     assert worst(found) is Level.OK
     assert [item.id for item in found if item.app] == ["app"]
     assert worst([]) is Level.OK
+
+
+def test_what_an_app_requires_of_another_that_is_not_there() -> None:
+    need = OuterNeed(app="mail", service="in", unit="mail-in.service")
+    assert SHOP.manifest
+    shop = replace(SHOP, manifest=replace(SHOP.manifest, about={"web": ServiceRecord(outer=(need,))}))
+    found = [item for item in examine(GOOD, [shop]) if item.id == "unmet"]
+    assert [(item.level, item.text, item.app) for item in found] == [
+        (Level.ERROR, "shop/web requires mail/in, and app 'mail' is not on this host", "shop")
+    ]
 
 
 @pytest.mark.parametrize(
