@@ -178,7 +178,7 @@ class Life:
             stage=Stage.UP,
             phase="requires",
             name=need.target,
-            what=f"waits until {need.target} is {need.condition.value}" if need.required else f"lets {need.target} start first",
+            what=f"waits until {need.target} is {need.awaited}" if need.required else f"lets {need.target} start first",
             unit=self.main.name,
             lines=(*relations, *gate),
             origin=need.at(),

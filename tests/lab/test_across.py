@@ -51,6 +51,7 @@ def web(app: App, **need: object) -> dict[str, dict[str, object]]:
     return {"web": app.service("web", restart=SHORT) | {"requires": {"mail/in": need}}}
 
 
+@pytest.mark.row("BX-11")
 def test_what_is_not_there_yet_is_refused_at_its_line(machine: Machine) -> None:
     app = App.on(machine, "shop")
     app.write_text("project: shop\nservices:\n  web:\n    command: [/bin/true]\n    user: root\n    requires: [mail/in]\n")
@@ -61,6 +62,7 @@ def test_what_is_not_there_yet_is_refused_at_its_line(machine: Machine) -> None:
     assert app.traces() == []
 
 
+@pytest.mark.row("BX-11")
 def test_it_starts_after_the_other_and_crashes_stay_where_they_are(mail: App, shop: App) -> None:
     shop.systemctl("stop", "shop.target", "mail.target")
     shop.until_gone("web")
@@ -101,6 +103,7 @@ def test_a_stop_of_both_is_in_order(mail: App, shop: App, machine: Machine) -> N
     shop.until_up("web")
 
 
+@pytest.mark.row("NK-11", "BX-11")
 def test_the_gate_waits_as_long_as_it_takes_and_names_what_it_waits_for(mail: App, shop: App) -> None:
     """The other is away for more tries than the start limit has: no hand is needed when it is back."""
     health = {"file": "/run/mail/in/up", "interval": "50ms", "start_timeout": "300ms"}
@@ -158,6 +161,7 @@ def test_several_mains_are_waited_for_and_the_lines_stay_as_they_are(mail: App, 
     shop.until_up("web")
 
 
+@pytest.mark.row("BX-11")
 def test_what_restarts_together_does_so_across_apps(mail: App, shop: App) -> None:
     """By systemctl, by nanod, by an apply; also where the other is stopped first and started later."""
     shop.apply(web(shop, restart=True))
@@ -282,6 +286,7 @@ def test_a_circle_of_apps_is_refused_by_name(mail: App) -> None:
     assert "a circle of apps that require one another: mail/out requires shop/web, shop/web requires mail/in" in done.err
 
 
+@pytest.mark.row("BX-11")
 def test_what_is_not_required_may_be_missing(machine: Machine) -> None:
     app = App.on(machine, "shop")
     done = app.apply(web(app, required=False))

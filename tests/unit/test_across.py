@@ -13,6 +13,7 @@ from nanod.compile import Target, compile_spec
 from nanod.diagnostics import Severity
 from nanod.errors import NeededError
 from nanod.host.records import decode, encode
+from nanod.lifelines import life_of
 from nanod.plan import plan
 from nanod.recorded import unit_set
 from nanod.remove import plan_removal
@@ -74,6 +75,16 @@ def lines(units: UnitSet, name: str = "shop-web.service") -> list[str]:
 def test_the_unit_that_stands_for_it_is_wanted_stood_after_and_waited_for(condition: str) -> None:
     gate = "ExecStartPre=+:/var/lib/nanod/lib/1/await 13 active app:mail-in.service"
     assert lines(requiring(f"{{mail/in: {{{condition}}}}}")) == ["Wants=mail-in.service", "After=mail-in.service", gate]
+
+
+def test_explain_says_what_is_waited_for_as_far_as_the_spec_knows() -> None:
+    text = "project: shop\nservices:\n  web: {command: [/bin/web], requires: {mail/in: {}, mail/job: {condition: completed}, mail/out: {required: false}}}\n"
+    spec = load("/etc/nanod/shop.yaml", text, directory="/etc/nanod").spec
+    assert spec
+    units, _ = compile_spec(spec, Target())
+    assert units
+    found = [step.what for step in life_of(spec, units, "web") if step.phase == "requires"]
+    assert found == ["waits until mail/in is up", "waits until mail/job is completed", "lets mail/out start first"]
 
 
 def test_an_environment_is_part_of_the_apps_name() -> None:
