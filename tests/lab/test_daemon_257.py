@@ -53,7 +53,11 @@ def test_killed_and_hung(daemon: Daemon) -> None:
     for signal in ("KILL", "STOP"):
         old = daemon.pid
         daemon.machine.run(["kill", f"-{signal}", str(old)])
-        until(lambda old=old: daemon.pid not in (0, old) and daemon.show("ActiveState") == "active", f"another one after {signal}", timeout=40)
+
+        def is_there(old: int = old) -> bool:
+            return daemon.pid not in (0, old) and daemon.show("ActiveState") == "active"
+
+        until(is_there, f"another one after {signal}", timeout=40)
     assert pids(daemon, "keeps-s0.service") == before
     assert daemon.applies("keeps") == 1
 
