@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,21 @@ _BY_HAND = "/etc/nanod/bench.yaml"
 _CONFIG = "/srv/supervisor.conf"
 _LEFT = "/run/nanod/daemon/apply-bench.env"
 """There from the start of an apply until the daemon has seen its end."""
-_IN_FORCE = "/var/lib/nanod/apps/bench/current"
+_RECORDS = "/var/lib/nanod/apps"
+_SAVE = """
+import os, subprocess, sys, time
+place, current, *then = sys.argv[1:]
+before = os.readlink(current)
+begin = time.perf_counter()
+os.rename("/srv/new.yaml", place)
+work = subprocess.Popen(then, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) if then else None
+while os.readlink(current) == before:
+    time.sleep(0.002)
+print(time.perf_counter() - begin)
+if work:
+    work.wait()
+"""
+"""The same for both sides: until the record of the app has another generation in force."""
 _IDLE = 60.0
 """Seconds over which wake-ups are counted."""
 _CALM = 15.0
@@ -88,18 +103,17 @@ def _saved(options: Options, services: int) -> Iterator[Measured]:
             count[0] += 1
             lab.machine.write("/srv/new.yaml", _spec(app, services, f"version {count[0]}"))
 
+        def saved(app: str, place: str, *then: str) -> float:
+            write(app)
+            return float(lab.run(sys.executable, "-c", _SAVE, place, f"{_RECORDS}/{app}/current", *then).out)
+
         def kept() -> float:
-            write("bench")
-            script = f"""
-                before=$(readlink {_IN_FORCE})
-                mv /srv/new.yaml {_SPECS}/bench.yaml
-                until [ "$(readlink {_IN_FORCE})" != "$before" ] && [ ! -e {_LEFT} ]; do sleep 0.005; done
-            """
-            return lab.sh(script).seconds
+            seconds = saved("bench", f"{_SPECS}/bench.yaml")
+            lab.sh(f"while [ -e {_LEFT} ]; do sleep 0.1; done")
+            return seconds
 
         def by_hand() -> float:
-            write("byhand")
-            return lab.sh(f"mv /srv/new.yaml {_BY_HAND}; nanod apply --settle 0 {_BY_HAND}").seconds
+            return saved("byhand", _BY_HAND, "nanod", "apply", "--settle", "0", _BY_HAND)
 
         ours, baseline = in_turns(options.rounds, kept, by_hand)
         text = f"a spec of {services} service{'' if services == 1 else 's'} is saved, one changed, until it is in force"
