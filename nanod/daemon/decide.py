@@ -208,6 +208,9 @@ class _Deciding:
             spec = spec._replace(last=outcome, again=False, tried=run.digest, app=app)
         self._put(run.stem, spec)
         self.actions.append(Keep())
+        if outcome.result is Result.REMOVED:
+            # A name or a port that it had may have been in the way of another.
+            self._again([stem for stem, other in self.state.specs.items() if other.seen and other.last and not other.last.result.is_good])
         self._set(waiters=tuple(_without(waiter, run.stem, is_over=True) for waiter in self.state.waiters))
 
         if outcome.result.is_good:
@@ -251,7 +254,13 @@ class _Deciding:
         spec = self.state.specs[stem]
         assert spec.wants
         is_apply = spec.wants is Verb.APPLY
-        run = Running(stem=stem, verb=spec.wants, digest=spec.seen if is_apply else "", app="" if is_apply else spec.app)
+        run = Running(
+            stem=stem,
+            verb=spec.wants,
+            digest=spec.seen if is_apply else "",
+            app="" if is_apply else spec.app,
+            takes_over=is_apply and any(other.gone is not None and other.app and other.tried == spec.seen for other in self.state.specs.values()),
+        )
         self._set(running=run, queue=tuple(rest))
         self.actions.append(Start(run))
 

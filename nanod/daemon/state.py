@@ -103,6 +103,8 @@ class Running(NamedTuple):
     verb: Verb
     digest: str = ""
     app: str = ""
+    takes_over: bool = False
+    """The app is that of another file, which was given this name."""
 
 
 class Waiter(NamedTuple):

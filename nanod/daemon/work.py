@@ -1,6 +1,6 @@
 """Work on an app is a service of systemd's: what it is told, and what it leaves behind when it ends, are files in /run.
 
-    NAME.env        SPEC and DIGEST, or APP, for the unit's command line; there as long as its end has not been seen
+    NAME.env        SPEC, DIGEST and OPTIONS, or SPEC and APP, for the unit's command line; there as long as its end has not been seen
     NAME.out        what nanod printed, JSON
     NAME.result     how the unit ended; made by its ExecStopPost=, so also after a kill
 
@@ -34,6 +34,7 @@ _LARGEST = 4 << 20
 _LINES = 20
 """That are kept of why something went wrong."""
 DONE = ".result"
+_TAKE_OVER = "--take-over"
 
 
 def escape(text: str) -> str:
@@ -73,7 +74,7 @@ class Work:
     def prepare(self, run: Running, spec: str) -> str:
         """Lay down what the unit is told; hands back its name. Raises OSError."""
         self.clear(run)
-        told = {"SPEC": spec, "DIGEST": run.digest, "APP": run.app, "STEM": run.stem}
+        told = {"SPEC": spec, "DIGEST": run.digest, "APP": run.app, "STEM": run.stem, "OPTIONS": _TAKE_OVER if run.takes_over else ""}
         text = "".join(f"{key}={_quoted(value)}\n" for key, value in told.items())
         temporary = self.place / f".{_name(run)}.env"
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
@@ -91,7 +92,8 @@ class Work:
             told = dict(_read(path))
             verb = path.name.partition("-")[0]
             if verb in set(Verb) and told.get("STEM"):
-                yield Running(stem=told["STEM"], verb=Verb(verb), digest=told.get("DIGEST", ""), app=told.get("APP", ""))
+                takes_over = told.get("OPTIONS") == _TAKE_OVER
+                yield Running(stem=told["STEM"], verb=Verb(verb), digest=told.get("DIGEST", ""), app=told.get("APP", ""), takes_over=takes_over)
 
     def has_ended(self, run: Running) -> bool:
         return (self.place / f"{_name(run)}{DONE}").exists()

@@ -138,6 +138,27 @@ def test_a_spec_that_is_deleted_takes_its_app_along_and_leaves_others(daemon: Da
     assert pids(daemon, "stays-s0.service", "theirs-s0.service") == before
 
 
+def test_a_spec_that_is_renamed_keeps_its_app_running(daemon: Daemon) -> None:
+    """When its name comes from the text; otherwise the new name makes a new app, and the old one goes, port and all."""
+    daemon.put("stays", sleeping("stays"))
+    daemon.put("old", sleeping("named"))
+    daemon.until_state("old", "applied")
+    before = pids(daemon, "named-s0.service")
+    daemon.machine.run(["mv", f"{SPECS}/old.yaml", f"{SPECS}/new.yaml"])
+    daemon.until_state("new", "applied")
+    until(lambda: daemon.state("old") == "", "the old name is forgotten")
+    assert pids(daemon, "named-s0.service") == before
+    listens = (
+        '{"command": ["/usr/bin/python3", "-m", "http.server", "8199"], "user": "root", "ports": [8199], "settle": "2s", "restart": {"policy": "no"}}'
+    )
+    daemon.put("first", f'{{"services": {{"web": {listens}}}}}')
+    daemon.until_state("first", "applied")
+    daemon.machine.run(["mv", f"{SPECS}/first.yaml", f"{SPECS}/second.yaml"])
+    daemon.until_state("second", "applied", timeout=60)
+    assert daemon.show("LoadState", "first-web.service") == "not-found"
+    assert daemon.show("ActiveState", "second-web.service") == "active"
+
+
 def test_an_app_that_came_from_elsewhere_is_not_removed(daemon: Daemon) -> None:
     """Taken over since: the file that made it is not this one any more."""
     daemon.put("stays", sleeping("stays"))

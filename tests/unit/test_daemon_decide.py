@@ -473,6 +473,37 @@ def test_a_spec_that_cannot_be_read_keeps_its_app() -> None:
     assert started(daemon.wait(GONE)) == []
 
 
+def test_a_file_that_is_renamed_takes_its_app_over() -> None:
+    daemon = ready(a="1", b="1x")
+    del daemon.files["a"]
+    daemon.put(c="1")
+    daemon.touch("a", "c")
+    (start,) = [item.running for item in daemon.wait(1) if isinstance(item, Start)]
+    assert (start.stem, start.takes_over) == ("c", True)
+    daemon.end(app="a")
+    assert started(daemon.wait(GONE)) == [(Verb.REMOVE, "a", "")], "which finds that the app is of another file"
+    daemon.put(d="1")
+    daemon.touch("d")
+    daemon.wait(1)
+    daemon.end()
+    assert daemon.state.running
+    assert not daemon.state.running.takes_over, "a copy is no new name"
+
+
+def test_what_was_refused_is_tried_again_when_something_was_removed() -> None:
+    daemon = ready(a="1", b="1")
+    daemon.put(c="2")
+    daemon.touch("c")
+    daemon.wait(1)
+    daemon.end(Result.REFUSED, lines=("cannot apply a: it is of another spec",))
+    del daemon.files["a"]
+    daemon.touch("a")
+    daemon.wait(1)
+    daemon.wait(GONE)
+    assert started(daemon.end()) == [(Verb.APPLY, "c", "2")]
+    assert started(daemon.end(Result.REFUSED, lines=("no",))) == []
+
+
 def test_an_app_that_its_spec_now_calls_otherwise_is_told_of() -> None:
     daemon = ready(a="1")
     daemon.put(a="2")

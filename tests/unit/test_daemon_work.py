@@ -44,7 +44,7 @@ def test_what_a_unit_is_told_is_read_back_by_another_daemon(stem: str) -> None:
 
     with TemporaryDirectory() as place:
         work = Work(place)
-        run = Running(stem=stem, verb=Verb.REMOVE, digest="", app="shop")
+        run = Running(stem=stem, verb=Verb.REMOVE, digest="", app="shop", takes_over=len(stem) > 1)
         assert list(work.left()) == []
         work.prepare(run, f"/etc/nanod/specs.d/{stem}.yaml")
         assert list(work.left()) == [run]
@@ -54,7 +54,9 @@ def test_what_a_unit_is_told_is_read_back_by_another_daemon(stem: str) -> None:
 
 def test_the_environment_file_is_one_that_systemd_understands(tmp_path: Path) -> None:
     Work(str(tmp_path)).prepare(RUN, '/etc/nanod/$HOME/a "b" `c`/shop.yaml')
-    assert (tmp_path / "apply-shop.env").read_text() == ('SPEC="/etc/nanod/\\$HOME/a \\"b\\" \\`c\\`/shop.yaml"\nDIGEST="abc"\nAPP=""\nSTEM="shop"\n')
+    assert (tmp_path / "apply-shop.env").read_text() == (
+        'SPEC="/etc/nanod/\\$HOME/a \\"b\\" \\`c\\`/shop.yaml"\nDIGEST="abc"\nAPP=""\nSTEM="shop"\nOPTIONS=""\n'
+    )
 
 
 def test_what_an_earlier_run_left_is_not_taken_for_this_one(tmp_path: Path) -> None:
