@@ -30,6 +30,7 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
 def mail(machine: Machine) -> Iterator[App]:
     """`mail/in`, healthy; and `mail/out`, which nobody requires."""
     app = App.on(machine, "mail")
+    app.exits("in", "prestart", 0)
     app.apply({"in": app.service("in"), "out": app.service("out")})
     yield app
     if machine.path("/var/lib/nanod/apps/mail/current").is_symlink():
@@ -136,9 +137,14 @@ def test_who_is_held_back_is_blocked_by_name(mail: App, shop: App) -> None:
     done = shop.leave({"web": shop.service("web", "mail/in", restart=SHORT), "new": new})
     assert "blocked by mail/in" in done.err or "mail/in did not come up" in done.out
     assert "cannot start shop-new: " in done.out
-    told = json.loads(shop.nanod("status", "--json", "shop", status=4).out)
-    states = {item["service"]: item for item in told["apps"][0]["services"]}
-    assert "mail/in" in json.dumps(states["new"])
+
+    def named() -> bool:
+        """Between two tries the other is on its way, and nobody can say yet that it is to blame."""
+        told = json.loads(shop.nanod("status", "--json", "shop", status=4).out)
+        states = {item["service"]: item for item in told["apps"][0]["services"]}
+        return "mail/in" in json.dumps(states["new"])
+
+    until(named, "status names mail/in")
     mail.exits("in", "prestart", 0)
     mail.apply()
     shop.apply()
