@@ -149,7 +149,7 @@ class _Deciding:
                 self._put(stem, self.state.specs[stem]._replace(seen="", gone=None, leaves=False, is_unseen=False, is_busy=False))
             else:
                 self._missing(stem, event.at, at_once=at_once)
-        self._set(waiters=tuple(self._waits(waiter) for waiter in self.state.waiters))
+        self._set(waiters=tuple(self._waits(waiter)._replace(problem=problem or waiter.problem) for waiter in self.state.waiters))
 
     def _emptied(self, files: Mapping[str, File]) -> str:
         """All gone at once is a lost mount or a slip of the hand more often than it is meant."""
@@ -187,7 +187,7 @@ class _Deciding:
             # What is there now may be in the middle of being written; then an event follows.
             self._put(run.stem, spec._replace(seen="", is_unseen=True, changes=spec.changes + 1))
             self._set(waiters=tuple(_without(waiter, run.stem, is_over=False) for waiter in self.state.waiters))
-            self._look(frozenset({run.stem}))
+            self.actions.append(Look(frozenset({run.stem})))  # others that have changed wait for their own time
             return
         if outcome.result is Result.KILLED and spec.kills + 1 < _TRIES:
             self._put(run.stem, spec._replace(kills=spec.kills + 1, last=outcome))
@@ -248,7 +248,9 @@ class _Deciding:
         self._set(queue=(*kept, *sorted(wanting - set(kept))))
 
     def _begin(self) -> None:
-        if self.state.running or self.state.is_stopping or not self.state.queue:
+        # What is about to be looked at may be another thing to do, or none.
+        is_to_look = any(isinstance(action, Look) for action in self.actions)
+        if self.state.running or self.state.is_stopping or is_to_look or not self.state.queue:
             return
         stem, *rest = self.state.queue
         spec = self.state.specs[stem]
@@ -271,21 +273,21 @@ class _Deciding:
             return waiter
         run = self.state.running
         wanting = {stem for stem, spec in self.state.specs.items() if spec.wants}
-        stale = run.stem if run and run.stem in wanting and not self._is_for(run) else ""
+        stale = run.stem if run and run.stem in self.state.specs and not self._is_for(run) else ""
         pending = frozenset(wanting | ({run.stem} if run else set()))
         return waiter._replace(has_looked=True, specs=frozenset(self.state.specs), pending=pending, stale=stale)
 
     def _is_for(self, run: Running) -> bool:
         """Whether it does what is wanted now."""
         spec = self.state.specs[run.stem]
-        return run.verb is spec.wants and (run.verb is Verb.REMOVE or run.digest == spec.seen)
+        return run.verb is Verb.REMOVE if spec.leaves else run.verb is Verb.APPLY and run.digest == spec.seen
 
     def _is_pending(self, stem: str) -> bool:
         run, spec = self.state.running, self.state.specs.get(stem)
         return (run is not None and run.stem == stem) or (spec is not None and (spec.wants is not None or spec.is_unseen))
 
     def _problems(self, waiter: Waiter) -> tuple[str, ...]:
-        found = [self.state.problem] if self.state.problem else []
+        found = [waiter.problem] if waiter.problem else []
         for stem in sorted(waiter.specs & self.state.specs.keys()):
             spec = self.state.specs[stem]
             if spec.problem:

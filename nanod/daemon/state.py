@@ -117,6 +117,8 @@ class Waiter(NamedTuple):
     specs: frozenset[str] = frozenset()
     pending: frozenset[str] = frozenset()
     stale: str = ""
+    problem: str = ""
+    """Why the directory could not be gone by, at some time since."""
 
 
 START = 0

@@ -76,6 +76,8 @@ class Work:
         self.clear(run)
         told = {"SPEC": spec, "DIGEST": run.digest, "APP": run.app, "STEM": run.stem, "OPTIONS": _TAKE_OVER if run.takes_over else ""}
         text = "".join(f"{key}={_quoted(value)}\n" for key, value in told.items())
+        # systemd would make it readable to all, and the last lines of a hook that failed are in it.
+        os.close(os.open(self.place / f"{_name(run)}.out", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         temporary = self.place / f".{_name(run)}.env"
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
         temporary.rename(self.place / f"{_name(run)}.env")

@@ -186,6 +186,9 @@ def test_who_is_not_root_gets_nothing(daemon: Daemon) -> None:
     ask = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/nanod/control'); s.sendall(b'{\"do\": \"reload\"}\\n'); print(s.makefile().read())"
     done = machine.run([*as_user, daemon.python, "-c", ask])
     assert "PermissionError" in done.err
+    daemon.put("web", sleeping("web", 7, hooks={"prestart": "sleep 3"}))
+    until(lambda: daemon.state("web") == "applying", "it is at work")
+    assert machine.run([*as_user, "cat", "/run/nanod/daemon/apply-web.out"]).status != 0
     for path in ("/run/nanod/daemon/x", "/var/lib/nanod/daemon/x", "/etc/nanod/specs.d/x.yaml", "/run/nanod/x"):
         assert machine.run([*as_user, "touch", path]).status != 0, path
     assert machine.run([*as_user, "nanod", "reload"]).status == 1

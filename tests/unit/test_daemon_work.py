@@ -67,7 +67,8 @@ def test_what_an_earlier_run_left_is_not_taken_for_this_one(tmp_path: Path) -> N
     assert work.has_ended(RUN)
     work.prepare(RUN, "/x")
     assert not work.has_ended(RUN)
-    assert not (tmp_path / "apply-shop.out").exists()
+    assert (tmp_path / "apply-shop.out").read_text() == ""
+    assert (tmp_path / "apply-shop.out").stat().st_mode & 0o777 == 0o600, "what a hook prints is not for everybody"
 
 
 def test_an_outcome_is_read_from_both_files(tmp_path: Path) -> None:
