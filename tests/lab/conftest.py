@@ -20,6 +20,7 @@ import pytest
 
 from nanod.rehearse import mounts, tree
 from nanod.rehearse.machine import SOURCE, Machine
+from tests.lab.daemons import Daemon, sleeping
 from tests.lab.groups import Group, making
 
 if TYPE_CHECKING:
@@ -41,6 +42,15 @@ def machine() -> Iterator[Machine]:
     """A machine over this machine's own root, without a network."""
     with Machine.boot() as booted:
         yield booted
+
+
+@pytest.fixture(scope="module")
+def running(machine: Machine) -> Daemon:
+    """A daemon that is ready, and an app `keeps` of two services in its directory, which nothing is to touch."""
+    daemon = Daemon.on(machine)
+    daemon.put("keeps", sleeping("keeps", services=2))
+    daemon.start()
+    return daemon
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,6 @@ from tests.lab.steps import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nanod.rehearse.machine import Machine
-
 UNITS = "/etc/systemd/system"
 _GET = """
 import sys, urllib.request
@@ -23,14 +21,6 @@ answer = urllib.request.urlopen(sys.argv[1], timeout=60)
 print(answer.headers["Content-Type"])
 print(answer.read().decode(), end="")
 """
-
-
-@pytest.fixture(scope="module")
-def running(machine: Machine) -> Daemon:
-    daemon = Daemon.on(machine)
-    daemon.put("keeps", sleeping("keeps"))
-    daemon.start()
-    return daemon
 
 
 @pytest.fixture

@@ -19,14 +19,6 @@ COUNT, ROUNDS = (100, 60) if os.environ.get("NANOD_DAEMON_SPECS") == "all" else 
 """Specs, and how often one of them is edited; NANOD_DAEMON_SPECS=all takes a minute of it with a hundred."""
 
 
-@pytest.fixture(scope="module")
-def running(machine: Machine) -> Daemon:
-    daemon = Daemon.on(machine)
-    daemon.put("keeps", sleeping("keeps", services=2))
-    daemon.start()
-    return daemon
-
-
 @pytest.fixture
 def daemon(running: Daemon) -> Iterator[Daemon]:
     """Its services live through everything."""

@@ -14,17 +14,7 @@ from tests.lab.steps import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nanod.rehearse.machine import Machine
-
 BAD = "services: {web: {comand: x}}\n"
-
-
-@pytest.fixture(scope="module")
-def running(machine: Machine) -> Daemon:
-    daemon = Daemon.on(machine)
-    daemon.put("keeps", sleeping("keeps"))
-    daemon.start()
-    return daemon
 
 
 @pytest.fixture
