@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nanod.host.atomic import TEMPORARY
-from tests.lab.steps import MAIN, STEP, App
+from tests.lab.steps import MAIN, STEP, App, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -108,6 +108,12 @@ def seen(app: App) -> Seen:
         volumes=frozenset(path.name for path in app.machine.path("/srv").glob(f"{app.name}-*")),
         left=tuple(_left(app)),
     )
+
+
+def rested(app: App) -> Seen:
+    """What is seen once nothing of it starts or stops any more: a post_deploy hook goes on when the app is up."""
+    until(lambda: not {"activating", "deactivating"} & set(seen(app).active.values()), "all of it at rest")
+    return seen(app)
 
 
 def _content(path: Path) -> bytes:

@@ -82,7 +82,8 @@ def services(app: App, **web: Any) -> dict[str, dict[str, Any]]:
     program = app.program("serve", "#!/bin/sh\nexec sleep 1000\n")
     command = f"{GIVEN} && exec {program}"
     given = app.service("web", hooks=(), command=command, health=None, user="www-data", settle="300ms", credentials=credentials) | ONCE
-    around = {"hooks": {"prestart": [GIVEN, {"run": GIVEN, "scope": "deploy"}], "ready": GIVEN}, "provisioning": {"install": GIVEN}}
+    shown = app.program("shown", _SHOWN)
+    around = {"hooks": {"prestart": [f"{GIVEN} && {shown}", {"run": GIVEN, "scope": "deploy"}], "ready": GIVEN}, "provisioning": {"install": GIVEN}}
     return {"web": given | around | web}
 
 
@@ -90,19 +91,34 @@ HOLDERS = ("web", "web-one", "web-side", "web-bye")
 """Whose processes have it, and nobody else's."""
 
 
+ROUNDS = f"{DIRECTORY}/canary.rounds"
+"""A line for each look at all processes, while somebody looks."""
+_SHOWN = f"""#!/bin/sh
+# Go on when somebody who looks has begun to and ended since.
+[ -e {ROUNDS} ] || exit 0
+seen=$(wc -l <{ROUNDS})
+while [ -e {ROUNDS} ] && [ "$(wc -l <{ROUNDS})" -lt $((seen + 2)) ]; do sleep 0.05; done
+"""
+
+
 @contextmanager
 def watched(machine: Machine) -> Iterator[list[str]]:
     """What every user sees meanwhile of all processes: their arguments, again and again."""
     said: list[str] = []
     stop = machine.path("/run/canary.stop")
-    looking = "while [ ! -e /run/canary.stop ]; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n'; sleep 0.05; done | sort -u"
+    looking = (
+        f"while [ ! -e /run/canary.stop ]; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n'; echo >>{ROUNDS}; sleep 0.05; done | sort -u"
+    )
+    rounds = machine.path(ROUNDS)
     with machine.popen(["sh", "-c", looking], user="nobody", stdout=subprocess.PIPE) as started:
         try:
+            until(rounds.exists, "somebody looks")
             yield said
         finally:
             stop.touch()
             said.append(started.communicate()[0].decode(errors="replace"))
             stop.unlink()
+            rounds.unlink()
 
 
 def leaks(told: Told) -> dict[str, str]:

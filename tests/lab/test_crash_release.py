@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.crashes import Seen, chosen, cut, listed, sample, seen
+from tests.lab.crashes import Seen, chosen, cut, listed, rested, sample
 from tests.lab.steps import DIRECTORY, App, until
 from tests.lab.test_crash_boot import with_recovery
 from tests.lab.test_deploy_hooks import left
@@ -46,11 +46,11 @@ class Switch:
     def on(cls, app: App) -> Switch:
         source(app, "1")
         app.apply({"web": web(app)})
-        old, before = current(app), seen(app)
+        old, before = current(app), rested(app)
         source(app, "2")
         points = listed(app, "apply", app.spec)
         assert set(points) >= POINTS
-        made = cls(app=app, old=old, new=current(app), before=before, after=seen(app), points=points)
+        made = cls(app=app, old=old, new=current(app), before=before, after=rested(app), points=points)
         made.back()
         return made
 
@@ -65,12 +65,12 @@ class Switch:
             app.apply()
         app.machine.run(["sh", "-c", f"rm -rf /var/lib/nanod/releases/{app.name}/web/{self.new} /var/lib/nanod/releases/{app.name}/web/.{self.new}"])
         source(app, "2")
-        assert seen(app).same() == self.before.same()
+        assert rested(app).same() == self.before.same()
 
     def judge(self, point: str) -> None:
         app = self.app
         app.until_up("web")
-        now, expected = seen(app), self.after if self.is_decided(point) else self.before
+        now, expected = rested(app), self.after if self.is_decided(point) else self.before
         assert now.same() == expected.same(), point
         assert (now.left, now.stale, left(app)) == ((), (), []), point
         assert current(app) == runs_in(app) == (self.new if self.is_decided(point) else self.old), point
@@ -142,7 +142,7 @@ def test_nanod_is_killed_while_it_builds(host: Machine) -> None:
     app = App.on(host, "orphan")
     source(app)
     app.apply({"web": web(app, hooks={"build": "cat version >built; if [ -e slow ]; then sleep 3603; fi"})})
-    old, before = current(app), seen(app)
+    old, before = current(app), rested(app)
     source(app, "2", slow="")
     nanod = host.popen(["nanod", "apply", app.spec], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until(lambda: "3603" in host.run(["ps", "-eo", "args"]).out, "the build runs")
@@ -152,7 +152,7 @@ def test_nanod_is_killed_while_it_builds(host: Machine) -> None:
     app.nanod("recover")
     assert "3603" not in host.run(["ps", "-eo", "args"]).out
     assert names(app) == {old}
-    assert seen(app) == before
+    assert rested(app) == before
     assert not [*host.path("/run/systemd/system").glob("nanod-build-*")]
     host.path("/srv/orphan/slow").unlink()
     app.apply()
@@ -166,7 +166,7 @@ def test_ctrl_c_while_it_builds(host: Machine) -> None:
     app = App.on(host, "ended")
     source(app)
     app.apply({"web": web(app, hooks={"build": f"cat version >built; if [ -e slow ]; then trap 'touch {DIRECTORY}/x' TERM; sleep 3604; fi"})})
-    before, there = seen(app), names(app)
+    before, there = rested(app), names(app)
     source(app, "2", slow="")
     nanod = host.popen(["nanod", "apply", app.spec], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until(lambda: "3604" in host.run(["ps", "-eo", "args"]).out, "the build runs")
@@ -174,7 +174,7 @@ def test_ctrl_c_while_it_builds(host: Machine) -> None:
     assert nanod.wait(60) == 130
     assert "3604" not in host.run(["ps", "-eo", "args"]).out
     assert names(app) == there
-    assert seen(app) == before
+    assert rested(app) == before
     assert not [*host.path("/run/systemd/system").glob("nanod-build-*")]
     host.path("/srv/ended/slow").unlink()
     leave(app)
