@@ -9,6 +9,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from nanod.errors import NanodError
@@ -39,26 +40,43 @@ BUILD_TIMEOUT = 900.0
 """Seconds; a build takes one or two minutes."""
 
 
-def build(suite: str = "trixie") -> Path:
-    """The tree of a Debian release with PACKAGES, built unless it is there. A second builder waits for the first."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What a tree is made of: `options` are further words for mmdebstrap(1)."""
+
+    name: str
+    suite: str
+    packages: tuple[str, ...]
+    options: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        return "\n".join((*self.packages, *self.options))
+
+
+LAB = Recipe(name="trixie", suite="trixie", packages=PACKAGES)
+"""The laboratory's other Debian."""
+
+
+def build(recipe: Recipe = LAB) -> Path:
+    """The tree that a recipe makes, built unless it is there. A second builder waits for the first."""
     cache = Path(os.environ.get("NANOD_LAB_CACHE", CACHE))
-    tree = cache / suite
-    if _is_built(tree):
+    tree = cache / recipe.name
+    if _is_built(recipe, tree):
         return tree
     cache.mkdir(parents=True, exist_ok=True)
     directory = os.open(cache, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
-        if not _is_built(tree):
-            _build(suite, tree)
+        if not _is_built(recipe, tree):
+            _build(recipe, tree)
     finally:
         os.close(directory)
     return tree
 
 
-def _is_built(tree: Path) -> bool:
+def _is_built(recipe: Recipe, tree: Path) -> bool:
     stamp = _stamp(tree)
-    return tree.is_dir() and stamp.is_file() and stamp.read_text().split() == list(PACKAGES)
+    return tree.is_dir() and stamp.is_file() and stamp.read_text() == recipe.text()
 
 
 def _stamp(tree: Path) -> Path:
@@ -75,18 +93,18 @@ def mirror(suites: str) -> str:
     return "http://deb.debian.org/debian"
 
 
-def _build(suite: str, tree: Path) -> None:
-    for abandoned in tree.parent.glob(f".{suite}-*"):
+def _build(recipe: Recipe, tree: Path) -> None:
+    for abandoned in tree.parent.glob(f".{recipe.name}-????????"):
         shutil.rmtree(abandoned)
     asked = process.run(["apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)", "Created-By: Packages"])
-    with tempfile.TemporaryDirectory(prefix=f".{suite}-", dir=tree.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix=f".{recipe.name}-", dir=tree.parent) as scratch:
         made = Path(scratch) / "tree"
-        words = ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
-        done = process.run([*words, suite, str(made), mirror(asked.out)], timeout=BUILD_TIMEOUT)
+        words = ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(recipe.packages)}", *recipe.options]
+        done = process.run([*words, recipe.suite, str(made), mirror(asked.out)], timeout=BUILD_TIMEOUT)
         if done.status:
             raise NanodError(f"cannot build a Debian tree: mmdebstrap ended with {done.status}", hint=done.err[-2000:])
         if tree.exists():
             # Machines may still be shown it; the next build deletes it.
-            tree.rename(tempfile.mkdtemp(prefix=f".{suite}-", dir=tree.parent))
+            tree.rename(tempfile.mkdtemp(prefix=f".{recipe.name}-", dir=tree.parent))
         made.rename(tree)
-        _stamp(tree).write_text("\n".join(PACKAGES))
+        _stamp(tree).write_text(recipe.text())

@@ -55,7 +55,7 @@ def running(machine: Machine) -> Daemon:
 
 @pytest.fixture(scope="session")
 def debian13() -> Path:
-    return tree.build("trixie")
+    return tree.build()
 
 
 @pytest.fixture(scope="module")

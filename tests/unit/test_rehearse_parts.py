@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,10 +97,10 @@ def test_a_tree_is_built_once_and_again_when_other_packages_are_wanted(tmp_path:
 
     monkeypatch.setattr("nanod.host.process.run", run)
     monkeypatch.setenv("NANOD_LAB_CACHE", str(tmp_path))
-    assert tree.build("sid") == tree.build("sid") == tmp_path / "sid"
+    recipe = tree.Recipe(name="own", suite="sid", packages=("systemd",))
+    assert tree.build(recipe) == tree.build(recipe) == tmp_path / "own"
     assert len(built) == 1
-    monkeypatch.setattr(tree, "PACKAGES", ("systemd", "rsync"))
-    assert (tree.build("sid") / "etc/made").read_text() == "2"
+    assert (tree.build(replace(recipe, packages=("systemd", "rsync"))) / "etc/made").read_text() == "2"
     assert built[1] == "--include=systemd,rsync"
 
 
