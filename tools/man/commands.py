@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import click
 
@@ -14,11 +15,18 @@ def markdown() -> str:
     return "\n\n".join(_section(verb) for verb in VERBS)
 
 
+def about(name: str) -> str:
+    command, _ = _command(name)
+    examples = "\n".join(f"    {line}" for line in command.examples)
+    return "\n\n".join([inspect.cleandoc(command.help or ""), options(name), examples])
+
+
 def options(name: str) -> str:
-    """A table of the options of a verb."""
+    """A table of the options of a verb, without `--help`, which all have."""
     command, context = _command(name)
-    rows = [found for item in command.get_params(context) if (found := item.get_help_record(context))]
-    return "\n".join(["| option | means |", "|---|---|", *(f"| {_option(words)} | {_cell(text)} |" for words, text in rows)])
+    found = [item for item in command.get_params(context) if isinstance(item, click.Option) and "--help" not in item.opts]
+    rows = [item.get_help_record(context) for item in found]
+    return "\n".join(["| option | means |", "|---|---|", *(f"| {_option(row[0])} | {_cell(row[1])} |" for row in rows if row)]) if rows else ""
 
 
 def _command(name: str) -> tuple[Verb, click.Context]:
@@ -30,9 +38,7 @@ def _command(name: str) -> tuple[Verb, click.Context]:
 def _section(name: str) -> str:
     command, context = _command(name)
     words = " ".join(command.collect_usage_pieces(context)).removeprefix("[OPTIONS]").strip()
-    about = inspect.cleandoc(command.help or "")
-    examples = "\n".join(f"    {line}" for line in command.examples)
-    return "\n\n".join([f"## nanod {name} {words}".rstrip(), about, options(name), examples])
+    return f"## nanod {name} {words}".rstrip() + f"\n\n{about(name)}"
 
 
 def _option(words: str) -> str:
@@ -45,4 +51,5 @@ def _option(words: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    """Without the range that click adds to the help of a number, which says it already."""
+    return re.sub(r" *\[x>=.*\]$", "", " ".join(text.split())).replace("|", "\\|")

@@ -23,14 +23,24 @@ def markdown(name: str) -> str:
 
 
 def _instead(mark: str) -> str:
-    what, _, which = mark.partition(": ")
-    if what == "commands":
-        return commands.markdown()
-    if what == "options":
-        return commands.options(which)
+    what, *which = mark.split(": ")
+    match what:
+        case "commands":
+            return commands.markdown()
+        case "about":
+            return commands.about(which[0])
+        case "options":
+            return commands.options(which[0])
     text = (_DOCS / what).read_text(encoding="utf-8")
     text = language.with_types(text) if what == "language.md" else text
-    return section(text, which) if which else re.sub(r"\A# .*\n", "", text)
+    match which:
+        case [title]:
+            return section(text, title)
+        case [title, column]:
+            return table(section(text, title), column)
+        case _:
+            # Its sections are those of the manual page.
+            return re.sub(r"^#(?=#+ )", "", re.sub(r"\A# .*\n", "", text), flags=re.MULTILINE)
 
 
 def section(text: str, title: str) -> str:
@@ -41,3 +51,11 @@ def section(text: str, title: str) -> str:
     rest = text[found.end() :]
     end = re.search(rf"^#{{1,{len(found[1])}}} ", rest, re.MULTILINE)
     return rest[: end.start()] if end else rest
+
+
+def table(text: str, column: str) -> str:
+    """The one whose first column is named so."""
+    found = re.search(rf"^\| {re.escape(column)} \|(?:.*\n\|)*.*\n?", text, re.MULTILINE)
+    if found is None:
+        raise ValueError(f"no table of {column}")
+    return found[0]

@@ -30,16 +30,32 @@ def page(name: str, markdown: str, *, date: str, version: str, group: str) -> st
     document += [nodes.title("", title), nodes.subtitle("", subtitle), facts, *_sections(blocks[2:], 1)]
     text = publish_from_doctree(document, writer=_Writer(), settings_overrides={"output_encoding": "unicode"})
     assert isinstance(text, str)
-    # No word is broken: a key or an option is looked for as it is written, and copied.
-    return _AFTER_HEADING.sub(r"\1", text.replace("\n.SH NAME\n", "\n.nh\n.ad l\n.SH NAME\n", 1))
+    return _AFTER_HEADING.sub(r"\1", text)
 
 
 class _Translator(manpage.Translator):
-    """Terms of a list have the fonts that they are written in, and blocks the font of a terminal, which has no `C` (groff_char(7))."""
+    """What differs between the versions of docutils is said here."""
 
     def __init__(self, document: nodes.document) -> None:
         super().__init__(document)
-        self.defs |= {"term": ("\n", "\n"), "literal_block": (".sp\n.nf\n", "\n.fi\n")}
+        # A terminal has no font `C` (groff_char(7)).
+        self.defs["literal_block"] = (".sp\n.nf\n", "\n.fi\n")
+
+    def header(self) -> str:
+        """No word is broken: a key or an option is looked for as it is written, and copied."""
+        known = self._docinfo
+        words = (known["title"].upper(), known["manual_section"], known["date"], known["version"], known["manual_group"])
+        quoted = " ".join(f'"{word}"' for word in words)
+        return f".TH {quoted}\n.nh\n.ad l\n.SH NAME\n{known['title']} \\- {known['subtitle']}\n"
+
+    def visit_term(self, node: nodes.term) -> None:
+        """In the fonts that it is written in."""
+        del node
+        self.body.append("\n")
+
+    def depart_term(self, node: nodes.term) -> None:
+        del node
+        self.body.append("\n")
 
 
 class _Writer(manpage.Writer):
@@ -65,7 +81,9 @@ def _sections(blocks: list[SyntaxTreeNode], level: int) -> Iterator[nodes.Node]:
         inner = _sections(blocks[position:end], level + 1)
         # A manual page has two levels of headings; what is deeper begins with its title in bold.
         if level <= 2:
-            yield nodes.section("", nodes.title("", "", *_inline(block)), *inner)
+            text = _plain(block)
+            title = [nodes.Text(text if text.startswith("/") else text.upper())] if level == 1 else _inline(block)
+            yield nodes.section("", nodes.title("", "", *title), *inner)
         else:
             yield nodes.paragraph("", "", nodes.strong("", _plain(block)))
             yield from inner
@@ -88,6 +106,8 @@ def _block(block: SyntaxTreeNode) -> Iterator[nodes.Node]:
             yield nodes.enumerated_list("", *_items(block), enumtype="arabic")
         case "table":
             yield _table(block)
+        case "html_block" if block.content.startswith("<!--"):
+            pass
         case _:
             raise ValueError(f"no manual page has a {block.type}")
 
