@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from nanod.spec.shapes import Shape
 
 
-@verb("schema", "nanod schema > nanod.schema.json", "# yaml-language-server: $schema=nanod.schema.json    (first line of the spec)")
+@verb(
+    "schema",
+    "nanod schema > nanod.schema.json",
+    "",
+    "# yaml-language-server: $schema=nanod.schema.json",
+    "project: shop",
+)
 def command() -> int:
     """Print the JSON Schema of the spec language, for editors; with the blocks of the features that are installed."""
     console.out_json(_with_features())

@@ -48,6 +48,15 @@ class _Translator(manpage.Translator):
         quoted = " ".join(f'"{word}"' for word in words)
         return f".TH {quoted}\n.nh\n.ad l\n.SH NAME\n{known['title']} \\- {known['subtitle']}\n"
 
+    def visit_title(self, node: nodes.title) -> None:
+        """Older ones print every title of the first level in capitals, also the name of a file."""
+        if self.section_level != 1:
+            super().visit_title(node)
+            return
+        text = node.astext()
+        self.body.append(f".SH {self.deunicode(text if text.startswith('/') else text.upper())}\n")
+        raise nodes.SkipNode
+
     def visit_term(self, node: nodes.term) -> None:
         """In the fonts that it is written in."""
         del node
@@ -81,9 +90,7 @@ def _sections(blocks: list[SyntaxTreeNode], level: int) -> Iterator[nodes.Node]:
         inner = _sections(blocks[position:end], level + 1)
         # A manual page has two levels of headings; what is deeper begins with its title in bold.
         if level <= 2:
-            text = _plain(block)
-            title = [nodes.Text(text if text.startswith("/") else text.upper())] if level == 1 else _inline(block)
-            yield nodes.section("", nodes.title("", "", *title), *inner)
+            yield nodes.section("", nodes.title("", "", *_inline(block)), *inner)
         else:
             yield nodes.paragraph("", "", nodes.strong("", _plain(block)))
             yield from inner
