@@ -270,7 +270,7 @@ def probe_exec(words: list[str], timeout: float) -> str | None:
 
 
 SHORTEST_PAUSE = 0.005
-LATE = 1 / 8
+LATE = 1 / 16
 PROBES = {"tcp": probe_tcp, "http": probe_http, "unix": probe_unix, "grpc": probe_grpc, "file": probe_file, "exec": probe_exec}
 SICK = 3
 OTHERWISE = {"file": "the file is there", "exec": "the probe succeeds"}
