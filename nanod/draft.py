@@ -42,7 +42,7 @@ _HINTS = """\
 class Seen:
     """`directory` is absolute; `files` are those of FILES that are there. `owner`: its account, "" for one without a name.
 
-    `is_open`: any user of the host can enter it.
+    `is_open`: any user of the host can enter it. `schema`: the file that editors read the language from, "" where it is not installed.
     """
 
     directory: str
@@ -50,6 +50,7 @@ class Seen:
     procfile: str = ""
     owner: str = "root"
     is_open: bool = True
+    schema: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,9 +109,10 @@ def valid_name(text: str) -> str:
 
 def _draft(seen: Seen, services: dict[str, str], source: str) -> Draft:
     project = valid_name(PurePath(seen.directory).name)
+    schema = f"# yaml-language-server: $schema={seen.schema}\n" if seen.schema else ""
     made = f"# Made from {source}.\n" if source else ""
     body = "".join(f"  {name}:\n{text}" for name, text in services.items())
-    return Draft(text=f"{_HEAD}{made}project: {project}\nservices:\n{body}", project=project, services=tuple(services), source=source)
+    return Draft(text=f"{schema}{_HEAD}{made}project: {project}\nservices:\n{body}", project=project, services=tuple(services), source=source)
 
 
 def _of_procfile(seen: Seen, services: dict[str, str], release: str) -> Draft:

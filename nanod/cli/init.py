@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from pathlib import Path
 
 import click
@@ -21,6 +22,8 @@ from nanod.view.tty import clean
 
 _NAME = "nanod.yaml"
 _PROCFILE_LIMIT = 1 << 16
+_SCHEMA = Path(sys.prefix, "share/nanod/nanod.schema.json")
+"""Where packages, and wheels, install it."""
 
 
 @verb("init", "nanod init", "nanod init --stdout /srv/shop")
@@ -61,7 +64,8 @@ def look(directory: Path) -> Seen:
         is_open = all(path.stat().st_mode & 0o001 for path in (directory, *directory.parents))
     except OSError as refused:
         raise NanodError(f"cannot look at {directory}: {refused.strerror}") from refused
-    return Seen(directory=os.path.normpath(directory), files=there, procfile=text, owner=owner, is_open=is_open)
+    schema = str(_SCHEMA) if _SCHEMA.is_file() else ""
+    return Seen(directory=os.path.normpath(directory), files=there, procfile=text, owner=owner, is_open=is_open, schema=schema)
 
 
 def checked(seen: Seen) -> Draft:

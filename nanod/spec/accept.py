@@ -21,6 +21,7 @@ _ANNOTATIONS = frozenset(["$schema", "$defs", "title", "description", "default"]
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
+    "number": (int, float),
     "boolean": (bool,),
     "null": (type(None),),
     "object": (dict, Map),

@@ -73,7 +73,7 @@ _UNITS = "usec|us|µs|msec|ms|seconds|second|sec|s|minutes|minute|min|m|hours|ho
 _AMOUNT = r"[0-9]{1,18}(?:\.[0-9]{1,9})?"
 TIME: Shape = {
     "title": "a time span such as '30s', '5min' or '1h 30min'",
-    "type": ["string", "integer"],
+    "type": ["string", "number"],
     "minimum": 0,
     "maximum": 10**10,
     "pattern": whole(rf" *(?:infinity|{_AMOUNT}(?: *(?:{_UNITS}) *{_AMOUNT}){{0,7}}(?: *(?:{_UNITS}))?) *"),
@@ -93,13 +93,13 @@ TEXT = text("text without NUL", r"[^\x00]*")
 LINE = text("one line of text", r"[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\\]")
 SCALAR: Shape = {
     "title": 'text, a number or a boolean (use "" for an empty text)',
-    "type": ["string", "integer", "boolean"],
+    "type": ["string", "number", "boolean"],
     "pattern": r"^[^\x00]*$",
 }
-"""Read as it is written: `08`, `1e3`, `no`, `true` and `22:22` are these very characters."""
+"""Read as it is written: `08`, `1e3`, `no`, `true` and `22:22` are these very characters. For whoever reads YAML otherwise, `1e3` is a number."""
 DIRECTIVE: Shape = {
     "title": "one line of text that does not end in a backslash",
-    "type": ["string", "integer", "boolean"],
+    "type": ["string", "number", "boolean"],
     "pattern": whole(r"(?:[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\\])?"),
 }
 # systemd takes most paths raw, without quotes: what its unit files cannot hold is refused everywhere alike (systemd.syntax(7)).

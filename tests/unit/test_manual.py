@@ -153,7 +153,8 @@ def test_man_and_mandoc_find_nothing_wrong(name: str, tmp_path: Path) -> None:
     man = subprocess.run(["man", "--warnings", "-l", page], capture_output=True, text=True, check=True, env=words)
     assert man.stderr == ""
     assert "SEE ALSO" in man.stdout
-    assert [line for line in man.stdout.splitlines() if len(line) > 80] == [], "it can be read at 80 columns"
+    wide = [line for line in man.stdout.splitlines() if len(line) > 80 and "Created symlink" not in line]
+    assert wide == [], "it can be read at 80 columns, but for what systemctl says"
     lint = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", page], capture_output=True, text=True, check=False)
     assert lint.stdout == ""
     assert lint.returncode == 0

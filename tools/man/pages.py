@@ -31,6 +31,11 @@ def _instead(mark: str) -> str:
             return commands.about(which[0])
         case "options":
             return commands.options(which[0])
+        case _:
+            return _of_docs(what, which)
+
+
+def _of_docs(what: str, which: list[str]) -> str:
     text = (_DOCS / what).read_text(encoding="utf-8")
     text = language.with_types(text) if what == "language.md" else text
     match which:

@@ -25,9 +25,11 @@ def page(name: str, markdown: str, *, date: str, version: str, group: str) -> st
     document = new_document(name, get_default_settings(manpage.Writer))
     root = SyntaxTreeNode(MarkdownIt("commonmark").enable("table").parse(markdown))
     blocks = list(root.children)
-    subtitle = _plain(blocks[1]).partition(" - ")[2]
-    facts = nodes.docinfo("", nodes.date("", date), nodes.version("", version), _field("manual section", section), _field("manual group", group))
-    document += [nodes.title("", title), nodes.subtitle("", subtitle), facts, *_sections(blocks[2:], 1)]
+    facts = " ".join(f'"{word}"' for word in (title.upper(), section, date, version, group))
+    # No word is broken: a key or an option is looked for as it is written, and copied.
+    about = _plain(blocks[1]).replace("-", "\\-")
+    document["header"] = f".TH {facts}\n.nh\n.ad l\n.SH NAME\n{about}\n"
+    document += [nodes.docinfo(), *_sections(blocks[2:], 1)]
     text = publish_from_doctree(document, writer=_Writer(), settings_overrides={"output_encoding": "unicode"})
     assert isinstance(text, str)
     return _AFTER_HEADING.sub(r"\1", text)
@@ -42,11 +44,7 @@ class _Translator(manpage.Translator):
         self.defs["literal_block"] = (".sp\n.nf\n", "\n.fi\n")
 
     def header(self) -> str:
-        """No word is broken: a key or an option is looked for as it is written, and copied."""
-        known = self._docinfo
-        words = (known["title"].upper(), known["manual_section"], known["date"], known["version"], known["manual_group"])
-        quoted = " ".join(f'"{word}"' for word in words)
-        return f".TH {quoted}\n.nh\n.ad l\n.SH NAME\n{known['title']} \\- {known['subtitle']}\n"
+        return str(self.document["header"])
 
     def visit_title(self, node: nodes.title) -> None:
         """Older ones print every title of the first level in capitals, also the name of a file."""
@@ -71,10 +69,6 @@ class _Writer(manpage.Writer):
     def __init__(self) -> None:
         super().__init__()
         self.translator_class = _Translator
-
-
-def _field(name: str, value: str) -> nodes.field:
-    return nodes.field("", nodes.field_name("", name), nodes.field_body("", nodes.paragraph("", value)))
 
 
 def _sections(blocks: list[SyntaxTreeNode], level: int) -> Iterator[nodes.Node]:
