@@ -225,7 +225,7 @@ def _reasons(ending: Ending, records: Sequence[HookResult], lines: tuple[str, ..
         aside.append(Reason(kind=Why.RETRIES, text=f"given up after {tried} tries", unit=ending.unit))
     elif ending.tries or detail.result == "start-limit-hit":
         tries = ending.tries or ending.service.restart_limit
-        aside.append(Reason(kind=Why.RETRIES, text=f"given up after {tries} failed starts", unit=ending.unit))
+        aside.append(Reason(kind=Why.RETRIES, text=f"given up after {tries} failed start{'s' if tries != 1 else ''}", unit=ending.unit))
     return (*aside, root)
 
 
