@@ -68,7 +68,7 @@ def plan_removal(
         notes=(
             *loss_notes(lost),
             *_notes(manifest, shared, purge=purge),
-            *(Note(kind="kept", subject=name, text="stays: its file is not nanod's") for name in left),
+            *(Note(kind="kept", subject=name, text="is left to systemd: its file is not in the unit directory") for name in left),
         ),
         manifest=None,
         before=manifest,
