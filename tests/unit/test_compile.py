@@ -311,5 +311,5 @@ def test_sandbox_profiles_are_documented_line_by_line() -> None:
     text = (ROOT / "docs" / "sandbox.md").read_text()
     sections = {part.split("\n", 1)[0].strip(): part for part in text.split("\n## ")[1:]}
     for profile, directives in PROFILES.items():
-        shown = re.findall(r"^    (\w+)=(.*)$", sections[profile.value], re.MULTILINE)
+        shown = re.findall(r"^(\w+)=(.*)$", sections[profile.value], re.MULTILINE)
         assert shown == list(directives.items())
