@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import signal
 import time
+from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from nanod.rehearse import cgroup
 from tests import rows
+
+VM = Path(__file__).parent / "vm"
 
 _COLLECTED = pytest.StashKey[dict[str, tuple[str, ...]]]()
 _RESULTS = pytest.StashKey[dict[str, str]]()
@@ -32,6 +35,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_COLLECTED] = {}
     config.stash[_RESULTS] = {}
     config.pluginmanager.register(_Results(config.stash[_RESULTS]))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Virtual machines are for those who name them: tools/vm."""
+    if collection_path != VM:
+        return None
+    named = [config.invocation_params.dir / argument.partition("::")[0] for argument in config.args]
+    return None if any(path.resolve().is_relative_to(VM) for path in named) else True
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tests.lab.steps import DIRECTORY, PROGRAMS, App, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from nanod.rehearse.machine import Machine
 
@@ -77,13 +77,7 @@ class Group(App):
         assert Counter(self.steps()) == wanted, self.steps()
 
     def in_order(self, *groups: str) -> None:
-        """The last line of each group of words ("a|b") stands before the first of the next."""
-        steps = self.steps()
-        places = [[at for at, line in enumerate(steps) if line in group.split("|")] for group in groups]
-        for before, after, names in zip(places, places[1:], pairwise(groups), strict=False):
-            assert before, (names, steps)
-            assert after, (names, steps)
-            assert before[-1] < after[0], (names, steps)
+        in_order(self.steps(), *groups)
 
     def active(self) -> list[str]:
         """Units of the app that are not inactive."""
@@ -101,6 +95,15 @@ class Group(App):
         run = self.machine.path("/run")
         assert [path.name for path in (run / "nanod/groups").glob(f"{self.name}-*")] == []
         assert not (run / self.name / "web").exists()
+
+
+def in_order(steps: Sequence[str], *groups: str) -> None:
+    """The last line of each group of words ("a|b") stands before the first of the next."""
+    places = [[at for at, line in enumerate(steps) if line in group.split("|")] for group in groups]
+    for before, after, names in zip(places, places[1:], pairwise(groups), strict=False):
+        assert before, (names, steps)
+        assert after, (names, steps)
+        assert before[-1] < after[0], (names, steps)
 
 
 @contextmanager
