@@ -37,7 +37,10 @@ def made() -> dict[str, str]:
 def completion(shell: str) -> str:
     found = get_completion_class(shell)
     assert found is not None
-    return found(nanod, {}, "nanod", "_NANOD_COMPLETE").source()
+    text = found(nanod, {}, "nanod", "_NANOD_COMPLETE").source().rstrip("\n")
+    # zsh runs the file as a function when it completes for the first time; click knows that from 8.1.4 on.
+    is_late = shell == "zsh" and "loadautofunc" not in text
+    return f'{text}\n_nanod_completion "$@"\n' if is_late else f"{text}\n"
 
 
 def _page(path: str, group: str) -> str:
