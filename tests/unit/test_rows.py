@@ -53,6 +53,11 @@ def test_a_row_is_proved_on_a_real_systemd() -> None:
     assert "\n  BX-12     passed" in text
 
 
+def test_virtual_machines_count_where_they_ran() -> None:
+    for result, is_well in {"not run": True, "skipped": True, "passed": True, "failed": False}.items():
+        assert table(ALL | {"tests/vm/test_z.py::test_more": Result(("NK-4",), result)})[1] is is_well
+
+
 def test_skipped_tests_prove_nothing() -> None:
     skipped = {f"{LAB}more": Result(("NK-4",), "skipped")}
     assert table(ALL | skipped)[1]
