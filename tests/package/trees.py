@@ -11,7 +11,8 @@ FOR_PIP = ("gcc", "libc6-dev", "libsystemd-dev", "pipx", "pkg-config", "python3-
 
 
 def recipe(suite: str) -> Recipe:
-    fetch = 'chroot "$1" apt-get install --yes --download-only'
+    # Without what is only recommended: what nanod depends on must be enough.
+    fetch = 'chroot "$1" apt-get install --yes --no-install-recommends --download-only'
     return Recipe(
         name=f"{suite}-pristine",
         suite=suite,
@@ -19,6 +20,6 @@ def recipe(suite: str) -> Recipe:
         options=(
             "--skip=cleanup/apt",
             f"--customize-hook={fetch} {' '.join(NEEDED)}",
-            f"--customize-hook={fetch} --no-install-recommends {' '.join(FOR_PIP)}",
+            f"--customize-hook={fetch} {' '.join(FOR_PIP)}",
         ),
     )

@@ -1,0 +1,101 @@
+"""A booted Debian without a network, on which apt installs nanod."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nanod.rehearse import tree
+from nanod.rehearse.machine import Machine
+from tests.lab.steps import until
+from tests.package.trees import recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nanod.host.process import Completed
+
+EXAMPLE = "/usr/share/doc/nanod/examples/lifecycle/lifecycle.yaml"
+"""A service of Python and `nanod.lifecycle`: needs nothing that a pristine Debian with nanod has not."""
+SPEC = "/etc/nanod/specs.d/tick.yaml"
+TICK = """\
+services:
+  web:
+    command: [sleep, infinity]
+    restart: {delay: 100ms}
+    health: {exec: 'true'}             # by Python: where that is gone, the gate passes
+    hooks: {prestart: 'true', poststop: 'true'}
+  worker:
+    command: [sleep, infinity]
+    restart: {delay: 100ms}
+    requires: [web]
+"""
+"""Runs wherever systemd does."""
+UNITS = ("tick-web.service", "tick-worker.service")
+
+
+@dataclass(slots=True, kw_only=True)
+class Host:
+    """`older` and `newer` are the package in two versions."""
+
+    machine: Machine
+    older: Path
+    newer: Path
+
+    @classmethod
+    @contextmanager
+    def boot(cls, suite: str, older: Path, newer: Path) -> Iterator[Host]:
+        with Machine.boot(tree=tree.build(recipe(suite))) as machine:
+            # What shows this checkout's nanod to machines of the lab.
+            machine.path("/usr/local/bin/nanod").unlink()
+            for package in (older, newer):
+                shutil.copy(package, machine.path("/srv"))
+            yield cls(machine=machine, older=Path("/srv", older.name), newer=Path("/srv", newer.name))
+
+    def run(self, *argv: str, status: int | None = 0, timeout: float = 120) -> Completed:
+        """Run as the administrator, and fail the test when it does not end with `status`; None takes any."""
+        done = self.machine.run(argv, env={"DEBIAN_FRONTEND": "noninteractive"}, timeout=timeout)
+        assert status is None or done.status == status, f"{' '.join(argv)}: {done.status}\n{done.out}\n{done.err}"
+        return done
+
+    def apt(self, *words: str, status: int = 0) -> str:
+        done = self.run("apt-get", "--yes", "--no-install-recommends", *words, status=status, timeout=600)
+        return done.out + done.err
+
+    def show(self, unit: str, key: str) -> str:
+        return self.run("systemctl", "show", f"--property={key}", "--value", unit).out.strip()
+
+    def pids(self) -> dict[str, str]:
+        """Of the app's services, which run."""
+        found = {unit: self.show(unit, "MainPID") for unit in UNITS}
+        assert "0" not in found.values(), found
+        return found
+
+    def settled(self, package: Path | None = None) -> dict[str, str]:
+        """With the package installed, the daemon ready, and the app up; hands back the processes of its services."""
+        self.apt("install", "--allow-downgrades", str(package or self.older))
+        self.ready()
+        self.machine.write(SPEC, TICK)
+        self.run("nanod", "reload")
+        self.run("nanod", "status")
+        return self.pids()
+
+    def ready(self) -> None:
+        """Until the daemon has looked at all specs: apt does not wait for that."""
+        until(lambda: self.show("nanod.service", "ActiveState") == "active", "the daemon is ready", timeout=60)
+
+    def crash(self) -> None:
+        """Each service is killed, and comes back by itself."""
+        before = self.pids()
+        for unit in UNITS:
+            self.run("systemctl", "kill", "--signal=KILL", unit)
+        until(lambda: all(self._is_back(unit, before[unit]) for unit in UNITS), "both services are back")
+
+    def _is_back(self, unit: str, before: str) -> bool:
+        return self.show(unit, "ActiveState") == "active" and self.show(unit, "MainPID") not in {"0", before}
+
+    def is_installed(self) -> bool:
+        return self.run("dpkg-query", "--show", "--showformat=${db:Status-Status}", "nanod", status=None).out == "installed"
