@@ -28,6 +28,8 @@ TERMINAL = {"TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "100", "SYSTEMD_COLORS"
 UNITS = SOURCE / "units"
 UNDERSTOOD = {0, 3, 4}
 """How a command within the text of a page may end: also with changes pending, or with something that is not healthy."""
+SYSTEMDS = {"systemctl": 2, "journalctl": 1}
+"""Systemd's commands that pages name, with how many words without a dash make one that can be run."""
 
 _SPAN = r"\d+(?:us|ms|s|min|h|d)\b(?: \d+(?:ms|s|min|h)\b)*"
 _MASKS = [
@@ -172,9 +174,11 @@ def misspelt(text: str) -> str:
 
 def is_whole(text: str) -> bool:
     """Whether it can be run as it stands: nothing in it stands for something else, and nothing is missing. Others name a verb."""
-    words = _words(text) if is_ours(text) else []
+    words = _words(text) if text.partition(" ")[0] in {"nanod", *SYSTEMDS} else []
     if not words or _has_placeholder(words):
         return False
+    if not is_ours(text):
+        return len([word for word in words if not word.startswith("-")]) >= SYSTEMDS[text.partition(" ")[0]]
     if words[0].startswith("-") or "--help" in words:
         return True
     context = click.Context(nanod)
