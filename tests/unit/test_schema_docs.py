@@ -9,51 +9,9 @@ from typing import Any
 import pytest
 
 from nanod.spec.schema import SCHEMA
+from tools.man.language import ROW, SECTIONS, SERVICE, SHARED, TASK, keys_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "language.md").read_text()
-ROW = re.compile(r"^\| `([^`]+)` \|(.*?)\|.*\|$", re.MULTILINE)
-Keys = dict[str, dict[str, Any]]
-
-
-def keys_of(shape: dict[str, Any]) -> Keys:
-    """The keys of the mapping that a shape is, or that its members, items or alternatives are."""
-    if "$ref" in shape:
-        shape = SCHEMA["$defs"][shape["$ref"].rpartition("/")[2]]
-    if "properties" in shape:
-        return dict(shape["properties"])
-    inner = [shape.get("additionalProperties"), shape.get("items"), *shape.get("anyOf", [])]
-    return next((keys for item in inner if isinstance(item, dict) and (keys := keys_of(item))), {})
-
-
-SERVICE = keys_of(SCHEMA["$defs"]["service"])
-TASK = keys_of(SCHEMA["$defs"]["task"])
-SHARED = {"lifecycle", "wait_for", "timeout", "on_failure", "per"}
-HOOK = keys_of(SCHEMA["$defs"]["hook"])
-PARTS = (
-    "requires",
-    "health",
-    "hooks",
-    "provisioning",
-    "credentials",
-    "restart",
-    "stop",
-    "resources",
-    "systemd",
-    "schedule",
-    "sockets",
-    "rolling",
-    "build",
-)
-SECTIONS: dict[str, Keys] = {
-    "Top level": keys_of(SCHEMA),
-    "Service": SERVICE,
-    **{f"`{name}`": keys_of(SERVICE[name]) for name in PARTS},
-    "`liveness`": keys_of(keys_of(SERVICE["health"])["liveness"]),
-    "A hook": HOOK,
-    "`tasks`": {name: shape for name, shape in TASK.items() if name in SHARED},
-    "`lifecycle`": keys_of(TASK["lifecycle"]),
-    "`deploy`": keys_of(SCHEMA["properties"]["deploy"]),
-}
 
 
 def section(title: str) -> str:
