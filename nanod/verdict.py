@@ -220,10 +220,13 @@ def _reasons(ending: Ending, records: Sequence[HookResult], lines: tuple[str, ..
     if ending.crashed_after is not None:
         when = f"{ending.crashed_after:.1f} s" if ending.crashed_after >= 0.1 else "at once"
         aside.append(Reason(kind=Why.CRASHED, text=f"{when} after it was up", unit=ending.unit))
+    limited = detail.result == "start-limit-hit"
+    if limited and root.kind is Why.SIGNAL and not (ending.tries or detail.restarts):  # by hand: the signal is the last stop's
+        return (replace(root, kind=Why.SYSTEMD, text="it was started too often, each time after a stop", status=None),)
     tried = sum(bool(item.status) for item in own if item.phase not in (_GATE, _HEALTH)) if ending.service.role in TASKS else 0
     if tried > 1:
         aside.append(Reason(kind=Why.RETRIES, text=f"given up after {tried} tries", unit=ending.unit))
-    elif ending.tries or detail.result == "start-limit-hit":
+    elif limited or ending.tries:
         tries = ending.tries or ending.service.restart_limit
         aside.append(Reason(kind=Why.RETRIES, text=f"given up after {tries} failed start{'s' if tries != 1 else ''}", unit=ending.unit))
     return (*aside, root)
@@ -256,10 +259,8 @@ def _from_records(ending: Ending, own: Sequence[HookResult], end: Reason | None)
 def _from_result(ending: Ending, detail: UnitDetail) -> Reason | None:
     if detail.result == "timeout" and ending.service.health == "notify":
         return Reason(kind=Why.PROBE, text="it did not say that it is ready (READY=1) within its time")
-    if detail.result in _RESULTS:
-        kind, text = _RESULTS[detail.result]
-        return Reason(kind=kind, text=text)
-    return None
+    found = _RESULTS.get(detail.result)
+    return Reason(kind=found[0], text=found[1]) if found else None
 
 
 def _from_lines(lines: Sequence[str]) -> Reason | None:

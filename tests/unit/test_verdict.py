@@ -186,3 +186,11 @@ def test_a_service_that_only_ever_ends_well_has_no_riddle_for_a_reason() -> None
     reasons = judge("shop", [failed(detail=detail)], [], {}).services[0].reasons
     assert [item.kind for item in reasons] == [Why.RETRIES, Why.EXITED]
     assert reasons[-1].status == 0
+
+
+def test_whoever_stops_and_starts_it_too_often_is_not_told_of_a_kill() -> None:
+    """By hand, until the start limit: of the process systemd knows that the last stop's signal has ended it."""
+    detail = UnitDetail(name=WEB, result="start-limit-hit", exec_main_code=2, exec_main_status=15, invocation="a")
+    by_hand, by_itself = (sentence(judge("shop", [failed(detail=item)], [], {}).services[0]) for item in (detail, replace(detail, restarts=5)))
+    assert by_hand == "cannot start shop-web: it was started too often, each time after a stop"
+    assert by_itself == "cannot start shop-web: it was killed by SIGTERM (given up after 5 failed starts)"
