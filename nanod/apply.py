@@ -18,7 +18,6 @@ from nanod.steps import Arm, Reload, Restart, Roll, RunPrestart, Start, Stop, St
 from nanod.told import told
 from nanod.transaction import begin, commit, record
 from nanod.undo import Undone, degraded, undo
-from nanod.units.names import armed, irreversible_mark
 from nanod.units.secrets import watched_files
 from nanod.verdict import Ending, Reason, Status, Verdict, Why, gone_warnings, hook_text, judge, sentence
 from nanod.waiting import await_run
@@ -236,9 +235,9 @@ class _Applying:
 
     def _irreversible(self) -> str:
         """What has run that no transaction takes back, in words."""
-        marks = {
-            irreversible_mark(self.plan.app, step.unit): step for step in self.plan.steps if isinstance(step, Arm | RunPrestart) and step.irreversible
-        }
+        scope = self.host.store.scope
+        hooks_of_it = [step for step in self.plan.steps if isinstance(step, Arm | RunPrestart) and step.irreversible]
+        marks = {scope.irreversible_mark(self.plan.app, step.unit): step for step in hooks_of_it}
         there = self.host.store.existing(marks) if marks else ()
         steps = [step for mark, step in marks.items() if mark in there]
         if not steps:
@@ -340,7 +339,7 @@ class _Applying:
             self.undeployed = self._undeployed()
             manifest = replace(manifest, units=dict(manifest.units) | dict.fromkeys(self.undeployed, ""))
             for unit in self.undeployed:
-                self.host.store.delete_tree(armed(unit))
+                self.host.store.delete_tree(self.host.store.scope.armed(unit))
             commit(manifest, intent, self.host)
 
     def _record(self, verdict: str, *, error: str = "", undone: Undone | None = None, judged: Verdict | None = None) -> None:
@@ -361,9 +360,10 @@ class _Applying:
         units = [step.unit for step in self.plan.steps if isinstance(step, Arm)]
         if not units:
             return []
-        waiting = self.host.store.existing([armed(unit) for unit in units])
+        scope = self.host.store.scope
+        waiting = self.host.store.existing([scope.armed(unit) for unit in units])
         states = self.host.systemd.states(units)
-        return [unit for unit in units if armed(unit) in waiting or states[unit].active == "failed"]
+        return [unit for unit in units if scope.armed(unit) in waiting or states[unit].active == "failed"]
 
 
 def history_entry(plan: Plan, host: Host, verdict: str, *, error: str, undone: Undone | None, judged: Verdict | None) -> dict[str, object]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nanod.phases import Scope, phase_of
-from nanod.units.names import STOPPING
 from nanod.units.unitfile import parse
 from nanod.units.unitset import Role
 from nanod.values import signal_name
@@ -19,6 +18,7 @@ from nanod.values import signal_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from nanod.scope import RuntimeScope
     from nanod.units.unitset import ServiceUnits
 
 _NAMES = re.compile(r"LIFECYCLE_PHASE=([a-z_]+) NANOD_HOOK=([A-Za-z0-9_.-]+) ")
@@ -147,12 +147,12 @@ def _ready(unit: str, text: str) -> Iterator[HookLine]:
                     yield HookLine(phase=found[1], name=found[2], unit=unit, text=f"{line[1]} {word}")
 
 
-def unit_text(line: HookLine, around: Around, *, sources: Iterable[str], out: str, err: str, note: str, is_first: bool) -> str:
+def unit_text(line: HookLine, around: Around, *, sources: Iterable[str], out: str, err: str, note: str, scope: RuntimeScope, is_first: bool) -> str:
     """A unit that runs the line. `sources`: the file of the line's own unit, and its drop-ins; `out` and `err`: paths that its output goes to.
 
     `note`: hooks that share a deadline note under this name when the stop began, and not under that of the service; the first hook does so.
     """
-    *before, own = (text.replace(f"{STOPPING}/{line.unit}", f"{STOPPING}/{note}") for text in (*line.before, line.text))
+    *before, own = (text.replace(f"{scope.stopping}/{line.unit}", f"{scope.stopping}/{note}") for text in (*line.before, line.text))
     own_settings = "\n".join(map(settings, sources))
     return "\n".join(
         [
@@ -164,7 +164,7 @@ def unit_text(line: HookLine, around: Around, *, sources: Iterable[str], out: st
             own_settings,
             "[Service]",
             _ONCE.rstrip(),
-            *(_runtime_directories(own_settings) if around.is_up else ()),
+            *(_runtime_directories(own_settings, scope) if around.is_up else ()),
             *(f"ExecStartPre={text}" for text in before if is_first),
             f"ExecStart={own}",
             *(f"Environment={key}={value}" for key, value in around.environment(line.phase).items()),
@@ -175,7 +175,7 @@ def unit_text(line: HookLine, around: Around, *, sources: Iterable[str], out: st
     )
 
 
-def _runtime_directories(text: str) -> Iterator[str]:
+def _runtime_directories(text: str, scope: RuntimeScope) -> Iterator[str]:
     """They are there and the service's: a second unit that has them would delete them at its end.
 
     RuntimeDirectoryPreserve= is no way out: with a dynamic user the directory then moves to /run/private, away from the service (tried on 252).
@@ -185,7 +185,7 @@ def _runtime_directories(text: str) -> Iterator[str]:
         if key == "RuntimeDirectory":
             found = [*found, *(word.partition(":")[0] for word in value.split())] if value else []
     if found:
-        paths = [f"/run/{name}" for name in found]
+        paths = [f"{scope.run}/{name}" for name in found]
         yield "RuntimeDirectory="
         yield f"Environment=RUNTIME_DIRECTORY={':'.join(paths)}"
         if "ProtectSystem=strict" in text or "DynamicUser=yes" in text:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -14,9 +14,9 @@ from nanod.units.unitfile import parse
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from nanod.checked import AppFacts, HostFacts, Place
     from nanod.drift import Drift
-    from nanod.state import Intent, Manifest
-    from nanod.status import AppStatus
+    from nanod.state import Manifest
 
 
 class Level(StrEnum):
@@ -40,90 +40,6 @@ class Finding:
     subject: str = ""
     app: str = ""
     is_known: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A directory that nanod writes to. `unsafe`: why others than root could change what is in it, "" when they cannot."""
-
-    path: str
-    is_there: bool = True
-    is_writable: bool = True
-    unsafe: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostFacts:
-    """A host as far as it can be seen."""
-
-    is_root: bool
-    pid1: str
-    """The name of its process."""
-    is_systemd: bool
-    version: int | None
-    """Of the systemd that is installed; None without one."""
-    manager: str = ""
-    """Why PID 1 does not answer, "" when it does."""
-    bus: str = ""
-    """Why the system bus takes no connections, "" when it does."""
-    nss: str = ""
-    """What keeps the names of dynamic users from resolving, "" when nothing does."""
-    controllers: frozenset[str] | None = frozenset()
-    """Of cgroup v2; None where the host has another."""
-    run_free: int = 0
-    """Bytes."""
-    run_needed: int = 0
-    places: tuple[Place, ...] = ()
-    missing: tuple[tuple[str, str], ...] = ()
-    """Programs that units run and that are not there, with the Debian package that brings them."""
-    interpreter: str = ""
-    """Of the health gate."""
-    has_interpreter: bool = True
-    lib: Mapping[str, str] = field(default_factory=dict)
-    """Programs of nanod that are not as this version has them: name to what is wrong; empty before the first apply."""
-    journald: str = "active"
-    """Its unit's state, "" when that cannot be asked."""
-    has_persistent_journal: bool = True
-    can_read_journal: bool = True
-    recover: str = "enabled"
-    """What `systemctl is-enabled nanod-recover.service` says, "" when it cannot be asked."""
-    leftovers: tuple[str, ...] = ()
-    """Temporary files of a writer that was killed."""
-    dangling: tuple[str, ...] = ()
-    """Enablement links of ours that lead nowhere."""
-    orphans: tuple[tuple[str, str], ...] = ()
-    """Unit files with a stamp of an app that has no record, with that app."""
-    texts: Mapping[str, str] = field(default_factory=dict)
-    """The unit files of all apps."""
-    is_locked: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AppFacts:
-    """One app. `status` is None where PID 1 cannot be asked; `records` says what of its records cannot be used, and is empty when all can."""
-
-    app: str
-    manifest: Manifest | None
-    can_see: bool = True
-    """Its records are readable to this user."""
-    status: AppStatus | None = None
-    files: Mapping[str, str] = field(default_factory=dict)
-    links: Mapping[str, str] = field(default_factory=dict)
-    records: tuple[str, ...] = ()
-    is_in_force: bool = True
-    """The generation that `current` names can be read."""
-    uncommitted: tuple[int, ...] = ()
-    """Generations that were staged and never came into force."""
-    aside: tuple[str, ...] = ()
-    """What was set aside because it could not be read."""
-    intent: Intent | None = None
-    is_under_way: bool = False
-    last: Mapping[str, object] | None = None
-    """The last entry of its history."""
-    spec: str = "there"
-    """there, gone, standard input, or unknown."""
-    again: str = ""
-    """The command that applies it once more."""
 
 
 _CONTROLLERS = {
@@ -157,7 +73,7 @@ def _host(host: HostFacts) -> Iterator[Finding]:
     yield from _systemd(host)
     yield from _kernel(host)
     yield from _dynamic_users(host)
-    yield from (_place(place) for place in host.places)
+    yield from (_place(place, host.owner or "root") for place in host.places)
     yield from _programs(host)
     yield from _journal(host)
     yield from _recover(host)
@@ -182,9 +98,13 @@ def _systemd(host: HostFacts) -> Iterator[Finding]:
     how = "its private socket" if host.is_root else "the system bus"
     if host.manager:
         remedy = "'systemctl daemon-reexec' brings its socket back" if host.is_root else "start dbus, or run it as root"
-        yield Finding(id="manager", level=Level.ERROR, text=f"PID 1 does not answer on {how}: {host.manager}", remedy=remedy)
+        remedy = "loginctl enable-linger" if host.owner else remedy
+        yield Finding(id="manager", level=Level.ERROR, text=f"{host.whose} does not answer on {how}: {host.manager}", remedy=remedy)
     else:
-        yield Finding(id="manager", level=Level.OK, text=f"PID 1 answers on {how}")
+        yield Finding(id="manager", level=Level.OK, text=f"{host.whose} answers on {how}")
+    if not host.lingers:
+        text = f"{host.whose} runs only while {host.owner} is logged in, and the apps with it"
+        yield Finding(id="linger", level=Level.NOTE, text=text, remedy="loginctl enable-linger")
     if host.bus:
         text = f"the system bus takes no connections ({host.bus}): only root can look at apps, and busctl and polkit do not work"
         yield Finding(id="bus", level=Level.WARNING, text=text, remedy="apt install dbus; systemctl start dbus.socket")
@@ -234,16 +154,16 @@ def _dynamic_users(host: HostFacts) -> Iterator[Finding]:
     yield Finding(id="nss-systemd", level=level, text=text, remedy="apt install libnss-systemd")
 
 
-def _place(place: Place) -> Finding:
+def _place(place: Place, owner: str) -> Finding:
     if not place.is_there:
         level, text, remedy = Level.NOTE, f"{place.path} is not there yet: the first apply makes it", ""
     elif place.unsafe:
-        level, text = Level.ERROR, f"others than root could change {place.path}: {place.unsafe}"
-        remedy = "chown root, and chmod go-w, what is named"
+        level, text = Level.ERROR, f"others than {owner} could change {place.path}: {place.unsafe}"
+        remedy = f"chown {owner}, and chmod go-w, what is named"
     elif not place.is_writable:
         level, text, remedy = Level.ERROR, f"{place.path} is on a read-only file system", "remount it read-write"
     else:
-        level, text, remedy = Level.OK, f"{place.path} is root's alone", ""
+        level, text, remedy = Level.OK, f"{place.path} is {owner}'s alone", ""
     return Finding(id="directory", level=level, text=text, remedy=remedy, subject=place.path)
 
 

@@ -33,7 +33,6 @@ from nanod.steps import (
     Unstamp,
     WriteUnit,
 )
-from nanod.units.names import armed
 from nanod.verdict import Ending, Status
 from nanod.waiting import await_run, await_stopped
 
@@ -112,7 +111,7 @@ class Execution:
                 reach(Point.PRESTARTED)
             case Arm():
                 for unit in _units(batch):
-                    self.host.store.put_stamp(armed(unit), unit)
+                    self.host.store.put_stamp(self.host.store.scope.armed(unit), unit)
                 reach(Point.ARMED)
             case Forget():
                 for unit in _units(batch):

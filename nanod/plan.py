@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ from nanod.steps import (
     WriteUnit,
 )
 from nanod.units.directives import Cost
-from nanod.units.names import GROUP, IRREVERSIBLE, is_settings, timer_stamp
+from nanod.units.names import GROUP, is_settings
 from nanod.units.secrets import watched_files
 from nanod.units.unitfile import parse
 from nanod.units.unitset import Role
@@ -178,7 +179,7 @@ def _counted_anew(making: Planning) -> Iterator[AnyStep]:
     """A new calendar counts from now on: what it would have run since the last run of the old one was not missed."""
     for service in making.wanted.services:
         if service.job and service.main in making.stop_before and not making.compared[service.main].is_new:
-            yield Stamp(unit=service.main, path=timer_stamp(service.main), causes=making.why(service.main))
+            yield Stamp(unit=service.main, path=making.snapshot.scope.timer_stamp(service.main), causes=making.why(service.main))
 
 
 def _links(making: Planning) -> Iterator[AnyStep]:
@@ -216,7 +217,7 @@ def departures(
             if _is_there(state) and (state.active != "failed" or state.job)
         ),
         *(RemoveUnit(unit=name, old=snapshot.files[name], causes=causes) for name, _ in ours if name in snapshot.files),
-        *(Unstamp(path=timer_stamp(name), causes=causes) for name, _ in ours if _leaves_a_stamp(snapshot.files.get(name, ""))),
+        *(Unstamp(path=snapshot.scope.timer_stamp(name), causes=causes) for name, _ in ours if _leaves_a_stamp(snapshot.files.get(name, ""))),
         *(Forget(unit=name, causes=causes) for name, state in ours if _is_there(state)),
     ]
 
@@ -258,9 +259,12 @@ def _armed(making: Planning) -> Iterator[Arm]:
             yield Arm(unit=unit, service=service.service, irreversible=is_irreversible(making.compared[unit].text), causes=making.why(unit))
 
 
+_LEAVES_A_MARK = re.compile(r"/begun \S+ \S+")
+
+
 def is_irreversible(text: str) -> bool:
     """Of the unit of hooks that run once per content: it leaves a mark before they begin."""
-    return any(key == "ExecStartPre" and f" {IRREVERSIBLE}/" in value for _, key, value in parse(text))
+    return any(key == "ExecStartPre" and _LEAVES_A_MARK.search(value) for _, key, value in parse(text))
 
 
 def _afterwards(making: Planning) -> Iterator[RunPostDeploy]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nanod.diagnostics import Mark
+from nanod.scope import SYSTEM
 from nanod.state import ServiceRecord
-from nanod.units.names import RELEASES, AppNames, is_settings
+from nanod.units.names import AppNames, is_settings
 from nanod.units.unitfile import Directive, UnitFile, contents
 from nanod.units.unitset import Directory, Outer, Release, Role, Rolling, ServiceUnits, UnitSet
 from nanod.values import TimeSpan
@@ -14,6 +15,7 @@ from nanod.values import TimeSpan
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from nanod.scope import RuntimeScope
     from nanod.state import Manifest
     from nanod.units.names import MemberNames
 
@@ -21,7 +23,7 @@ _COMMENT = "# "
 _FILES = ("EnvironmentFile", "LoadCredential", "LoadCredentialEncrypted")
 
 
-def unit_set(manifest: Manifest, texts: Mapping[str, str]) -> UnitSet:
+def unit_set(manifest: Manifest, texts: Mapping[str, str], scope: RuntimeScope = SYSTEM) -> UnitSet:
     """What the spec of that generation was compiled to. `texts`: unit name to the text of its file, as it was written."""
     origin, names = Mark(manifest.spec), AppNames(manifest.app)
     owners = {unit: service for service, units in manifest.services.items() for unit in units}
@@ -40,7 +42,8 @@ def unit_set(manifest: Manifest, texts: Mapping[str, str]) -> UnitSet:
         files=tuple((path, origin) for path in sorted(set(_files(units)))),
         host_units=tuple((name, origin) for name in sorted(_host_units(services))),
         outer=tuple(_outer(manifest, origin)),
-        releases=tuple(_release(manifest, service, name) for service, name in manifest.releases.items()),
+        scope=scope,
+        releases=tuple(_release(manifest, service, name, scope) for service, name in manifest.releases.items()),
     )
 
 
@@ -49,9 +52,9 @@ def _outer(manifest: Manifest, origin: Mark) -> Iterator[Outer]:
     yield from (Outer(service=service, need=need, origin=origin) for service, need in found)
 
 
-def _release(manifest: Manifest, service: str, name: str) -> Release:
+def _release(manifest: Manifest, service: str, name: str, scope: RuntimeScope) -> Release:
     """Its name, and where it is; what it was made from nobody knows any more."""
-    path, origin = f"{RELEASES}/{manifest.app}/{service}/{name}", Mark(manifest.spec)
+    path, origin = f"{scope.releases}/{manifest.app}/{service}/{name}", Mark(manifest.spec)
     return Release(service=service, name=name, path=path, source="", inputs=(), digest="", user=None, group=None, keep=0, build=None, origin=origin)
 
 

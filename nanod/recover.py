@@ -16,7 +16,6 @@ from nanod.restore import Now, restore_steps
 from nanod.steps import FileStep
 from nanod.transaction import unmark
 from nanod.undo import Undone, finish, undo
-from nanod.units.names import irreversible_mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -101,13 +100,10 @@ def recover_at_boot(
     return found, refusals
 
 
-_BOOT = "multi-user.target"
-
-
 def _start_again(intent: Intent, store: Store, systemctl: Early) -> list[NanodError]:
     """The target of an app that is enabled, in a boot that goes all the way: rescue.target pulls in sysinit.target as well."""
     target = f"{intent.app}.target"
-    if not store.read_links([f"{_BOOT}.wants/{target}"]) or not systemctl.has_job(_BOOT):
+    if not store.read_links([f"{store.scope.boot}.wants/{target}"]) or not systemctl.has_job(store.scope.boot):
         return []
     try:
         systemctl.start_no_block(target)
@@ -142,7 +138,7 @@ def _without_undoing(intent: Intent, store: Store, releases: Releases) -> Recove
         unmark(intent.app, store)
         reach(Point.CLEARED)
         return Recovered(intent=intent, how=f"generation {intent.generation} was in force already")
-    if intent.generation and store.existing([irreversible_mark(intent.app)]):
+    if intent.generation and store.existing([store.scope.irreversible_mark(intent.app)]):
         return _forward(intent, store, releases)
     return None
 

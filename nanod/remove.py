@@ -13,7 +13,7 @@ from nanod.across import loss_notes, losses, named_units, refuse_losses
 from nanod.errors import NanodError
 from nanod.plan import NOBODY, departures, plan_token, pulled_units, stop_order
 from nanod.steps import AnyStep, Cause, CauseKind, DaemonReload, Decide, Forget, ForgetApp, Note, Plan, Purge, RemoveUnit, Stop, Unlink, Unstamp
-from nanod.units.names import CACHES, ONCE, AppNames
+from nanod.units.names import AppNames
 from nanod.units.unitfile import parse
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 _CAUSE = (Cause(kind=CauseKind.REMOVE, text="the app is removed"),)
 _PURGE = (Cause(kind=CauseKind.PURGE, text="its data goes too"),)
-
-_DIRECTORIES = {("Service", "StateDirectory"): "/var/lib", ("Service", "CacheDirectory"): CACHES}
 
 
 def plan_removal(
@@ -95,15 +93,16 @@ def _data(manifest: Manifest, snapshot: Snapshot) -> Iterator[str]:
     """Volumes that nanod made, what systemd made for dynamic users, caches, and root's sentinels, as the unit files name them."""
     yield from manifest.made
     found: dict[str, None] = {}
+    tops = {("Service", "StateDirectory"): "/var/lib", ("Service", "CacheDirectory"): snapshot.scope.cache}
     for name in sorted(manifest.units):
         directives = parse(snapshot.files.get(name, ""))
         # What stands at the path of a dynamic user's directory is a link into `private` (systemd.exec(5), DynamicUser=).
         parents = ("", "private/") if ("Service", "DynamicUser", "yes") in directives else ("",)
         for section, key, text in directives:
-            if (section, key) in _DIRECTORIES:
-                top = _DIRECTORIES[section, key]
+            if (section, key) in tops:
+                top = tops[section, key]
                 found |= dict.fromkeys(f"{top}/{parent}{word}" for word in text.split() for parent in parents)
-            elif key == "ConditionPathExists" and (path := text.lstrip("|!")).startswith(f"{ONCE}/"):
+            elif key == "ConditionPathExists" and (path := text.lstrip("|!")).startswith(f"{snapshot.scope.once}/"):
                 found[path] = None
     yield from found
 

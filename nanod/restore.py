@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nanod.scope import SYSTEM
 from nanod.state import Before, Intent, UnitState
 from nanod.steps import (
     Arm,
@@ -32,13 +33,14 @@ from nanod.steps import (
     Unstamp,
     WriteUnit,
 )
-from nanod.units.names import GROUP, ONCE, armed, other_colour
+from nanod.units.names import GROUP, other_colour
 from nanod.units.unitfile import parse
 from nanod.units.unitset import Role, role_of
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
+    from nanod.scope import RuntimeScope
     from nanod.steps import AnyStep, Plan
     from nanod.units.unitset import ServiceUnits
 
@@ -54,6 +56,7 @@ class Origin:
     at: str
     command: str
     unit_dir: str
+    scope: RuntimeScope = SYSTEM
 
 
 def touched_units(plan: Plan) -> list[str]:
@@ -75,9 +78,9 @@ def touched_units(plan: Plan) -> list[str]:
     return [*(name for name in rest if name not in targets), *(name for name in known if name in named), *targets]
 
 
-def stamps_of(text: str | None) -> list[str]:
+def stamps_of(text: str | None, scope: RuntimeScope) -> list[str]:
     """The stamps that keep deploy-scoped hooks of a unit file from running again."""
-    return [value[1:] for _, key, value in parse(text or "") if key == "ConditionPathExists" and value.startswith(f"!{ONCE}/")]
+    return [value[1:] for _, key, value in parse(text or "") if key == "ConditionPathExists" and value.startswith(f"!{scope.once}/")]
 
 
 def intent_of(plan: Plan, origin: Origin, units: Mapping[str, Before], links: Mapping[str, str], stamped: Iterable[str]) -> Intent:
@@ -85,9 +88,9 @@ def intent_of(plan: Plan, origin: Origin, units: Mapping[str, Before], links: Ma
     writes = [step for step in plan.steps if isinstance(step, WriteUnit | RemoveUnit)]
     linked = [step.path for step in plan.steps if isinstance(step, Link | Unlink)]
     there = set(stamped)
-    old_stamps = {stamp: step.unit for step in writes for stamp in stamps_of(step.old) if stamp in there}
-    new_stamps = {stamp for step in writes if isinstance(step, WriteUnit) for stamp in stamps_of(step.text)}
-    new_stamps |= {armed(step.unit) for step in plan.steps if isinstance(step, Arm)}
+    old_stamps = {stamp: step.unit for step in writes for stamp in stamps_of(step.old, origin.scope) if stamp in there}
+    new_stamps = {stamp for step in writes if isinstance(step, WriteUnit) for stamp in stamps_of(step.text, origin.scope)}
+    new_stamps |= {origin.scope.armed(step.unit) for step in plan.steps if isinstance(step, Arm)}
     starts = {step.unit for step in plan.steps if isinstance(step, Start | Restart)}
     return Intent(
         app=plan.app,

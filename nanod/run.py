@@ -17,7 +17,7 @@ from nanod.errors import NanodError, UsageError
 from nanod.groups import TASKS, WORDS, around, part
 from nanod.host.atomic import refusing
 from nanod.phases import HOOK_PHASES
-from nanod.units.names import BY_HAND, STOPPING, by_hand
+from nanod.units.names import BY_HAND, by_hand
 from nanod.units.unitset import Role
 from nanod.waiting import FIRST_WAIT, LONGEST_WAIT, await_stopped
 
@@ -153,6 +153,7 @@ def run_hooks(lines: Sequence[HookLine], service: ServiceUnits, host: Host, unit
                 out=pipes.out,
                 err=pipes.err,
                 note=note,
+                scope=host.store.scope,
                 is_first=number == 1,
             )
             begin = host.clock.now()
@@ -165,7 +166,7 @@ def run_hooks(lines: Sequence[HookLine], service: ServiceUnits, host: Host, unit
         return Ran(ends=tuple(ends), left=tuple(lines[len(ends) + 1 :]), interrupted=True)
     finally:
         with suppress(OSError):
-            Path(STOPPING, note).unlink(missing_ok=True)
+            Path(host.store.scope.stopping, note).unlink(missing_ok=True)
     return Ran(ends=tuple(ends))
 
 

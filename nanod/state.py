@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nanod.scope import SYSTEM
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from nanod.scope import RuntimeScope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,3 +250,4 @@ class Snapshot:
     newest: int = 0
     """Number of the newest generation on disk, in force or not; 0 without one."""
     unit_dir: str = ""
+    scope: RuntimeScope = SYSTEM

@@ -19,7 +19,6 @@ from nanod.faults import Point, reach
 from nanod.restore import Origin, intent_of, stamps_of, touched_units
 from nanod.state import Before
 from nanod.steps import DaemonReload, Link, MakeDirectory, RemoveUnit, UnitStep, Unlink, WriteUnit
-from nanod.units.names import irreversible_mark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,9 +64,9 @@ def _intent(plan: Plan, host: Host) -> Intent:
     for name, state in states.items():
         run = host.systemd.invocation(name) if state.is_up and name in known else ""
         units[name] = Before(active=state.active, invocation=run)
-    stamps = {stamp for step in plan.steps if isinstance(step, WriteUnit | RemoveUnit) for stamp in stamps_of(step.old)}
+    stamps = {stamp for step in plan.steps if isinstance(step, WriteUnit | RemoveUnit) for stamp in stamps_of(step.old, host.store.scope)}
     links = host.store.read_links([step.path for step in plan.steps if isinstance(step, Link | Unlink)])
-    origin = Origin(at=host.clock.utc(), command=host.command, unit_dir=host.store.unit_dir)
+    origin = Origin(at=host.clock.utc(), command=host.command, unit_dir=host.store.unit_dir, scope=host.store.scope)
     return intent_of(plan, origin, units, links, host.store.existing(stamps))
 
 
@@ -93,7 +92,7 @@ def commit(manifest: Manifest, intent: Intent | None, host: Host) -> None:
 
 def unmark(app: str, store: Store) -> None:
     """What irreversible hooks left says something of one transaction, and goes after its intent. Raises NanodError when the disk refuses."""
-    mark = irreversible_mark(app)
+    mark = store.scope.irreversible_mark(app)
     if store.existing([mark]):
         store.delete_tree(mark)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nanod.diagnostics import Mark
 from nanod.errors import NanodError
 from nanod.host import facts
+from nanod.scope import SYSTEM
 from nanod.state import HookName, HookResult, Intent, Manifest, Snapshot, UnitDetail, UnitState
 from nanod.units.directives import OLDEST
 from nanod.units.unitfile import Directive, UnitFile, parse
@@ -188,6 +189,7 @@ class FakeStore:
     """Unit files become visible with `sync`, as on a disk. `calls` holds what changes something."""
 
     unit_dir = "/etc/systemd/system"
+    scope = SYSTEM
 
     def __init__(self) -> None:
         self.files: dict[str, str] = {}

@@ -10,6 +10,7 @@ import click
 
 from nanod import __version__
 from nanod.cli import console
+from nanod.cli.scope import USER
 from nanod.errors import ExitCode, NanodError
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ class Verbs(click.Group):
         return command
 
 
-@click.group(cls=Verbs, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Verbs, params=[USER], invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="nanod", message="%(prog)s %(version)s")
 @click.pass_context
 def nanod(ctx: click.Context) -> int | None:

@@ -10,10 +10,10 @@ import click
 from nanod.apply import write_files
 from nanod.cli import console, host, transact
 from nanod.cli.options import ENV, EXPECT, FORCE, JSON, LOCK_TIMEOUT, NO_ROLLBACK, REBUILD, REDEPLOY, SETTLE, SPEC, TAKE_OVER, UNIT_DIR, again, verb
+from nanod.cli.scope import current
 from nanod.errors import ChangedError, ExitCode, NanodError, SpecError, UsageError
 from nanod.host import facts
 from nanod.host.store import LocalStore
-from nanod.units.names import UNIT_DIRECTORY
 from nanod.values import content_hash
 from nanod.view.plan import plan_data, plan_text
 
@@ -68,6 +68,8 @@ def command(
     if not any_owner:
         host.require_roots_own(spec, "apply")
     if root is not None:
+        if current().is_user:
+            raise UsageError("cannot apply with --user and --root: in a tree no user is logged in", hint="leave one of them out")
         return _install_files(root, spec, env, lock_timeout, unit_dir, take_over=take_over, force=force, as_json=as_json)
     here = host.here(unit_dir)
     with host.locked(lock_timeout):
@@ -93,7 +95,7 @@ def _install_files(
 ) -> int:
     if Path(root).resolve() == Path("/"):
         raise UsageError("cannot use / as --root: that is this host", hint="leave --root out")
-    store = LocalStore(root=root, unit_dir=unit_dir or UNIT_DIRECTORY)
+    store = LocalStore(root=root, unit_dir=unit_dir or "")
     with host.locked(lock_timeout, root=root):
         if store.intents():
             raise NanodError(f"cannot apply to {root}: a transaction was cut off there", hint="boot it once, nanod-recover.service finishes that")

@@ -7,6 +7,7 @@ import click
 from nanod import groups
 from nanod.cli import console, flow
 from nanod.cli.options import ENV, JSON, SPEC, verb
+from nanod.cli.scope import current
 from nanod.errors import ExitCode
 from nanod.view.tty import clean
 
@@ -21,7 +22,7 @@ def command(*, spec: str, env: str | None, strict: bool, as_json: bool) -> int:
 
     Looks at nothing but the spec: no root, no systemd.
     """
-    checked = flow.check(spec, env=env)
+    checked = flow.check(spec, env=env, scope=current())
     found = list(checked.report)
     is_good = checked.units is not None and not (strict and console.counted(found))
     if as_json:

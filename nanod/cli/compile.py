@@ -10,6 +10,7 @@ import click
 
 from nanod.cli import console, flow
 from nanod.cli.options import ENV, JSON, SPEC, SYSTEMD_VERSION, verb
+from nanod.cli.scope import current
 from nanod.errors import ExitCode, NanodError
 from nanod.view.tty import clean
 
@@ -28,7 +29,7 @@ def command(*, spec: str, env: str | None, output: str | None, version: int | No
 
     Needs no root and no systemd; the same spec in the same directory gives the same bytes.
     """
-    units, checked = flow.compiled(spec, env=env, version=version)
+    units, checked = flow.compiled(spec, env=env, version=version, scope=current())
     console.show_findings(checked.report, checked.sources)
     if output is not None:
         write(units, Path(output))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nanod.daemon.config import Config
 
 
-@verb("daemon", "nanod daemon --check", "systemctl enable --now nanod.service")
+@verb("daemon", "nanod daemon --check", "systemctl enable --now nanod.service", for_users=False)
 @click.option("--check", is_flag=True, help=f"Only say what is wrong with {PATH}.")
 @JSON
 def command(*, check: bool, as_json: bool) -> int:

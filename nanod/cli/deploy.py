@@ -39,7 +39,13 @@ _SURVEYS = 8
 """Targets that are asked at once, where nobody has to answer for them one by one."""
 
 
-@verb("deploy", "nanod deploy shop.yaml", "nanod deploy -e stage --target root@stage-1 shop.yaml", "nanod deploy --max-parallel 4 shop.yaml")
+@verb(
+    "deploy",
+    "nanod deploy shop.yaml",
+    "nanod deploy -e stage --target root@stage-1 shop.yaml",
+    "nanod deploy --max-parallel 4 shop.yaml",
+    for_users=False,
+)
 @SPEC
 @ENV
 @click.option("--target", "targets", multiple=True, metavar="[USER@]HOST", help="To this host, and not to those of the spec; may be said again.")

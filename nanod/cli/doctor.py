@@ -20,8 +20,8 @@ from nanod.view.verdict import apply_command
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nanod.checked import AppFacts
     from nanod.cli.host import Here
-    from nanod.doctor import AppFacts
     from nanod.state import Intent
 
 
@@ -43,7 +43,7 @@ def command(*, unit_dir: str | None, as_json: bool) -> int:
         except NanodError as refused:
             refusals.append(Finding(id="refused", level=Level.ERROR, text=refused.message, remedy=refused.hint, app=app))
     # What is about the host stands together.
-    findings = sorted([*examine(seen, apps), *refusals, *_daemon(can_ask=seen.is_systemd)], key=lambda item: bool(item.app))
+    findings = sorted([*examine(seen, apps), *refusals, *_daemon(can_ask=seen.is_systemd and not seen.owner)], key=lambda item: bool(item.app))
     if as_json:
         console.out_json(doctor_data(findings))
     else:

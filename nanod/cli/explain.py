@@ -11,6 +11,7 @@ import click
 from nanod.cli import console, flow, host
 from nanod.cli.installed import app_of, installed
 from nanod.cli.options import ENV, JSON, SYSTEMD_VERSION, UNIT_DIR, verb
+from nanod.cli.scope import current
 from nanod.errors import ExitCode, NanodError, UsageError
 from nanod.groups import part, rows
 from nanod.host import checkup
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from nanod.cli.installed import Installed
     from nanod.host.store import LocalStore
+    from nanod.scope import RuntimeScope
     from nanod.timeline import Step
     from nanod.units.unitfile import UnitFile
     from nanod.units.unitset import UnitSet
@@ -103,7 +105,7 @@ def _lifecycle(*, markdown: bool, as_json: bool) -> None:
 
 
 def _spec(path: str, name: str | None, *, env: str | None, version: int | None, svg: str | None, as_json: bool) -> None:
-    compiled, checked = flow.compiled(path, env=env, version=version)
+    compiled, checked = flow.compiled(path, env=env, version=version, scope=current())
     units = chosen(compiled, name)
     if name is None or not _is_service(name, compiled):
         _require_service(name, svg)
@@ -168,7 +170,7 @@ def _app(what: str, name: str | None, store: LocalStore, *, svg: str | None, as_
     host.warn(store)
     is_service = name is not None and _is_service(name, found.units)
     units = _names(found, name)
-    notes = [*([found.note] if found.note else []), *_drop_ins(units)]
+    notes = [*([found.note] if found.note else []), *_drop_ins(units, store.scope)]
     traced = [found.traced(unit) for unit in units]
     if as_json:
         about = {"app": app, "generation": found.manifest.generation, "spec": found.manifest.spec, "source": found.file, "notes": notes}
@@ -214,5 +216,5 @@ def _names(found: Installed, name: str | None) -> list[str]:
     return units
 
 
-def _drop_ins(units: Sequence[str]) -> list[str]:
-    return [f"{path} is a drop-in of the administrator, which wins" for unit in units for path in checkup.drop_ins(unit)]
+def _drop_ins(units: Sequence[str], scope: RuntimeScope) -> list[str]:
+    return [f"{path} is a drop-in of the administrator, which wins" for unit in units for path in checkup.drop_ins(unit, scope)]

@@ -13,13 +13,14 @@ from nanod.diagnostics import Report
 from nanod.errors import NanodError, SpecError
 from nanod.host import facts
 from nanod.host.releases import LocalReleases
+from nanod.scope import SYSTEM
 from nanod.spec.load import read_spec
 from nanod.units.directives import OLDEST
-from nanod.units.names import UNIT_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from nanod.scope import RuntimeScope
     from nanod.spec.model import Spec
     from nanod.units.unitset import UnitSet
 
@@ -38,9 +39,9 @@ class Checked:
     sources: Mapping[str, str]
 
 
-def check(path: str, *, env: str | None) -> Checked:
+def check(path: str, *, env: str | None, scope: RuntimeScope = SYSTEM) -> Checked:
     """The spec alone, for the oldest systemd: the same answer on every machine. Raises NanodError when the file cannot be read."""
-    return _compile(path, env, lambda _: Target())
+    return _compile(path, env, lambda _: Target(unit_dir=scope.unit_dir, scope=scope))
 
 
 def compiled(
@@ -48,7 +49,8 @@ def compiled(
     *,
     env: str | None,
     version: int | Callable[[], int] | None = None,
-    unit_dir: str = UNIT_DIRECTORY,
+    unit_dir: str = "",
+    scope: RuntimeScope = SYSTEM,
     releases: Callable[[str], Mapping[str, Sequence[str]]] = lambda _: {},
     rebuilds: bool = False,
     colours: Callable[[str], Mapping[str, str]] = lambda _: {},
@@ -61,7 +63,7 @@ def compiled(
     """
 
     def made_for(spec: Spec) -> Target:
-        return replace(target(spec, version, unit_dir, releases(spec.app), rebuilds=rebuilds), colours=colours(spec.app))
+        return replace(target(spec, version, unit_dir, releases(spec.app), rebuilds=rebuilds, scope=scope), colours=colours(spec.app))
 
     made = _compile(path, env, made_for)
     if made.units is None:
@@ -99,10 +101,11 @@ NO_RELEASES: Mapping[str, Sequence[str]] = {}
 def target(
     spec: Spec,
     version: int | Callable[[], int] | None,
-    unit_dir: str = UNIT_DIRECTORY,
+    unit_dir: str = "",
     releases: Mapping[str, Sequence[str]] = NO_RELEASES,
     *,
     rebuilds: bool = False,
+    scope: RuntimeScope = SYSTEM,
 ) -> Target:
     """What to compile for; where no systemd is installed, the oldest. Raises NanodError for a systemd that is too old."""
     if version is None:
@@ -112,7 +115,15 @@ def target(
     if version < OLDEST:
         raise NanodError(f"cannot compile for systemd {version}: nanod needs {OLDEST} or newer")
     inputs = [path for service in spec.services.values() if service.provisioning for path in service.provisioning.inputs]
-    return Target(version=version, inputs=facts.digests(inputs), sources=sources(spec), releases=releases, rebuilds=rebuilds, unit_dir=unit_dir)
+    return Target(
+        version=version,
+        inputs=facts.digests(inputs),
+        sources=sources(spec),
+        releases=releases,
+        rebuilds=rebuilds,
+        unit_dir=unit_dir or scope.unit_dir,
+        scope=scope,
+    )
 
 
 def sources(spec: Spec) -> dict[str, str]:

@@ -8,6 +8,7 @@ import click
 
 from nanod.cli import console, host
 from nanod.cli.options import APP, JSON, verb
+from nanod.cli.scope import current
 from nanod.errors import ExitCode, NanodError
 from nanod.host.journal import Journalctl
 from nanod.host.store import LocalStore
@@ -26,7 +27,7 @@ def command(*, app: str, count: int, as_json: bool) -> int:
     Runs of scheduled scripts, and what liveness probes had done, stand among the rest, as far as the journal goes back.
     """
     host.require_root("read the history")
-    store = LocalStore()
+    store = LocalStore(scope=current())
     entries = store.history(app)
     if not entries and not store.generations(app):
         apps = ", ".join(store.apps())
@@ -47,5 +48,5 @@ def _runs(app: str, store: LocalStore) -> list[Run]:
     manifest = store.manifest(app)
     services = [service_units(manifest, name) for name in manifest.services] if manifest else []
     names = {item.job: (item.name, RUN) for item in services if item.job} | {item.main: (item.name, LIVENESS) for item in services if item.alive}
-    found = [item for item in Journalctl().hook_results(sorted(names)) if item.unit in names and item.phase == names[item.unit][1]]
+    found = [item for item in Journalctl(current()).hook_results(sorted(names)) if item.unit in names and item.phase == names[item.unit][1]]
     return [Run(service=names[item.unit][0], at=datetime.fromtimestamp(item.at // 1_000_000, UTC).isoformat(), result=item) for item in found]

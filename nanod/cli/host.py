@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from nanod.across import awaited_apps, check_outer, restarting_with
 from nanod.cli import console, progress
 from nanod.cli.interrupts import Signals
+from nanod.cli.scope import current
 from nanod.cli.unchanged import STDIN, made_from, unchanged
 from nanod.colours import live_colours, switched, to_switch
 from nanod.diagnostics import Report, Severity
@@ -24,14 +25,13 @@ from nanod.host.lock import host_lock
 from nanod.host.releases import LocalReleases
 from nanod.host.safety import ROOT, check_credentials, check_root_environment, check_root_programs, check_root_volumes, unsafe
 from nanod.host.secrets import check_decrypts
-from nanod.host.snapshot import LOAD_PATH, snapshot
+from nanod.host.snapshot import snapshot
 from nanod.host.store import LocalStore
 from nanod.host.systemd import DBusSystemd
 from nanod.plan import plan as make_plan
 from nanod.recorded import unit_set
 from nanod.steps import Again, WriteUnit
 from nanod.units.directives import OLDEST
-from nanod.units.names import RUNTIME_UNITS, UNIT_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -62,24 +62,34 @@ class Planned:
 
 def here(unit_dir: str | None = None) -> Here:
     """Raises UsageError for a directory in which systemd looks for no units: what is written there could not be started."""
-    unit_dir = str(PurePath(unit_dir or UNIT_DIRECTORY))
-    if unit_dir not in LOAD_PATH:
-        raise UsageError(f"cannot use {unit_dir}: systemd does not look for units there", hint="--unit-dir /run/systemd/system is such a place")
-    store = LocalStore(unit_dir=unit_dir)
+    scope = current()
+    unit_dir = str(PurePath(unit_dir or scope.unit_dir))
+    if unit_dir not in scope.load_path:
+        raise UsageError(f"cannot use {unit_dir}: systemd does not look for units there", hint=f"--unit-dir {scope.runtime_units} is such a place")
+    store = LocalStore(unit_dir=unit_dir, scope=scope)
     return Here(
-        systemd=DBusSystemd(),
+        systemd=DBusSystemd(scope=scope),
         store=store,
-        journal=Journalctl(),
+        journal=Journalctl(scope),
         clock=SystemClock(),
-        releases=LocalReleases(),
+        releases=LocalReleases(scope=scope),
         digests=store.sealed,
         command=shlex.join(["nanod", *sys.argv[1:]]),
     )
 
 
+def runtime_store() -> LocalStore:
+    """Of units that a reboot forgets."""
+    scope = current()
+    return LocalStore(unit_dir=scope.runtime_units, scope=scope)
+
+
 def require_root(action: str) -> None:
-    if os.geteuid() != 0:
-        raise NanodError(f"cannot {action}: only root may do that", hint=f"sudo {shlex.join(['nanod', *sys.argv[1:]])}")
+    """Or the owner of the manager that is meant, who is root for PID 1."""
+    if os.geteuid() != current().uid:
+        raise NanodError(
+            f"cannot {action}: only root may do that", hint=f"sudo {shlex.join(['nanod', *sys.argv[1:]])}, or --user for your own systemd"
+        )
 
 
 def require_roots_own(path: str, action: str) -> None:
@@ -88,10 +98,10 @@ def require_roots_own(path: str, action: str) -> None:
     Who says `sudo nanod apply` may have a spec of their own: sudo has asked them already (sudo(8), SUDO_UID).
     """
     asked = os.environ.get("SUDO_UID", "")
-    owners = ROOT | {int(asked)} if asked.isdecimal() else ROOT
+    owners = ROOT | {current().uid} | ({int(asked)} if asked.isdecimal() else set())
     if path != STDIN and (reason := unsafe(str(Path.cwd() / path), owners)):
         raise NanodError(
-            f"cannot {action} {path}: {reason}, and root does what it says",
+            f"cannot {action} {path}: {reason}, and {current().owner} does what it says",
             hint="keep it where only root writes, such as /etc/nanod; --any-owner takes it all the same",
         )
 
@@ -100,7 +110,7 @@ def require_roots_own(path: str, action: str) -> None:
 def locked(timeout: TimeSpan, *, root: str = "/", recovers: bool = True) -> Iterator[None]:
     """One nanod at a time; who waits for whom is said after a moment. What an interrupted nanod left is finished first, and said."""
     seconds = 10.0**9 if timeout.is_forever else timeout.usec / 1_000_000
-    with host_lock(root=root, timeout=seconds, on_wait=lambda holder: console.err(f"nanod: waiting for {holder}")):
+    with host_lock(root=root, scope=current(), timeout=seconds, on_wait=lambda holder: console.err(f"nanod: waiting for {holder}")):
         if recovers and root == "/":
             said, refusals = finish_interrupted()
             for line in (*said, *(f"warning: {refused.message}" for refused in refusals)):
@@ -112,7 +122,7 @@ def finish_interrupted() -> tuple[list[str], list[NanodError]]:
     """Finish every transaction that was cut off: what was done, in words, and what could not be. That keeps its intent, and no other app waiting."""
     said: list[str] = []
     refusals: list[NanodError] = []
-    store = LocalStore()
+    store = LocalStore(scope=current())
     intents = store.intents()
     try:
         store.tidy()
@@ -143,11 +153,11 @@ def finish_interrupted() -> tuple[list[str], list[NanodError]]:
 
 
 def _finish_builds() -> None:
-    if left := LocalReleases().unfinished():
+    if left := LocalReleases(scope=current()).unfinished():
         # As with intents.
         from nanod.release import clean_up  # noqa: PLC0415
 
-        clean_up(left, here(), LocalStore(unit_dir=RUNTIME_UNITS))
+        clean_up(left, here(), runtime_store())
 
 
 @contextmanager
@@ -173,6 +183,8 @@ def planned(
     `take_over`: also an app of a spec in another place. `any_owner`: also with programs and files that others than root could change. `force`: also
     without what other apps require.
     """
+    # What users run as themselves is theirs to trust.
+    any_owner = any_owner or host.store.scope.uid != 0
     if again is Again.NOTHING and (same := unchanged(path, env=env, host=host, any_owner=any_owner)):
         warn(host.store)
         return _verified(same.plan, same.report, {path: same.text}, same.text)
@@ -185,6 +197,7 @@ def planned(
         env=env,
         version=host.systemd.version,
         unit_dir=host.store.unit_dir,
+        scope=host.store.scope,
         releases=lambda app: releases_of(app, host),
         rebuilds=again is Again.ALL,
         colours=lambda app: live_colours(host.store.manifest(app)),
@@ -239,7 +252,7 @@ def planned_rollback(app: str, generation: int | None, host: Here, *, force: boo
     if number not in there:
         raise NanodError(f"cannot roll back {app}: there is no generation {number}", hint=f"generations are: {', '.join(map(str, there))}")
     old, texts, spec_text = host.store.generation(app, number)
-    units = unit_set(old, texts)
+    units = unit_set(old, texts, host.store.scope)
     others = others_of(units, host.store)
     seen = snapshot(host.systemd, host.store, units, manifest, beside=[item.unit for item in restarting_with(app, others)])
     report = facts.check_host(units, seen.units)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nanod.cli.host import Here
 
 
-@verb("inspect", "nanod inspect", hidden=True)
+@verb("inspect", "nanod inspect", hidden=True, for_users=False)
 def command() -> int:
     """Print as JSON, of each app, what it was made from and what is not as nanod left it."""
     facts.require_systemd("inspect")

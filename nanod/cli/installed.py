@@ -15,7 +15,6 @@ from nanod.lifelines import life_of
 from nanod.spec.load import load, read_spec
 from nanod.timeline import relabelled
 from nanod.trace import trace
-from nanod.units.names import APPS
 
 if TYPE_CHECKING:
     from nanod.host.store import LocalStore
@@ -76,7 +75,7 @@ def installed(app: str, store: LocalStore) -> Installed:
     spec, report = expanded(loaded.spec, plugins.load())
     if report.has_errors:
         raise SpecError(report, loaded.sources)
-    units, report = compile_spec(spec, flow.target(spec, None, manifest.unit_dir or store.unit_dir), plugins.load())
+    units, report = compile_spec(spec, flow.target(spec, None, manifest.unit_dir or store.unit_dir, scope=store.scope), plugins.load())
     if units is None:
         raise SpecError(report, loaded.sources)
     if units.app != app:
@@ -96,7 +95,7 @@ def _recorded(manifest: Manifest, store: LocalStore) -> tuple[Loaded, str, str]:
     if stored is None:
         raise NanodError(f"cannot explain {manifest.app}: {spec} cannot be read, and {why_not}")
     directory = None if spec == _STDIN else os.path.dirname(spec)  # noqa: PTH120  (as the loader makes it)
-    copy = f"{APPS}/{manifest.app}/generations/{number}/spec.yaml"
+    copy = f"{store.scope.apps}/{manifest.app}/generations/{number}/spec.yaml"
     happened = "came from standard input" if spec == _STDIN else "is gone" if now is None else "changed"
     note = f"the spec {happened}{'' if spec == _STDIN else f' ({spec})'}: places are those of the text that was applied, {copy}"
     return load(spec, stored, env=manifest.env, directory=directory), copy, note
@@ -107,7 +106,7 @@ def _stored(manifest: Manifest, store: LocalStore) -> tuple[str | None, str]:
     try:
         return store.generation(manifest.app, manifest.generation)[2], ""
     except NanodError as refused:
-        return None, refused.message if os.geteuid() == 0 else "the text that was applied is readable to root alone"
+        return None, refused.message if os.geteuid() == store.scope.uid else "the text that was applied is readable to root alone"
 
 
 def _now(manifest: Manifest) -> Loaded | None:

@@ -72,8 +72,9 @@ def command(*, app: str, services: tuple[str, ...], follow: bool, lines: int | N
     here = host.here(unit_dir)
     manifest = host.manifest_of(app, here.store, "show logs of")
     meant = members(known(services, manifest, "show logs of"), manifest)
-    journal = Journalctl()
-    _require_access(journal.access(since or ""), app)
+    journal = Journalctl(here.store.scope)
+    access = journal.access(since or "")
+    _require_access(Access.ALL if access is Access.OWN and here.store.scope.is_user else access, app)
     view = LogView(owners=owners(meant), style=console.style())
     count = lines if lines is not None else -1 if since else _LAST
     found = journal.log(list(view.owners), since=since or "", count=None if count < 0 else count, follow=follow)

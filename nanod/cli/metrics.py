@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _VERDICTS = ("healthy", "recovered", "removed", "failed", "interrupted", "degraded", "unfinished", "other")
 
 
-@verb("metrics", "nanod metrics", hidden=True)
+@verb("metrics", "nanod metrics", hidden=True, for_users=False)
 def command() -> int:
     """Print what is known of apps as OpenMetrics, without the mark of its end."""
     facts.require_systemd("show metrics")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from nanod.cli.scope import USER, current
+from nanod.errors import UsageError
 from nanod.steps import Again
 from nanod.units.directives import OLDEST
-from nanod.units.names import APPS
 from nanod.values import TimeSpan
 
 if TYPE_CHECKING:
@@ -25,9 +26,17 @@ def again(*, redeploy: bool, rebuild: bool) -> Again:
 class Verb(click.Command):
     """A command whose help ends with examples."""
 
-    def __init__(self, *args: Any, examples: Sequence[str], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, examples: Sequence[str], for_users: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.examples = examples
+        if for_users:
+            self.params.append(USER)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Raises UsageError for --user before a verb that is not for users."""
+        if USER not in self.params and current(ctx).is_user:
+            raise UsageError(f"cannot {self.name} with --user: that is for the whole machine", hint=f"nanod {self.name} --help")
+        return super().invoke(ctx)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
@@ -36,18 +45,18 @@ class Verb(click.Command):
                 formatter.write(f"{'':{formatter.current_indent}}{line}\n")
 
 
-def verb(name: str, *examples: str, hidden: bool = False) -> Callable[[Callable[..., int]], click.Command]:
-    """Make a verb of a function that returns the exit code."""
-    return click.command(name, cls=Verb, examples=examples, hidden=hidden)
+def verb(name: str, *examples: str, hidden: bool = False, for_users: bool = True) -> Callable[[Callable[..., int]], click.Command]:
+    """Make a verb of a function that returns the exit code. `for_users`: it takes `--user`."""
+    return click.command(name, cls=Verb, examples=examples, hidden=hidden, for_users=for_users)
 
 
 class AppName(click.ParamType):
     name = "app"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        del ctx, param
+        del param
         try:
-            names = sorted(path.name for path in Path(APPS).iterdir())
+            names = sorted(path.name for path in Path(current(ctx).apps).iterdir())
         except OSError:
             return []
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
@@ -80,7 +89,9 @@ SYSTEMD_VERSION = click.option(
 )
 TAKE_OVER = click.option("--take-over", is_flag=True, help="Take an app over from a spec in another place, as after a move.")
 FORCE = click.option("--force", is_flag=True, help="Also take away what services of other apps require.")
-UNIT_DIR = click.option("--unit-dir", type=click.Path(file_okay=False), metavar="DIR", help="Where unit files go; default: /etc/systemd/system.")
+UNIT_DIR = click.option(
+    "--unit-dir", type=click.Path(file_okay=False), metavar="DIR", help="Where unit files go; default: /etc/systemd/system, or the user's own."
+)
 REDEPLOY = click.option("--redeploy", is_flag=True, help="Run post_deploy hooks also where nothing has changed.")
 REBUILD = click.option("--rebuild", is_flag=True, help="Build every release anew, and run its deploy hooks, also where nothing has changed.")
 SETTLE = click.option("--settle", type=Span(), metavar="TIME", help="How long what was started must stay up; default: as the spec says.")

@@ -17,7 +17,7 @@ from nanod.host.incoming import Incoming
 _EOF_CHUNK = 4096
 
 
-@verb("receive", "nanod receive open --project shop /opt/shop", hidden=True)
+@verb("receive", "nanod receive open --project shop /opt/shop", hidden=True, for_users=False)
 @click.argument("action", type=click.Choice(["open", "apply", "drop"]))
 @click.option("--project", default="", metavar="NAME", help="Whose files they are.")
 @JSON

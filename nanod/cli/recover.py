@@ -8,7 +8,8 @@ import click
 
 from nanod.cli import console, host
 from nanod.cli.options import JSON, LOCK_TIMEOUT, verb
-from nanod.errors import DegradedError, ExitCode, NanodError
+from nanod.cli.scope import current
+from nanod.errors import DegradedError, ExitCode, NanodError, UsageError
 from nanod.host import facts
 from nanod.host.releases import LocalReleases
 from nanod.host.store import LocalStore
@@ -27,6 +28,8 @@ def command(*, boot: bool, lock_timeout: TimeSpan, as_json: bool) -> int:
     """Finish what an interrupted nanod left: undo it, or complete what was decided."""
     facts.require_systemd("recover")
     host.require_root("recover")
+    if boot and current().is_user:
+        raise UsageError("cannot recover at boot with --user: that is before any user's manager runs", hint="nanod --user recover")
     refusals: list[NanodError] = []
     with host.locked(lock_timeout, recovers=False):
         if boot:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     "nanod rehearse shop.yaml",
     "nanod rehearse shop.yaml -- systemctl status shop-web",
     "nanod rehearse --network host shop.yaml -- bash",
+    for_users=False,
 )
 @SPEC
 @click.argument("command_inside", metavar="[-- COMMAND]", nargs=-1, type=click.UNPROCESSED)

@@ -14,7 +14,7 @@ from nanod.errors import ExitCode, NanodError
 _PART = 65536
 
 
-@verb("reload", "nanod reload", "systemctl reload nanod.service")
+@verb("reload", "nanod reload", "systemctl reload nanod.service", for_users=False)
 @JSON
 def command(*, as_json: bool) -> int:
     """Have the daemon read its configuration and all specs again, and wait for what comes of it.

@@ -16,11 +16,9 @@ from nanod.errors import ExitCode, NanodError
 from nanod.groups import replica
 from nanod.host import facts
 from nanod.host.relay import Relay
-from nanod.host.store import LocalStore
 from nanod.job import begin, of_itself, script_of, wait
 from nanod.phases import HOOK_PHASES
 from nanod.run import choice, run_hooks
-from nanod.units.names import RUNTIME_UNITS
 from nanod.view.tty import clean
 
 if TYPE_CHECKING:
@@ -78,7 +76,7 @@ def command(*, app: str, service: str, phase: str | None, hook: str | None, lock
             if (instance := replica(found.member.name)) and not replica(service):
                 console.err(f"nanod: in instance {instance}; {service}@{instance} names it")
             with host.interruptible(), Relay(_to(2 if as_json else 1), _to_stderr) as pipes:
-                ran = run_hooks(found.lines, found.member, here, LocalStore(unit_dir=RUNTIME_UNITS), pipes, is_task=found.is_task)
+                ran = run_hooks(found.lines, found.member, here, host.runtime_store(), pipes, is_task=found.is_task)
     except NanodError as refused:
         console.fail(refused, as_json=as_json)
         return REFUSED

@@ -9,6 +9,7 @@ from click.shell_completion import CompletionItem
 
 from nanod import groups
 from nanod.cli import host
+from nanod.cli.scope import current
 from nanod.errors import NanodError, UsageError
 from nanod.host.store import LocalStore
 from nanod.recorded import service_units
@@ -27,7 +28,7 @@ class ServiceName(click.ParamType):
         """Of the app that was typed before: services, their instances, processes and tasks. Unit files tell them to everyone."""
         del param
         try:
-            found = LocalStore().manifest(ctx.params.get("app") or "")
+            found = LocalStore(scope=current(ctx)).manifest(ctx.params.get("app") or "")
         except NanodError:
             return []
         return [CompletionItem(name) for name in (_names(found) if found else ()) if name.startswith(incomplete)]
@@ -36,7 +37,7 @@ class ServiceName(click.ParamType):
 def words(ctx: click.Context, phases: Iterable[str]) -> list[str]:
     """What `run` takes after a service: phases, and the tasks of the service that was typed before."""
     try:
-        found = LocalStore().manifest(ctx.params.get("app") or "")
+        found = LocalStore(scope=current(ctx)).manifest(ctx.params.get("app") or "")
     except NanodError:
         found = None
     mine = members((ctx.params.get("service") or "",), found) if found else []

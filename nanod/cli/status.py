@@ -30,7 +30,7 @@ def command(*, app: str | None, unit_dir: str | None, as_json: bool) -> int:
     """
     facts.require_systemd("show status")
     here = host.here(unit_dir)
-    intents, is_under_way = here.store.intents(), checkup.is_locked()
+    intents, is_under_way = here.store.intents(), checkup.is_locked(here.store.scope)
     names = [app] if app else sorted({*here.store.apps(), *intents})
     found = [_status(name, here, intents.get(name), is_under_way=is_under_way) for name in names]
     host.warn(here.store)

@@ -10,8 +10,6 @@ from nanod.apply import apply
 from nanod.cli import console, host, progress
 from nanod.errors import BuildError, DegradedError, ExitCode, NanodError
 from nanod.host import facts
-from nanod.host.store import LocalStore
-from nanod.units.names import RUNTIME_UNITS
 from nanod.view.plan import plan_text
 from nanod.view.verdict import outcome_data, outcome_text
 
@@ -53,7 +51,7 @@ def _build(plan: Plan, here: Here, tell: Callable[[Progress], None]) -> None:
     from nanod.release import make_releases  # noqa: PLC0415  (few plans have something to build)
 
     try:
-        make_releases(plan, here, LocalStore(unit_dir=RUNTIME_UNITS), tell)
+        make_releases(plan, here, host.runtime_store(), tell)
     except BuildError as failed:
         with suppress(NanodError):
             generation = plan.before.generation if plan.before else 0

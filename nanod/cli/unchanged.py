@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from nanod.cli.flow import Checked
     from nanod.cli.host import Here
+    from nanod.scope import RuntimeScope
     from nanod.state import Manifest
     from nanod.steps import Plan
     from nanod.units.unitset import UnitSet
@@ -95,7 +96,7 @@ def made_from(path: str, env: str | None, checked: Checked, plan: Plan) -> Made 
         return None
     return Made(
         source=_source(checked.sources[path], path, env),
-        target=_target(target.version, target.inputs, target.sources, target.unit_dir),
+        target=_target(target.version, target.inputs, target.sources, target.unit_dir, target.scope),
         installed=_installed(plan.manifest),
         inputs=sorted(target.inputs),
         sources=[[item.service, item.source, *item.inputs] for item in units.releases],
@@ -126,12 +127,12 @@ def _plan(app: str, made: Made, host: Here, *, any_owner: bool) -> Plan | None:
     manifest = host.store.manifest(app)
     if manifest is None or _installed(manifest) != made.installed:
         return None
-    if _target(host.systemd.version(), facts.digests(made.inputs), _sources(made), host.store.unit_dir) != made.target:
+    if _target(host.systemd.version(), facts.digests(made.inputs), _sources(made), host.store.unit_dir, host.store.scope) != made.target:
         return None
     texts = host.store.read_units(manifest.units)
     if {name: content_hash(text) for name, text in texts.items()} != manifest.units:
         return None
-    units = _units(manifest, texts, made)
+    units = _units(manifest, texts, made, host.store.scope)
     seen = snapshot(host.systemd, host.store, units, manifest)
     if facts.check_host(units, seen.units) or not (any_owner or _is_roots_own(units, made.programs)):
         return None
@@ -141,11 +142,11 @@ def _plan(app: str, made: Made, host: Here, *, any_owner: bool) -> Plan | None:
     return None if plan.steps or plan.builds or plan.notes or plan.records else plan
 
 
-def _units(manifest: Manifest, texts: Mapping[str, str], made: Made) -> UnitSet:
+def _units(manifest: Manifest, texts: Mapping[str, str], made: Made, scope: RuntimeScope) -> UnitSet:
     """As compiled. Unit files do not say all that the host must have: hooks have users of their own."""
     origin = Mark(manifest.spec)
     return replace(
-        unit_set(manifest, texts),
+        unit_set(manifest, texts, scope),
         users=tuple((name, origin) for name in made.users),
         files=tuple((name, origin) for name in made.files),
         host_units=tuple((name, origin) for name in made.host_units),
@@ -185,8 +186,8 @@ def _code() -> str:
     return digest(*sorted(found))
 
 
-def _target(version: int, inputs: Mapping[str, str], sources: Mapping[str, str], unit_dir: str) -> str:
-    return digest(str(version), repr(sorted(inputs.items())), repr(sorted(sources.items())), unit_dir)
+def _target(version: int, inputs: Mapping[str, str], sources: Mapping[str, str], unit_dir: str, scope: RuntimeScope) -> str:
+    return digest(str(version), repr(sorted(inputs.items())), repr(sorted(sources.items())), unit_dir, repr(scope))
 
 
 def _sources(made: Made) -> dict[str, str]:

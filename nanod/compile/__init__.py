@@ -24,6 +24,7 @@ from nanod.compile.socket import proxy_unit, socket_unit
 from nanod.compile.target import Target
 from nanod.compile.task import all_unit, companion_unit, task_unit
 from nanod.compile.timer import rearm_unit, timer_unit
+from nanod.compile.user import owned, refusals
 from nanod.diagnostics import Report
 from nanod.extend import Plugins
 from nanod.spec.defaults import DEFAULTS
@@ -56,7 +57,8 @@ def compile_spec(spec: Spec, target: Target, plugins: Plugins = NONE) -> tuple[U
     if added.has_errors:
         return None, added
     report = Report(list(added))
-    spec, paths = released(spec, target)
+    report.merge(refusals(spec, target))
+    spec, paths = released(owned(spec, target.scope), target)
     app = App(spec=spec, target=target, names=AppNames(spec.app), report=report, releases=paths)
     parts = {name: tuple(item.name for item in (*service.processes, *service.tasks)) for name, service in spec.services.items()}
     for name, part, message in check_names(app.names, parts):
@@ -95,6 +97,7 @@ def compile_spec(spec: Spec, target: Target, plugins: Plugins = NONE) -> tuple[U
             users=_users(spec),
             files=_files(spec),
             releases=tuple(releases),
+            scope=target.scope,
             outer=tuple(
                 Outer(service=service.name, need=outer_need(app, need), origin=need.at())
                 for service in ordered_services
@@ -147,7 +150,7 @@ def start_order(spec: Spec) -> list[Service]:
 def check_service(app: App, service: Service) -> None:
     for keys in (service, *(task.service for task in (*service.processes, *service.tasks) if task.service)):
         check_secrets(app, keys)
-        check_paths(app.report, keys)
+        check_paths(app, keys)
     if service.reload_on and "reload" not in service.hooks:
         app.report.error(service.at("reload_on"), "reload_on needs a reload hook: systemd would have nothing to run", service.at.path)
 

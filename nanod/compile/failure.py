@@ -26,6 +26,6 @@ def failure_unit(app: App, member: Member) -> UnitFile | None:
     identity(unit, app, service)
     environment(unit, app, member)
     words = [*as_user(app, service), ENV, "LIFECYCLE_PHASE=on_failure", f"NANOD_FAILED_UNIT={main}", *handler.argv]
-    unit.exec("ExecStart", [lib("failure"), main, *words], origin, prefix="+")
+    unit.exec("ExecStart", [lib(app, "failure"), main, *words], origin, prefix="+")
     unit.raw("Service", "TimeoutStartSec", "6min", origin)
     return unit.finish()

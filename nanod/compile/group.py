@@ -27,7 +27,7 @@ def target_unit(app: App) -> UnitFile:
     for name, service in sorted(spec.services.items()):
         if service.sockets:
             unit.words("Unit", "Wants", [app.names.member(name).socket], service.at("sockets"))
-    unit.words("Install", "WantedBy", ["multi-user.target"], spec.at())
+    unit.words("Install", "WantedBy", [app.scope.boot], spec.at())
     return unit.finish()
 
 

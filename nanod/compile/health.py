@@ -9,11 +9,12 @@ from nanod.spec.model import ProbeKind
 from nanod.values import TimeSpan
 
 if TYPE_CHECKING:
+    from nanod.compile.part import App
     from nanod.spec.model import Health, Service
     from nanod.units.unitfile import UnitBuilder
 
 
-def gate_line(unit: UnitBuilder, service: Service) -> TimeSpan:
+def gate_line(unit: UnitBuilder, app: App, service: Service) -> TimeSpan:
     """Add the gate, if the service has one; returns the longest time it may take. `notify` needs no line: systemd itself waits for READY=1."""
     health = service.health
     if health is None:
@@ -22,7 +23,7 @@ def gate_line(unit: UnitBuilder, service: Service) -> TimeSpan:
         return health.start_timeout
     times = [item.in_seconds for item in (health.interval, health.timeout, health.start_timeout)]
     subject = health.command.argv if health.command else (health.address,)
-    unit.exec("ExecStartPost", [lib("gate"), health.kind.value, *times, *subject], health.at())
+    unit.exec("ExecStartPost", [lib(app, "gate"), health.kind.value, *times, *subject], health.at())
     return health.start_timeout + SLACK
 
 

@@ -17,7 +17,6 @@ from nanod.phases import HOOK_PHASES, Context, Listing, OnFailure, Scope, phase_
 from nanod.spec.model import Sandbox
 from nanod.state import RUN, HookName
 from nanod.units.directives import Cost, cost_of
-from nanod.units.names import ONCE, STOPPING, armed, irreversible_mark
 from nanod.units.unitset import Role
 from nanod.values import TimeSpan, digest
 
@@ -45,8 +44,8 @@ def hook_lines(unit: UnitBuilder, app: App, service: Service, phase: str, mains:
     stop: tuple[str, ...] = ()
     longest = max((hook.timeout for hook in hooks), default=TimeSpan(0))
     if hooks and phase in ("prestop", "poststop"):
-        note = f"{STOPPING}/{unit.name}"
-        unit.exec(key, [lib("stopping"), note, *mains], hooks[-1].at(), prefix="-+")
+        note = f"{app.scope.stopping}/{unit.name}"
+        unit.exec(key, [lib(app, "stopping"), note, *mains], hooks[-1].at(), prefix="-+")
         stop = ("--stop", note, max(longest, row.timeout).in_seconds if row.shared and len(hooks) > 1 else "0")
     for hook in hooks:
         prefix, argv = hook_line(app, service, hook, stop)
@@ -63,7 +62,7 @@ def hook_words(app: App, service: Service, hook: Hook, stop: tuple[str, ...] = (
         f"LIFECYCLE_PHASE={hook.phase}",
         f"NANOD_HOOK={hook.name}",
         *(f"{name}={value}" for name, value in hook.environment.items()),
-        lib("hook"),
+        lib(app, "hook"),
         hook.on_failure.value,
         hook.timeout.in_seconds,
         *(("--warn-after", warn_after.in_seconds) if warn_after and hook.timeout.is_forever else ()),
@@ -112,18 +111,20 @@ def prestart_unit(app: App, member: Member, before: Before) -> UnitFile | None:
         return None
     origin = hooks[0].at()
     unit = app.builder(member.names.prestart, Role.PRESTART, member)
-    stamp = f"{ONCE}/{unit.name.removesuffix('.service')}-{content_of(before, hooks)}"
+    stamp = f"{app.scope.once}/{unit.name.removesuffix('.service')}-{content_of(before, hooks)}"
     beside(unit, app, f"Prestart hooks, once per content, of {service.name} of {app.names.app}", origin)
     unit.raw("Unit", "ConditionPathExists", f"!{stamp}", origin)
     if any(hook.context is Context.SERVICE for hook in hooks):
-        sandbox(unit, service)
+        sandbox(unit, app, service)
     before_mains(unit, app, member, before, hooks)
     if any(hook.irreversible for hook in hooks):
-        unit.exec("ExecStartPre", [lib("begun"), armed(unit.name), irreversible_mark(app.names.app, unit.name)], origin, prefix="+")
+        unit.exec(
+            "ExecStartPre", [lib(app, "begun"), app.scope.armed(unit.name), app.scope.irreversible_mark(app.names.app, unit.name)], origin, prefix="+"
+        )
     for hook in hooks:
         prefix, argv = hook_line(app, service, hook)
         unit.exec("ExecStart", argv, hook.at(), prefix=prefix)
-    unit.exec("ExecStartPost", [lib("stamp"), stamp], origin, prefix="+")
+    unit.exec("ExecStartPost", [lib(app, "stamp"), stamp], origin, prefix="+")
     return unit.finish()
 
 
@@ -180,10 +181,10 @@ def ready_unit(app: App, member: Member) -> UnitFile | None:
     if inside and any(hook.context is Context.HOST for hook in hooks):
         app.report.error(origin, "the ready hooks of one service run in one context: all of them 'host', or all 'service'", service.at.path)
     if inside:
-        sandbox(unit, service)
+        sandbox(unit, app, service)
     lines = [hook_line(app, service, hook) for hook in hooks]
     prefix = max((prefix for prefix, _ in lines), key=len)
-    unit.exec("ExecStart", [lib("each"), *(shlex.join(argv) for _, argv in lines)], origin, prefix=f"-{prefix}")
+    unit.exec("ExecStart", [lib(app, "each"), *(shlex.join(argv) for _, argv in lines)], origin, prefix=f"-{prefix}")
     return unit.finish()
 
 

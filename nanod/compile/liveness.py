@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nanod.compile.part import SLACK, App, beside, environment, identity, lib
+from nanod.compile.part import SLACK, App, beside, environment, identity, lib, timed
 from nanod.compile.sandbox import sandbox
 from nanod.state import LIVENESS, HookName
 from nanod.units.unitset import Role
@@ -48,6 +48,7 @@ def _timer(app: App, member: Member) -> UnitFile:
     # Not BindsTo=: what somebody is bound to is needed, and a sidecar would outlive its group for the sake of its own timer (tried on 252 and 257).
     unit.words("Unit", "PartOf", [main], liveness.at())
     unit.words("Unit", "After", [main], liveness.at())
+    timed(unit, app, liveness.at())
     unit.raw("Unit", "StopWhenUnneeded", True, liveness.at())
     unit.raw("Timer", "OnActiveSec", liveness.interval, liveness.at("interval"))
     unit.raw("Timer", "OnUnitInactiveSec", liveness.interval, liveness.at("interval"))
@@ -73,12 +74,12 @@ def _probe(app: App, member: Member) -> UnitFile:
     unit.raw("Service", "NotifyAccess", "main", at)
     identity(unit, app, service)
     environment(unit, app, member)
-    sandbox(unit, service)
+    sandbox(unit, app, service)
     _same_view(unit, service)
     subject = health.command.argv if health.command else (health.address,)
     times = [item.in_seconds for item in (liveness.interval, health.timeout)]
-    unit.exec("ExecStart", [lib("alive"), str(liveness.failures), health.kind.value, *times, *subject], at, prefix="-")
-    unit.exec("ExecStopPost", [lib("unwell"), main, liveness.action, health.kind.value], liveness.at("action"), prefix="-+")
+    unit.exec("ExecStart", [lib(app, "alive"), str(liveness.failures), health.kind.value, *times, *subject], at, prefix="-")
+    unit.exec("ExecStopPost", [lib(app, "unwell"), main, liveness.action, health.kind.value], liveness.at("action"), prefix="-+")
     unit.raw("Service", "RuntimeMaxSec", (liveness.interval + health.timeout) * liveness.failures + SLACK, at)
     return unit.finish()
 

@@ -202,7 +202,7 @@ class _Group:
         """The companion and the tasks of one scope: of the group, or of one instance."""
         top = self._member(Role.GROUP, self._keys(None, number), number, part=GROUP)
         companion, main_units = top.names.main, tuple(main.names.main for main in mains)
-        flag = f"/run/{GROUPS}/{companion.removesuffix('.service')}"
+        flag = f"{self.app.scope.run}/{GROUPS}/{companion.removesuffix('.service')}"
 
         def made(role: Role) -> list[Member]:
             found = [self._member(role, self._keys(task, number), number, task) for task in tasks if _role(task) is role]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nanod.units.names import CACHES, LIB, AppNames
 from nanod.units.secrets import ENCRYPTED, PLAIN
 from nanod.units.unitfile import UnitBuilder
 from nanod.units.unitset import Role
@@ -17,7 +16,9 @@ if TYPE_CHECKING:
     from nanod.compile.members import Member
     from nanod.compile.target import Target
     from nanod.diagnostics import Mark, Report
+    from nanod.scope import RuntimeScope
     from nanod.spec.model import Credential, Service, Spec
+    from nanod.units.names import AppNames
 
 ENV = "/usr/bin/env"
 SLACK = TimeSpan.parse("10s")
@@ -37,6 +38,10 @@ class App:
     report: Report
     releases: Mapping[str, str] = field(default_factory=dict)
     """Service to the directory that it runs from, of those that have a source."""
+
+    @property
+    def scope(self) -> RuntimeScope:
+        return self.target.scope
 
     def builder(self, name: str, role: Role, member: Member | None = None) -> UnitBuilder:
         """A unit of this app with its stamps."""
@@ -59,8 +64,8 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def lib(program: str) -> str:
-    return f"{LIB}/{program}"
+def lib(app: App, program: str) -> str:
+    return f"{app.scope.lib}/{program}"
 
 
 def user_name(app: App, service: Service) -> str:
@@ -72,11 +77,11 @@ def user_name(app: App, service: Service) -> str:
 
 
 def as_user(app: App, service: Service, user: str | None = None) -> list[str]:
-    """The words before a command that root starts outside the sandbox, so that it runs as the service's user (or another); none for root."""
+    """The words before a command that root starts outside the sandbox, so that it runs as the service's user (or another); none for the owner."""
     wanted = user or user_name(app, service)
-    if wanted == "root" and (user or not service.group):
+    if wanted == app.scope.owner and (user or not service.group):
         return []
-    return [lib("as"), wanted, "" if user else service.group or ""]
+    return [lib(app, "as"), wanted, "" if user else service.group or ""]
 
 
 def command(argv: Sequence[str]) -> list[str]:
@@ -89,7 +94,7 @@ def identity(unit: UnitBuilder, app: App, service: Service, *, cache: str = "") 
     at = service.at
     if service.dynamic_user:
         unit.raw("Service", "DynamicUser", True, at("dynamic_user"))
-    if service.dynamic_user or service.user != "root":
+    if service.dynamic_user or service.user != app.scope.owner:
         unit.raw("Service", "User", user_name(app, service), at("user"))
     if service.group:
         unit.raw("Service", "Group", service.group, at("group"))
@@ -101,7 +106,7 @@ def identity(unit: UnitBuilder, app: App, service: Service, *, cache: str = "") 
 
 
 def cache_directory(app: App, service: Service) -> str:
-    """Below /var/cache. A member of another user than its service has one of its own: each start of either would take the directory over."""
+    """Below %C. A member of another user than its service has one of its own: each start of either would take the directory over."""
     whole = app.spec.services.get(service.name, service)
     user = user_name(app, service)
     is_same = user == user_name(app, whole) and service.dynamic_user == whole.dynamic_user
@@ -112,7 +117,7 @@ def environment(unit: UnitBuilder, app: App, member: Member, *, cache: str = "")
     """What every hook sees, with the words that scripts written for Nanokit and Upsun know; then the service's own, which wins."""
     spec, service, origin = app.spec, member.service, member.at
     env = spec.env or "default"
-    cache_path = f"{CACHES}/{cache or cache_directory(app, service)}"
+    cache_path = f"{app.scope.cache}/{cache or cache_directory(app, service)}"
     given = {
         "NANOD_APP": app.names.app,
         "NANOD_PROJECT": spec.project,
@@ -122,7 +127,7 @@ def environment(unit: UnitBuilder, app: App, member: Member, *, cache: str = "")
         "NANOD_REPLICA": str(max(1, member.replica)),
         "NANOD_APP_DIR": service.working_dir,
         "NANOD_CACHE_DIR": cache_path,
-        "NANOD_RUN_DIR": f"/run/{member.run_dir(app.names.app)}" if service.runtime_dir else "",
+        "NANOD_RUN_DIR": f"{app.scope.run}/{member.run_dir(app.names.app)}" if service.runtime_dir else "",
         "NANOKIT_PROJECT": spec.project,
         "NANOKIT_ENV": env,
         "NANOKIT_SERVICE": service.name,
@@ -149,7 +154,7 @@ def run_directory(unit: UnitBuilder, app: App, member: Member) -> None:
         return
     if user_name(app, service) != user_name(app, member.whole):
         # systemd would give the directory, with all that is in it, to the user of whoever starts last (systemd.exec(5), RuntimeDirectory=).
-        unit.words("Service", "ReadWritePaths", [f"-/run/{path}"], origin)
+        unit.words("Service", "ReadWritePaths", [f"-{app.scope.run}/{path}"], origin)
         return
     unit.words("Service", "RuntimeDirectory", [path], origin)
     if not member.owns_run_dir:
@@ -165,6 +170,14 @@ def credentials(unit: UnitBuilder, service: Service) -> None:
 def by_name(credentials: Iterable[Credential]) -> list[Credential]:
     """Moving lines of a spec about restarts nothing."""
     return sorted(credentials, key=lambda item: item.name)
+
+
+def timed(unit: UnitBuilder, app: App, origin: Mark) -> None:
+    """For a timer that waits for a service: a user's basic.target waits for timers.target, and so by default for every timer, in a cycle (tried)."""
+    if app.scope.is_user:
+        unit.raw("Unit", "DefaultDependencies", False, origin)
+        unit.words("Unit", "Conflicts", ["shutdown.target"], origin)
+        unit.words("Unit", "Before", ["shutdown.target"], origin)
 
 
 def beside(unit: UnitBuilder, app: App, description: str, origin: Mark, *, tag: str = "", in_slice: str = "") -> None:

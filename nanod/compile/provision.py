@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from nanod.compile.part import ENV, SLACK, App, as_user, beside, credentials, environment, identity, lib
 from nanod.compile.sandbox import DEFAULT, confine
 from nanod.compile.secrets import with_secrets
-from nanod.units.names import ONCE, SENTINEL
+from nanod.units.names import SENTINEL
 from nanod.units.unitset import Role
 from nanod.values import TimeSpan, digest
 
@@ -60,14 +60,14 @@ def sentinel_path(app: App, service: Service, step: Provisioning) -> str:
     name = digest(*step.install.argv, "creates", *step.creates, "inputs", *inputs)[:16]
     if service.volumes:
         return f"{service.volumes[0]}/{SENTINEL}{name}"
-    return f"{ONCE}/{app.names.app}-{service.name}-provision-{name}"
+    return f"{app.scope.once}/{app.names.app}-{service.name}-provision-{name}"
 
 
 def _install_lines(unit: UnitBuilder, app: App, service: Service, step: Provisioning, sentinel: str) -> None:
     """Everything runs as the service's user. Only a sentinel without a volume is root's, and then a line of root's own writes it."""
     volume = service.volumes[0] if service.volumes else ""
     wait = step.timeout.in_seconds if not step.timeout.is_forever else "86400"
-    words = [lib("provision"), sentinel, volume, wait, step.timeout.in_seconds, str(step.retries), *step.creates, "--"]
+    words = [lib(app, "provision"), sentinel, volume, wait, step.timeout.in_seconds, str(step.retries), *step.creates, "--"]
     line = [ENV, "LIFECYCLE_PHASE=install", "NANOD_HOOK=install", *words, *with_secrets(service, step.install.argv)]
     if service.dynamic_user and not step.sandboxed:
         # A dynamic user is always in a sandbox; the host's context is outside.
@@ -75,4 +75,4 @@ def _install_lines(unit: UnitBuilder, app: App, service: Service, step: Provisio
     else:
         unit.exec("ExecStart", line, step.at("install"))
     if not volume:
-        unit.exec("ExecStartPost", [lib("stamp"), sentinel], step.at("install"), prefix="+")
+        unit.exec("ExecStartPost", [lib(app, "stamp"), sentinel], step.at("install"), prefix="+")

@@ -13,7 +13,7 @@ from nanod.compile.hooks import Before, before_mains, content_of, hook_words
 from nanod.compile.part import ENV, SLACK, App, as_user, beside, environment, identity, lib, user_name
 from nanod.phases import Context, OnFailure, phase_of
 from nanod.spec.model import Command, Hook, Item
-from nanod.units.names import CACHES, RELEASES, ROOT_SLICE, armed, irreversible_mark
+from nanod.units.names import ROOT_SLICE
 from nanod.units.unitset import Release, Role
 from nanod.values import digest
 
@@ -40,7 +40,9 @@ _BUILD_SANDBOX = {
 
 def released(spec: Spec, target: Target) -> tuple[Spec, dict[str, str]]:
     """With the path of each service's release in place of that of its source; and these paths, by service."""
-    paths = {item.name: f"{RELEASES}/{spec.app}/{item.name}/{release_name(item, target)}" for item in spec.services.values() if item.source}
+    paths = {
+        item.name: f"{target.scope.releases}/{spec.app}/{item.name}/{release_name(item, target)}" for item in spec.services.values() if item.source
+    }
     services = {name: _moved(item, item.source, paths[name]) if item.source else item for name, item in spec.services.items()}
     return replace(spec, services=services), paths
 
@@ -108,6 +110,7 @@ def release(app: App, member: Member) -> Release | None:
         keep=service.build.keep,
         build=_build_unit(app, member, path) if _builds(service) else None,
         origin=service.at("source"),
+        cache=app.scope.cache,
     )
 
 
@@ -133,17 +136,17 @@ def _build_unit(app: App, member: Member, path: str) -> UnitFile:
     identity(unit, app, bare, cache=cache)
     if "HOME" not in build.environment:
         # Package managers keep what they have fetched there.
-        unit.words("Service", "Environment", [f"HOME={CACHES}/{cache}"], at("source"))
+        unit.words("Service", "Environment", [f"HOME={app.scope.cache}/{cache}"], at("source"))
     environment(unit, app, replace(member, service=bare, whole=replace(member.whole, settings={})), cache=cache)
     unit.fixed("Service", _BUILD_SANDBOX, at("source"))
     unit.words("Service", "ReadWritePaths", [path], at("source"))
     hidden = [f"-{volume}" for volume in service.volumes if not f"{path}/".startswith(f"{volume}/")]
-    unit.words("Service", "InaccessiblePaths", [*hidden, f"-/run/{app.names.app}"], at("source"))
+    unit.words("Service", "InaccessiblePaths", [*hidden, f"-{app.scope.run}/{app.names.app}"], at("source"))
     if service.dynamic_user:
         unit.exec("ExecStartPre", ["/usr/bin/chown", "-hR", user_name(app, service), path], at("source"), prefix="+")
     limit = hooks[0].timeout if hooks else phase_of("build").timeout
     if build.run:
-        words = [ENV, "LIFECYCLE_PHASE=build", "NANOD_HOOK=runtime", lib("hook"), OnFailure.FAIL.value, limit.in_seconds, *build.run.argv]
+        words = [ENV, "LIFECYCLE_PHASE=build", "NANOD_HOOK=runtime", lib(app, "hook"), OnFailure.FAIL.value, limit.in_seconds, *build.run.argv]
         unit.exec("ExecStart", words, build.at("run"))
     for hook in hooks:
         _line(unit, app, service, hook)
@@ -183,13 +186,13 @@ def _deploy_unit(app: App, member: Member, before: Before, phase: str) -> UnitFi
     word = phase.replace("_", "-")
     beside(unit, app, f"{word.capitalize()} hook of {service.name} of {app.names.app}", origin, tag=f"{app.names.app}-{word}")
     if is_first:
-        unit.raw("Unit", "ConditionPathExists", armed(unit.name), origin)
+        unit.raw("Unit", "ConditionPathExists", app.scope.armed(unit.name), origin)
     before_mains(unit, app, member, before, [hook])
     if service.source:
         unit.words("Service", "ReadOnlyPaths", [app.releases[service.name]], service.at("source"))
     if is_first:
         # Last: what a gate keeps from beginning has not begun.
-        irreversible = [irreversible_mark(app.names.app, unit.name)] if hook.irreversible else []
-        unit.exec("ExecStartPre", [lib("begun"), armed(unit.name), *irreversible], origin, prefix="+")
+        irreversible = [app.scope.irreversible_mark(app.names.app, unit.name)] if hook.irreversible else []
+        unit.exec("ExecStartPre", [lib(app, "begun"), app.scope.armed(unit.name), *irreversible], origin, prefix="+")
     _line(unit, app, service, hook, "" if hook.on_failure is OnFailure.FAIL else "-")
     return unit.finish()

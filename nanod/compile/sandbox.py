@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from nanod.compile.members import Member
-    from nanod.diagnostics import Mark, Report
+    from nanod.compile.part import App
+    from nanod.diagnostics import Mark
     from nanod.spec.model import Service
     from nanod.units.unitfile import UnitBuilder
 
@@ -42,17 +43,25 @@ STRICT: dict[str, str] = DEFAULT | {
     "SystemCallErrorNumber": "EPERM",
 }
 PROFILES: dict[Sandbox, dict[str, str]] = {Sandbox.OFF: {}, Sandbox.DEFAULT: DEFAULT, Sandbox.STRICT: STRICT}
+USER: dict[str, str] = {
+    key: DEFAULT[key] for key in ("NoNewPrivileges", "RestrictRealtime", "RestrictSUIDSGID", "LockPersonality", "SystemCallArchitectures")
+}
+"""The default profile of a user's own manager: what needs no namespace. On 252 that manager drops the rest without a word (tried)."""
 _TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 what PrivateTmp= replaces
 
 
-def has_namespace(service: Service) -> bool:
+def profile_of(app: App, service: Service) -> Mapping[str, str]:
+    return USER if app.scope.is_user and service.sandbox is Sandbox.DEFAULT else PROFILES[service.sandbox]
+
+
+def has_namespace(app: App, service: Service) -> bool:
     """Whether the service sees another file system than the host; a dynamic user always does (systemd.exec(5), DynamicUser=)."""
-    return service.dynamic_user or service.sandbox is not Sandbox.OFF
+    return service.dynamic_user or "PrivateTmp" in profile_of(app, service)
 
 
-def joins(unit: UnitBuilder, member: Member) -> None:
+def joins(unit: UnitBuilder, app: App, member: Member) -> None:
     """The /tmp of its group, which lasts as long as the companion: for who has not the host's (tried on 252 and 257)."""
-    if not (has_namespace(member.service) and has_namespace(member.whole)):
+    if not (has_namespace(app, member.service) and has_namespace(app, member.whole)):
         return
     if member.role is Role.GROUP:
         unit.raw("Service", "PrivateTmp", True, member.at)
@@ -60,9 +69,9 @@ def joins(unit: UnitBuilder, member: Member) -> None:
         unit.words("Unit", "JoinsNamespaceOf", [member.companion], member.at)
 
 
-def sandbox(unit: UnitBuilder, service: Service) -> None:
+def sandbox(unit: UnitBuilder, app: App, service: Service) -> None:
     """The service's own profile."""
-    confine(unit, service, PROFILES[service.sandbox], service.at("sandbox"))
+    confine(unit, service, profile_of(app, service), service.at("sandbox"))
 
 
 def confine(unit: UnitBuilder, service: Service, profile: Mapping[str, str], origin: Mark) -> None:
@@ -71,28 +80,28 @@ def confine(unit: UnitBuilder, service: Service, profile: Mapping[str, str], ori
     Behind PrivateTmp= there is a /tmp of its own, and in it the service's own working directory and volumes (tried on 252 and 257).
     """
     unit.fixed("Service", profile, origin)
-    if service.volumes and profile and not service.dynamic_user:
+    if service.volumes and "ProtectSystem" in profile and not service.dynamic_user:
         unit.words("Service", "ReadWritePaths", service.volumes, service.at("volumes"))
-    if profile or service.dynamic_user:
+    if "PrivateTmp" in profile or service.dynamic_user:
         for path, key in _places(service).items():
             if _is_temporary(path):
                 unit.words("Service", "BindPaths", [path], service.at(key))
 
 
-def check_paths(report: Report, service: Service) -> None:
+def check_paths(app: App, service: Service) -> None:
     """What a profile would hide from the service, said before it fails at the start with 200/CHDIR."""
     if service.dynamic_user:
         for position, path in enumerate(service.volumes):
             if not path.startswith("/var/lib/"):
-                report.error(
+                app.report.error(
                     service.at("volumes", position),
                     f"a dynamic user has no number to own '{path}': its volumes stand below /var/lib, where systemd makes them",
                     service.at.path,
                 )
     for path, key in _places(service).items():
-        if hidden := _hidden(service, path):
+        if hidden := _hidden(app, service, path):
             cause = f"{key} '{path}' is hidden from the service by its sandbox ({hidden}): choose another place, or sandbox: off"
-            report.error(service.at(key), cause, service.at.path)
+            app.report.error(service.at(key), cause, service.at.path)
 
 
 def _places(service: Service) -> dict[str, str]:
@@ -100,11 +109,11 @@ def _places(service: Service) -> dict[str, str]:
     return {**dict.fromkeys(service.volumes, "volumes"), service.working_dir: "working_dir"}
 
 
-def _hidden(service: Service, path: str) -> str:
+def _hidden(app: App, service: Service, path: str) -> str:
     """The directive of the profile that puts something else where `path` is on the host, for good; "" for none."""
-    if has_namespace(service) and path in _TEMPORARY:
+    if has_namespace(app, service) and path in _TEMPORARY:
         return "PrivateTmp=yes"
-    if PROFILES[service.sandbox].get("ProtectHome") == "yes" and f"{path}/".startswith(("/home/", "/root/", "/run/user/")):
+    if profile_of(app, service).get("ProtectHome") == "yes" and f"{path}/".startswith(("/home/", "/root/", "/run/user/")):
         return "ProtectHome=yes"
     return ""
 

@@ -36,7 +36,7 @@ def sees_secrets(app: App, service: Service, hook: Hook) -> bool:
     """Whether the hook's line can read them: in time, and as the service's own user or as root."""
     if hook.user not in (None, "root", user_name(app, service)):
         return False
-    return hook.phase in (*BEFORE, *ALONE) or (hook.phase not in NEVER and not has_namespace(service))
+    return hook.phase in (*BEFORE, *ALONE) or (hook.phase not in NEVER and not has_namespace(app, service))
 
 
 def check_secrets(app: App, service: Service) -> None:
@@ -52,17 +52,17 @@ def check_secrets(app: App, service: Service) -> None:
         for hook in hooks:
             name = _named(" ".join(hook.run.argv), [item for item in variables if item not in hook.environment])
             if name and not sees_secrets(app, service, hook):
-                app.report.error(hook.at(), _unseen(service, phase, hook, name), hook.at.path)
+                app.report.error(hook.at(), _unseen(app, service, phase, hook, name), hook.at.path)
     for what, command in (("a probe", service.health and service.health.command), ("an on_failure command", service.on_failure)):
         name = _named(" ".join(command.argv), variables) if command else ""
-        if command and name and not (what == "a probe" and name == DIRECTORY and _sees_at_start(service)):
+        if command and name and not (what == "a probe" and name == DIRECTORY and _sees_at_start(app, service)):
             cause = f"{what} cannot read {_what(name)}: it runs beside the service, and without its secrets"
             app.report.error(command.at(), cause, command.at.path)
 
 
-def _sees_at_start(service: Service) -> bool:
+def _sees_at_start(app: App, service: Service) -> bool:
     """The gate is a line of the service's own; liveness is not."""
-    return service.health is not None and service.health.liveness is None and not has_namespace(service)
+    return service.health is not None and service.health.liveness is None and not has_namespace(app, service)
 
 
 def _named(text: str, variables: Sequence[str]) -> str:
@@ -76,11 +76,11 @@ def _what(name: str) -> str:
     return "credentials" if name == DIRECTORY else f"'{name}', a credential"
 
 
-def _unseen(service: Service, phase: str, hook: Hook, name: str) -> str:
+def _unseen(app: App, service: Service, phase: str, hook: Hook, name: str) -> str:
     what = _what(name)
     if phase in NEVER:
         return f"a {phase} hook cannot read {what}: a build has no secrets (do it in a prestart or deploy hook)"
-    if has_namespace(service) and phase not in (*BEFORE, *ALONE):
+    if has_namespace(app, service) and phase not in (*BEFORE, *ALONE):
         return (
             f"a {phase} hook cannot read {what}: systemd shows them only to prestart and to the service itself once it has a sandbox"
             " (sandbox: off, or do it in a prestart or ready hook)"

@@ -55,7 +55,7 @@ def main_unit(app: App, member: Member, *, stays: bool) -> UnitFile:
     run_directory(unit, app, member)
     environment(unit, app, member)
     credentials(unit, service)
-    sandbox(unit, service)
+    sandbox(unit, app, service)
     if (release := app.releases.get(member.whole.name)) and service.sandbox is not Sandbox.OFF:
         unit.words("Service", "ReadOnlyPaths", [release], member.whole.at("source"))
     _lines(unit, app, member, stays=stays)
@@ -91,7 +91,7 @@ def relations(unit: UnitBuilder, app: App, member: Member) -> None:
             unit.words("Unit", "After", [unit_name], mark)
     _behind_socket(unit, member)
     _among(unit, member)
-    joins(unit, member)
+    joins(unit, app, member)
     if member.role in AWAITING:
         _dependencies(unit, app, member)
     if (ready := hooks_of(service, "ready")) and member.role in (Role.MAIN, Role.ALL):
@@ -195,16 +195,16 @@ def dependency_gates(app: App, service: Service, seconds: int | None = None) -> 
     for need in service.requires:
         if need.required:
             condition = "started" if need.condition is Condition.STARTED and not ordered(app, need) else "active"
-            found.append((need, [lib("await"), str(seconds), condition, _awaited(app, need)]))
+            found.append((need, [lib(app, "await"), str(seconds), condition, _awaited(app, need)]))
     return found
 
 
-def _with_members(gates: Sequence[tuple[Requirement, list[str]]], member: Member) -> list[tuple[Mark, list[str]]]:
+def _with_members(app: App, gates: Sequence[tuple[Requirement, list[str]]], member: Member) -> list[tuple[Mark, list[str]]]:
     """What a main of a group waits for beside its dependencies joins the last of these: a line is a process or two, at each start."""
     found = [(need.at(), argv) for need, argv in gates]
     if not member.awaits:
         return found
-    own = [lib("await"), str(gate_seconds(member.service)), "active"]
+    own = [lib(app, "await"), str(gate_seconds(member.service)), "active"]
     if found and found[-1][1][: len(own)] == own:
         mark, argv = found.pop()
         return [*found, (mark, [*argv, *member.awaits])]
@@ -245,13 +245,13 @@ def _lines(unit: UnitBuilder, app: App, member: Member, *, stays: bool) -> None:
     notifies = health is not None and health.kind is ProbeKind.NOTIFY
     longest = TimeSpan(0) if notifies else _START_TIMEOUT
     if member.role is Role.POSTSTART_SIDECAR:
-        unit.exec("ExecCondition", [lib("mains"), member.companion, *member.mains], member.at, prefix="+")
-    for mark, argv in _with_members(gates, member):
+        unit.exec("ExecCondition", [lib(app, "mains"), member.companion, *member.mains], member.at, prefix="+")
+    for mark, argv in _with_members(app, gates, member):
         unit.exec("ExecStartPre", argv, mark, prefix="+")
         longest = max(longest, TimeSpan.seconds(int(argv[1])) + SLACK)
     longest = max(longest, hook_lines(unit, app, service, "prestart"))
     unit.exec("ExecStart", _main_line(service), service.at("command"))
-    longest = max(longest, gate_line(unit, service), hook_lines(unit, app, service, "poststart"))
+    longest = max(longest, gate_line(unit, app, service), hook_lines(unit, app, service, "poststart"))
     if stays:
         longest = max(longest, _SCRIPT_TIMEOUT)
     elif service.kind is Kind.SCRIPT:
@@ -295,20 +295,20 @@ def _stop_lines(unit: UnitBuilder, app: App, service: Service) -> None:
     """Prestop and poststop, and the one timeout that systemd applies to each of their lines and to the wait after the signal: the largest needed."""
     stop, at = service.stop, service.at
     if service.schedule:
-        unit.exec("ExecStopPost", [lib("ran"), unit.name], service.schedule.at(), prefix="-+")
+        unit.exec("ExecStopPost", [lib(app, "ran"), unit.name], service.schedule.at(), prefix="-+")
     if is_proxied(service):
         # PartOf= passes on stops and restarts; after a crash nobody has the port until the next start.
-        words = ["/usr/bin/systemctl", "--no-block", "stop", f"{unit.name.removesuffix('.service')}-proxy.service"]
+        words = ["/usr/bin/systemctl", *app.scope.words, "--no-block", "stop", f"{unit.name.removesuffix('.service')}-proxy.service"]
         unit.exec("ExecStopPost", words, service.at("sockets"), prefix="-+")
     longest = max(stop.timeout, hook_lines(unit, app, service, "prestop"), hook_lines(unit, app, service, "poststop"))
     if stop.drain.usec:
         # As root: a process of another user cannot be waited for from every sandbox.
-        unit.exec("ExecStop", [lib("drain"), stop.drain.in_seconds], at("stop", "drain"), prefix="-+")
+        unit.exec("ExecStop", [lib(app, "drain"), stop.drain.in_seconds], at("stop", "drain"), prefix="-+")
         longest = max(longest, stop.drain + SLACK)
     if longest.is_forever and not stop.timeout.is_forever:
         # Without a limit of its own the process could hold up a shutdown; the last line before systemd's own signal gives it one.
         words = [unit.name, stop.signal.removeprefix("SIG"), str(-(-stop.timeout.usec // 1_000_000))]
-        unit.exec("ExecStop", [lib("terminate"), *words], at("stop", "timeout"), prefix="-+")
+        unit.exec("ExecStop", [lib(app, "terminate"), *words], at("stop", "timeout"), prefix="-+")
     unit.raw("Service", "TimeoutStopSec", longest, at("stop", "timeout"))
     if stop.timeout < longest < TimeSpan.FOREVER and at.written("stop", "timeout"):
         app.report.note(

@@ -49,7 +49,7 @@ def socket_unit(app: App, member: Member) -> UnitFile | None:
 
 def _refuse_inside(app: App, service: Service, path: str, position: int) -> None:
     """Systemd removes the directory with all that is in it whenever the service stops."""
-    if service.runtime_dir and path.startswith(f"/run/{app.names.app}/{service.name}/"):
+    if service.runtime_dir and path.startswith(f"{app.scope.run}/{app.names.app}/{service.name}/"):
         message = f"{path} is in the runtime directory of the service, which goes each time it stops: put the socket beside it"
         app.report.error(service.at("sockets", position), message, service.at.path)
 
@@ -71,7 +71,7 @@ def proxy_unit(app: App, member: Member) -> UnitFile | None:
     unit.words("Unit", "After", [names.main, names.socket], origin)
     unit.raw("Service", "Type", "exec", origin)
     unit.words("Service", "Sockets", [names.socket], origin)
-    unit.exec("ExecStartPre", [lib("await"), str(_WAIT), "active", names.main], origin, prefix="+")
+    unit.exec("ExecStartPre", [lib(app, "await"), str(_WAIT), "active", names.main], origin, prefix="+")
     unit.exec("ExecStart", [PROXY, f"127.0.0.1:{member.service.ports[0]}"], service.at("ports", 0))
     unit.raw("Service", "TimeoutStartSec", TimeSpan.seconds(_WAIT) + SLACK, origin)
     # It parses nothing of what it passes on, and needs nothing of the host.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nanod.scope import SYSTEM, RuntimeScope
 from nanod.units.directives import OLDEST
-from nanod.units.names import UNIT_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ class Target:
     `sources`: service to the digest of what its release is made from. `releases`: service to the names of the releases there are, that in force
     first: the same content is the same release, also when it has been built once more. `rebuilds`: every service has a new one all the same.
     `colours`: the live one of each service with `strategy: blue-green`; blue for one without. `unit_dir`: where the units will be, and files of
-    settings beside them.
+    settings beside them. `scope`: whose systemd it is.
     """
 
     version: int = OLDEST
@@ -28,4 +28,5 @@ class Target:
     releases: Mapping[str, Sequence[str]] = field(default_factory=dict)
     rebuilds: bool = False
     colours: Mapping[str, str] = field(default_factory=dict)
-    unit_dir: str = UNIT_DIRECTORY
+    unit_dir: str = SYSTEM.unit_dir
+    scope: RuntimeScope = SYSTEM

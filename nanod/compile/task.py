@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from nanod.compile.members import Member
     from nanod.units.unitfile import UnitBuilder, UnitFile
 
-ENDED = "/run/nanod/ended"
-"""How a group ended, for its poststop tasks."""
-LENT = "/run/nanod/lent"
-"""Secrets of poststop tasks while these run."""
 _TRUE = "/usr/bin/true"
 _LIMIT = TimeSpan.parse("1h")
 _WAIT_LIMIT = TimeSpan.parse("1min")
@@ -46,9 +42,9 @@ def companion_unit(app: App, member: Member) -> UnitFile:
     if member.whole.processes:
         longest = hook_lines(unit, app, member.service, "prestart")
     unit.exec("ExecStart", [_TRUE], member.at)
-    unit.exec("ExecStart", [lib("again"), member.names.main, "try-restart"], member.at, prefix="-+")
+    unit.exec("ExecStart", [lib(app, "again"), member.names.main, "try-restart"], member.at, prefix="-+")
     unit.raw("Service", "TimeoutStartSec", max(longest, _WAIT_LIMIT), member.at)
-    unit.exec("ExecStop", [lib("again"), member.names.main, "--job-mode=fail", "stop"], member.at, prefix="-+")
+    unit.exec("ExecStop", [lib(app, "again"), member.names.main, "--job-mode=fail", "stop"], member.at, prefix="-+")
     if member.whole.processes:
         longest = hook_lines(unit, app, member.service, "poststop", mains=member.mains)
         unit.raw("Service", "TimeoutStopSec", max(longest, member.service.stop.timeout), member.at)
@@ -58,10 +54,10 @@ def companion_unit(app: App, member: Member) -> UnitFile:
 def all_unit(app: App, member: Member) -> UnitFile:
     """What stands for several mains: active when all are up, and its restart is theirs. The poststart and prestop hooks of the service are here."""
     unit = _begun(app, member, member.service.description or f"{member.row} of {app.names.app}")
-    unit.exec("ExecStart", [lib("await"), str(_ALL_SECONDS), "coming", f"of:{unit.name}"], member.at, prefix="+")
+    unit.exec("ExecStart", [lib(app, "await"), str(_ALL_SECONDS), "coming", f"of:{unit.name}"], member.at, prefix="+")
     stopping = TimeSpan(0)
     if member.whole.processes:
-        sandbox(unit, member.service)
+        sandbox(unit, app, member.service)
         hook_lines(unit, app, member.service, "poststart")
         hook_lines(unit, app, member.service, "reload")
         stopping = hook_lines(unit, app, member.service, "prestop")
@@ -79,17 +75,17 @@ def task_unit(app: App, member: Member) -> UnitFile:
     fails = task.on_failure is OnFailure.FAIL
     limit = task.timeout or (_WAIT_LIMIT if task.wait_for else _LIMIT)
     tries = 1 if task.wait_for or service.restart.policy is RestartPolicy.NO else service.restart.limit
-    words = [ENV, f"LIFECYCLE_PHASE={task.hook}", f"NANOD_HOOK={task.name}", lib("task"), str(tries), service.restart.delay.in_seconds]
+    words = [ENV, f"LIFECYCLE_PHASE={task.hook}", f"NANOD_HOOK={task.name}", lib(app, "task"), str(tries), service.restart.delay.in_seconds]
     # A wait says itself what it waited for in vain, and is cut later.
     bound = limit + SLACK if task.wait_for else limit
-    words += [task.on_failure.value, bound.in_seconds, *(_wait(task.wait_for, limit) if task.wait_for else _command(member))]
+    words += [task.on_failure.value, bound.in_seconds, *(_wait(app, task.wait_for, limit) if task.wait_for else _command(member))]
     total = (bound + SLACK + service.restart.delay) * tries
     if member.role is Role.POSTSTOP_TASK:
-        note = f"{ENDED}/{member.names.main}"
+        note = f"{app.scope.ended}/{member.names.main}"
         unit.exec("ExecStart", [_TRUE], member.at)
-        unit.exec("ExecStopPost", [lib("ended"), note, *member.first, "--", *member.mains], member.at, prefix="-+")
+        unit.exec("ExecStopPost", [lib(app, "ended"), note, *member.first, "--", *member.mains], member.at, prefix="-+")
         lent = _lend(unit, app, member, note)
-        unit.exec("ExecStopPost", [lib("finally"), note, *lent, *words], member.at, prefix="" if fails else "-")
+        unit.exec("ExecStopPost", [lib(app, "finally"), note, *lent, *words], member.at, prefix="" if fails else "-")
         unit.raw("Service", "TimeoutStopSec", total, member.at)
         return unit.finish()
     if member.role is Role.PRESTART_TASK:
@@ -97,14 +93,14 @@ def task_unit(app: App, member: Member) -> UnitFile:
             unit.exec("ExecStartPre", argv, need.at(), prefix="+")
             total = max(total, TimeSpan.seconds(_REQUIREMENTS_SECONDS) + SLACK)
         if member.awaits:
-            unit.exec("ExecStartPre", [lib("await"), str(gate_seconds(service)), "active", *member.awaits], member.at, prefix="+")
+            unit.exec("ExecStartPre", [lib(app, "await"), str(gate_seconds(service)), "active", *member.awaits], member.at, prefix="+")
     else:
-        unit.exec("ExecCondition", [lib("mains"), member.companion, *member.mains], member.at, prefix="+")
+        unit.exec("ExecCondition", [lib(app, "mains"), member.companion, *member.mains], member.at, prefix="+")
     unit.exec("ExecStart", words, member.at, prefix="" if fails else "-")
     if member.role is Role.POSTSTART_TASK and fails:
         # Of several instances only its own, by the companion that their mains require.
         ends = member.companion if member.replica else app.names.service(member.whole.name)
-        unit.exec("ExecStopPost", [lib("give-up"), ends], member.at, prefix="-+")
+        unit.exec("ExecStopPost", [lib(app, "give-up"), ends], member.at, prefix="-+")
     unit.raw("Service", "TimeoutStartSec", total, member.at)
     return unit.finish()
 
@@ -114,9 +110,9 @@ def _lend(unit: UnitBuilder, app: App, member: Member, note: str) -> list[str]:
     service = member.service
     if not service.credentials:
         return []
-    directory = f"{LENT}/{member.names.main.removesuffix('.service')}"
+    directory = f"{app.scope.lent}/{member.names.main.removesuffix('.service')}"
     files = [word for item in by_name(service.credentials) for word in (f"encrypted:{item.name}" if item.encrypted else item.name, item.file)]
-    unit.exec("ExecStopPost", [lib("lend"), note, directory, user_name(app, service), *files], service.at("credentials"), prefix="-+")
+    unit.exec("ExecStopPost", [lib(app, "lend"), note, directory, user_name(app, service), *files], service.at("credentials"), prefix="-+")
     if service.sandbox is Sandbox.STRICT:
         unit.words("Service", "ReadWritePaths", [f"-{directory}"], service.at("credentials"))
     return ["--lent", directory]
@@ -137,7 +133,7 @@ def _begun(app: App, member: Member, description: str) -> UnitBuilder:
         credentials(unit, service)
     if member.task:
         run_directory(unit, app, member)
-        sandbox(unit, service)
+        sandbox(unit, app, service)
         resources(unit, service)
         own_lines(unit, app, service)
     return unit
@@ -152,9 +148,9 @@ def _command(member: Member) -> list[str]:
     return with_secrets(member.service, member.service.command.argv)
 
 
-def _wait(address: str, limit: TimeSpan) -> list[str]:
+def _wait(app: App, address: str, limit: TimeSpan) -> list[str]:
     """`tcp://host:port`, `unix:/path`, `file:/path`, `http://…`: the prober of health gates, until it has an answer."""
     scheme, _, rest = address.partition(":")
     is_url = scheme in ("http", "https")
     subject, kind = (address, "http") if is_url else (rest.removeprefix("//"), scheme)
-    return [lib("wait"), kind, "0.5", "2", limit.in_seconds, subject]
+    return [lib(app, "wait"), kind, "0.5", "2", limit.in_seconds, subject]

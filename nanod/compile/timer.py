@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nanod.compile.part import beside
+from nanod.compile.part import beside, timed
 from nanod.compile.service import own_lines
-from nanod.units.names import timer_stamp
 from nanod.units.unitset import Role
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ def timer_unit(app: App, member: Member) -> UnitFile | None:
     unit = app.builder(member.names.timer, Role.TIMER, member)
     unit.raw("Unit", "Description", f"Schedule of {member.row} of {app.names.app}", at())
     unit.words("Unit", "PartOf", [app.names.target], at())
+    timed(unit, app, at())
     if not schedule.persistent:
         unit.words("Unit", "Wants", [member.names.rearm], at("persistent"))
         unit.words("Unit", "After", [member.names.rearm], at("persistent"))
@@ -53,5 +53,5 @@ def rearm_unit(app: App, member: Member) -> UnitFile | None:
     unit = app.builder(member.names.rearm, Role.REARM, member)
     beside(unit, app, f"Nothing is missed of {member.row} of {app.names.app}", at)
     unit.raw("Service", "Type", "oneshot", at)
-    unit.exec("ExecStart", ["/usr/bin/install", "-D", "--mode=644", "/dev/null", timer_stamp(member.names.timer)], at)
+    unit.exec("ExecStart", ["/usr/bin/install", "-D", "--mode=644", "/dev/null", app.scope.timer_stamp(member.names.timer)], at)
     return unit.finish()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from nanod.scope import RuntimeScope
     from nanod.state import HookResult, Intent, Manifest, UnitDetail, UnitState
     from nanod.units.unitset import Release
 
@@ -54,6 +55,7 @@ class Store(Protocol):
     """
 
     unit_dir: str
+    scope: RuntimeScope
 
     def read_units(self, names: Iterable[str]) -> dict[str, str]: ...
     def read_links(self, paths: Iterable[str]) -> dict[str, str]: ...

@@ -12,26 +12,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanod.doctor import AppFacts, HostFacts, Place
+from nanod.checked import AppFacts, HostFacts, Place
 from nanod.errors import NanodError
 from nanod.host import facts
 from nanod.host.atomic import TEMPORARY
 from nanod.host.process import run
 from nanod.host.records import stamps
-from nanod.host.safety import unsafe
-from nanod.host.snapshot import LOAD_PATH
-from nanod.units.names import APPS, LIB
+from nanod.host.safety import ROOT, unsafe
+from nanod.scope import SYSTEM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from nanod.host import Systemd
     from nanod.host.store import LocalStore
+    from nanod.scope import RuntimeScope
     from nanod.state import Intent, Manifest
     from nanod.status import AppStatus
 
-_LOCK = "/run/nanod/lock"
-_STATE = "/var/lib/nanod"
+_LINGER = "/var/lib/systemd/linger"
+"""A file for each user whose manager runs without a session (loginctl(1), enable-linger)."""
 _PACKAGE = Path(__file__).parent.parent
 _INTERPRETER = "/usr/bin/python3"
 """Of the health gate, see `lib/gate`."""
@@ -51,10 +51,10 @@ _JOURNAL_GROUPS = ("systemd-journal", "adm", "wheel")
 _SET_ASIDE = re.compile(r".+\.bad-\d{8}T\d{6}Z")
 
 
-def is_locked() -> bool:
+def is_locked(scope: RuntimeScope = SYSTEM) -> bool:
     """Whether a nanod is at work: somebody holds the host's lock. Read from /proc/locks (proc(5)), so that looking never takes it."""
     try:
-        lock = Path(_LOCK).stat()
+        lock = Path(scope.own_run, "lock").stat()
         held = Path("/proc/locks").read_text()
     except OSError:
         return False
@@ -63,19 +63,22 @@ def is_locked() -> bool:
     return any(words[1] == "FLOCK" and words[-3] == name for line in held.splitlines() if len(words := line.split()) > 4)
 
 
-def drop_ins(unit: str) -> list[str]:
+def drop_ins(unit: str, scope: RuntimeScope) -> list[str]:
     """Drop-ins of the administrator in the unit's own directories (systemd.unit(5))."""
-    found = (path for place in LOAD_PATH for path in Path(place, f"{unit}.d").glob("*.conf"))
-    return sorted({str(path) for path in found if not str(path).startswith(("/lib/", "/usr/lib/"))})
+    found = (path for place in scope.load_path for path in Path(place, f"{unit}.d").glob("*.conf"))
+    return sorted({str(path) for path in found if not str(path).startswith(("/lib/", "/usr/lib/", "/usr/share/"))})
 
 
 def host_facts(systemd: Systemd, store: LocalStore) -> HostFacts:
     """Everything about the host itself. Raises NanodError when the unit directory cannot be read."""
-    is_systemd, is_root = facts.is_systemd(), os.geteuid() == 0
+    scope = store.scope
+    is_systemd, is_root = facts.is_systemd(), os.geteuid() == scope.uid
     units = _units_of_apps(store)
     space = os.statvfs("/run")
     return HostFacts(
         is_root=is_root,
+        owner=scope.owner if scope.is_user else "",
+        lingers=not scope.is_user or Path(_LINGER, scope.owner).exists(),
         pid1=_read("/proc/1/comm").strip(),
         is_systemd=is_systemd,
         version=_version(),
@@ -85,20 +88,20 @@ def host_facts(systemd: Systemd, store: LocalStore) -> HostFacts:
         controllers=_controllers(),
         run_free=space.f_bfree * space.f_frsize,
         run_needed=facts.RUN_SPACE,
-        places=tuple(_place(path) for path in (store.unit_dir, _STATE, LIB)),
+        places=tuple(_place(path, scope) for path in (store.unit_dir, scope.state, scope.lib)),
         missing=tuple(_missing()),
         interpreter=_INTERPRETER,
         has_interpreter=os.access(_INTERPRETER, os.X_OK),
-        lib=_lib(),
-        journald=_journald(systemd) if is_systemd else "",
+        lib=_lib(scope),
+        journald=_journald(systemd) if is_systemd and not scope.is_user else "",
         has_persistent_journal=not is_systemd or any(path.is_dir() for path in _entries("/var/log/journal")),
         can_read_journal=is_root or not is_systemd or _is_in(_JOURNAL_GROUPS),
-        recover=enabled("nanod-recover.service") if is_systemd else "",
-        leftovers=tuple(_leftovers(store.unit_dir)),
+        recover=enabled("nanod-recover.service") if is_systemd and not scope.is_user else "",
+        leftovers=tuple(_leftovers(store.unit_dir, scope)),
         dangling=tuple(_dangling(store.unit_dir)),
-        orphans=tuple((name, app) for name, (app, _) in sorted(units.items()) if not Path(APPS, app).is_dir()),
+        orphans=tuple((name, app) for name, (app, _) in sorted(units.items()) if not Path(scope.apps, app).is_dir()),
         texts={name: text for name, (_, text) in units.items()},
-        is_locked=is_locked(),
+        is_locked=is_locked(scope),
     )
 
 
@@ -109,16 +112,16 @@ def app_facts(app: str, store: LocalStore, manifest: Manifest | None, status: Ap
     seen = AppFacts(
         app=app,
         manifest=manifest,
-        can_see=not Path(APPS, app).exists() or os.access(Path(APPS, app), os.R_OK | os.X_OK),
+        can_see=not Path(store.scope.apps, app).exists() or os.access(Path(store.scope.apps, app), os.R_OK | os.X_OK),
         status=status,
         files=files,
         links=links,
         intent=intent,
-        is_under_way=is_locked(),
+        is_under_way=is_locked(store.scope),
         spec=_spec(manifest.spec) if manifest else "unknown",
         again=again,
     )
-    if not seen.can_see or not Path(APPS, app).exists():
+    if not seen.can_see or not Path(store.scope.apps, app).exists():
         return seen
     return _with_records(seen, store)
 
@@ -135,7 +138,7 @@ def _with_records(seen: AppFacts, store: LocalStore) -> AppFacts:
         else:
             is_in_force = is_in_force or number == in_force
     came = {entry.get("generation") for entry in entries if entry.get("rolled_back_to") is None} | {entry.get("rolled_back_to") for entry in entries}
-    place = f"{APPS}/{app}"
+    place = f"{store.scope.apps}/{app}"
     return replace(
         seen,
         records=tuple(broken),
@@ -201,12 +204,12 @@ def _controllers() -> frozenset[str] | None:
         return None
 
 
-def _place(path: str) -> Place:
+def _place(path: str, scope: RuntimeScope) -> Place:
     try:
         is_writable = not os.statvfs(path).f_flag & os.ST_RDONLY
     except FileNotFoundError:
         return Place(path=path, is_there=False)
-    return Place(path=path, is_writable=is_writable, unsafe=unsafe(path))
+    return Place(path=path, is_writable=is_writable, unsafe=unsafe(path, ROOT | {scope.uid}))
 
 
 def _missing() -> Iterator[tuple[str, str]]:
@@ -218,9 +221,9 @@ def _missing() -> Iterator[tuple[str, str]]:
             yield path, _PACKAGES.get(Path(path).name, "coreutils")
 
 
-def _lib() -> Mapping[str, str]:
+def _lib(scope: RuntimeScope) -> Mapping[str, str]:
     """What is wrong with each program in the place where units run it; nothing before the first apply."""
-    place = Path(LIB)
+    place = Path(scope.lib)
     if not place.is_dir():
         return {}
     wanted = {path.name: path for path in (_PACKAGE / "lib").iterdir() if path.is_file()} | {"probe": _PACKAGE / "probe.py"}
@@ -256,10 +259,10 @@ def enabled(unit: str) -> str:
     return ""
 
 
-def _leftovers(unit_dir: str) -> Iterator[str]:
+def _leftovers(unit_dir: str, scope: RuntimeScope) -> Iterator[str]:
     wants = [str(path) for path in _entries(unit_dir) if path.suffix == ".wants"]
-    apps = [str(path) for path in _entries(APPS) if not path.name.startswith(".")]
-    for folder in (unit_dir, *wants, LIB, APPS, *apps, *(f"{app}/generations" for app in apps)):
+    apps = [str(path) for path in _entries(scope.apps) if not path.name.startswith(".")]
+    for folder in (unit_dir, *wants, scope.lib, scope.apps, *apps, *(f"{app}/generations" for app in apps)):
         yield from (str(path) for path in _entries(folder) if path.name.startswith(TEMPORARY))
 
 

@@ -22,11 +22,12 @@ from nanod.errors import NanodError
 from nanod.faults import Point, reach
 from nanod.host import records
 from nanod.host.atomic import TEMPORARY, Batch, OpenDirectory, kind_of, refusing, temporary_name
-from nanod.units.names import APPS
+from nanod.scope import SYSTEM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from nanod.scope import RuntimeScope
     from nanod.state import Intent, Manifest
 
 KEPT = 10
@@ -42,23 +43,24 @@ _MANIFEST = "manifest.json"
 class Generations:
     """The records of this machine's apps, or with `root` of those in a tree."""
 
-    def __init__(self, root: str = "/") -> None:
+    def __init__(self, root: str = "/", scope: RuntimeScope = SYSTEM) -> None:
         self.root = root
+        self.apps_dir = scope.apps
         self.warnings: list[str] = []
         self._unreadable: set[tuple[str, int]] = set()
         self._unreadable_intents: set[str] = set()
 
     def apps(self) -> list[str]:
-        with refusing(f"read {APPS}"):
+        with refusing(f"read {self.apps_dir}"):
             try:
-                with OpenDirectory.at(APPS, root=self.root) as directory:
+                with OpenDirectory.at(self.apps_dir, root=self.root) as directory:
                     return [name for name in directory.names() if _is_app(name)]
             except FileNotFoundError:
                 return []
 
     def current(self, app: str) -> tuple[Manifest | None, bool]:
         """The manifest in force and True; or else the newest that can be read and False."""
-        with refusing(f"read {APPS}/{app}"):
+        with refusing(f"read {self.apps_dir}/{app}"):
             try:
                 with self._app(app) as directory, directory.sub("generations") as all_of_them:
                     in_force = _in_force(directory)
@@ -74,7 +76,7 @@ class Generations:
 
     def recorded(self, app: str) -> Manifest | None:
         """The manifest in force, or the newest before it that can be read; None while nothing is in force, and for whoever may not look."""
-        with refusing(f"read {APPS}/{app}"), suppress(FileNotFoundError, PermissionError), self._app(app) as directory:
+        with refusing(f"read {self.apps_dir}/{app}"), suppress(FileNotFoundError, PermissionError), self._app(app) as directory:
             if _in_force(directory):
                 return self.current(app)[0]
         return None
@@ -82,7 +84,7 @@ class Generations:
     def numbers(self, app: str) -> list[int]:
         """Generations on disk, in force or not, oldest first."""
         with (
-            refusing(f"read {APPS}/{app}"),
+            refusing(f"read {self.apps_dir}/{app}"),
             suppress(FileNotFoundError, PermissionError),
             self._app(app) as directory,
             directory.sub("generations") as all_of_them,
@@ -92,7 +94,7 @@ class Generations:
 
     def in_force(self, app: str) -> int:
         """What `current` points to; 0 for nothing."""
-        with refusing(f"read {APPS}/{app}"):
+        with refusing(f"read {self.apps_dir}/{app}"):
             try:
                 with self._app(app) as directory:
                     return _in_force(directory)
@@ -114,7 +116,7 @@ class Generations:
     def drop(self, app: str, number: int) -> None:
         """A generation that was staged and never came into force goes; one that is not there is no error."""
         with (
-            refusing(f"delete {APPS}/{app}/generations/{number}"),
+            refusing(f"delete {self.apps_dir}/{app}/generations/{number}"),
             suppress(FileNotFoundError),
             self._app(app) as directory,
             directory.sub("generations") as all_of_them,
@@ -124,8 +126,8 @@ class Generations:
     def write_intent(self, intent: Intent) -> None:
         """On disk when this returns, together with the directory that it is in."""
         with (
-            refusing(f"write {APPS}/{intent.app}/{_INTENT}"),
-            OpenDirectory.at(APPS, root=self.root, make=True) as directory,
+            refusing(f"write {self.apps_dir}/{intent.app}/{_INTENT}"),
+            OpenDirectory.at(self.apps_dir, root=self.root, make=True) as directory,
             directory.sub(intent.app, make=0o700) as mine,
         ):
             mine.sweep()
@@ -136,7 +138,7 @@ class Generations:
 
     def intent(self, app: str) -> Intent | None:
         """The transaction that did not end. One that cannot be read adds a warning, and counts as none."""
-        with refusing(f"read {APPS}/{app}/{_INTENT}"):
+        with refusing(f"read {self.apps_dir}/{app}/{_INTENT}"):
             try:
                 with self._app(app) as directory:
                     content = directory.read(_INTENT)
@@ -153,7 +155,7 @@ class Generations:
 
     def clear_intent(self, app: str) -> None:
         """With what was begun and not finished beside it. One that cannot be read is set aside instead; an app without one is no error."""
-        with refusing(f"clear {APPS}/{app}/{_INTENT}"), suppress(FileNotFoundError), self._app(app) as directory:
+        with refusing(f"clear {self.apps_dir}/{app}/{_INTENT}"), suppress(FileNotFoundError), self._app(app) as directory:
             content = directory.read(_INTENT)
             try:
                 if content is not None:
@@ -165,7 +167,7 @@ class Generations:
 
     def tidy(self) -> None:
         """As far as no intent speaks of it. Intents that could not be read are set aside: what they meant is not known, and each is told of once."""
-        with refusing(f"read {APPS}"), suppress(FileNotFoundError), OpenDirectory.at(APPS, root=self.root) as directory:
+        with refusing(f"read {self.apps_dir}"), suppress(FileNotFoundError), OpenDirectory.at(self.apps_dir, root=self.root) as directory:
             _remove_temporaries(directory)
             for name in directory.names():
                 if _is_app(name) and kind_of(directory.fd, name) == "directory":
@@ -178,7 +180,7 @@ class Generations:
     def stage(self, manifest: Manifest, units: Mapping[str, str], spec_text: str) -> None:
         """Put a generation on disk, complete and durable, without putting it in force."""
         with (
-            refusing(f"write generation {manifest.generation} of {manifest.app} in {APPS}/{manifest.app}"),
+            refusing(f"write generation {manifest.generation} of {manifest.app} in {self.apps_dir}/{manifest.app}"),
             self._app(manifest.app, make=True) as directory,
         ):
             with directory.sub("generations", make=0o700) as all_of_them:
@@ -199,7 +201,7 @@ class Generations:
         number = str(manifest.generation)
         content = records.encode(manifest)
         with (
-            refusing(f"put generation {number} of {manifest.app} in force in {APPS}/{manifest.app}"),
+            refusing(f"put generation {number} of {manifest.app} in force in {self.apps_dir}/{manifest.app}"),
             self._app(manifest.app) as directory,
             directory.sub("generations") as all_of_them,
         ):
@@ -221,7 +223,7 @@ class Generations:
 
     def forget(self, app: str) -> None:
         """All that is remembered of the app goes, at once: half a memory never shows."""
-        with refusing(f"delete {APPS}/{app}"), suppress(FileNotFoundError), OpenDirectory.at(APPS, root=self.root) as directory:
+        with refusing(f"delete {self.apps_dir}/{app}"), suppress(FileNotFoundError), OpenDirectory.at(self.apps_dir, root=self.root) as directory:
             temporary = temporary_name()
             os.rename(app, temporary, src_dir_fd=directory.fd, dst_dir_fd=directory.fd)
             os.fsync(directory.fd)
@@ -231,7 +233,7 @@ class Generations:
     def record(self, app: str, entry: Mapping[str, object]) -> None:
         """Append one line; `at`, the time in UTC, is added."""
         line = json.dumps({"at": datetime.now(UTC).isoformat(timespec="seconds"), **entry}).encode() + b"\n"
-        with refusing(f"write {APPS}/{app}/{_HISTORY}"), self._app(app, make=True) as directory:
+        with refusing(f"write {self.apps_dir}/{app}/{_HISTORY}"), self._app(app, make=True) as directory:
             if kind_of(directory.fd, _HISTORY) not in ("", "regular file"):
                 _set_aside(directory, _HISTORY)
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -245,7 +247,7 @@ class Generations:
 
     def history(self, app: str) -> list[dict[str, object]]:
         """Oldest first. Lines that were torn by a crash are left out."""
-        with refusing(f"read {APPS}/{app}/{_HISTORY}"):
+        with refusing(f"read {self.apps_dir}/{app}/{_HISTORY}"):
             try:
                 with self._app(app) as directory:
                     content = directory.read(_HISTORY) or b""
@@ -261,13 +263,17 @@ class Generations:
 
     def made_from(self, app: str) -> bytes:
         """Of the generation in force, as `keep_made_from` left it; nothing when it is not there, or not the caller's to read."""
-        with refusing(f"read what {app} was made from in {APPS}/{app}"), suppress(FileNotFoundError, PermissionError), self._current(app) as mine:
+        with (
+            refusing(f"read what {app} was made from in {self.apps_dir}/{app}"),
+            suppress(FileNotFoundError, PermissionError),
+            self._current(app) as mine,
+        ):
             return mine.read(_MADE_FROM) or b""
         return b""
 
     def keep_made_from(self, app: str, content: bytes) -> None:
         """Of an app that has a generation in force."""
-        with refusing(f"write what {app} was made from in {APPS}/{app}"), self._current(app) as mine:
+        with refusing(f"write what {app} was made from in {self.apps_dir}/{app}"), self._current(app) as mine:
             batch = Batch()
             batch.put(mine, _MADE_FROM, content, 0o600)
             batch.flush()
@@ -283,7 +289,7 @@ class Generations:
         if not _is_app(app):
             raise FileNotFoundError
         with (
-            OpenDirectory.at(APPS, root=self.root, make=make) as directory,
+            OpenDirectory.at(self.apps_dir, root=self.root, make=make) as directory,
             directory.sub(app, make=0o700 if make else None) as mine,
         ):
             yield mine

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -14,11 +15,14 @@ from nanod.errors import NanodError, UsageError
 from nanod.host.accounts import find_user
 from nanod.host.process import lines_of, run
 from nanod.logs import LogEntry, Source
+from nanod.scope import SYSTEM
 from nanod.state import HookResult
 from nanod.units.names import HOOK_MESSAGE_ID, is_by_hand
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+
+    from nanod.scope import RuntimeScope
 
 _TIMEOUT = 20.0
 _SYNC_TIMEOUT = 5.0
@@ -33,9 +37,42 @@ _INFORMATIONAL = 6
 _FAILURE = re.compile(r"nanod: hook \S+ failed, status ")
 """What a hook prints beside its record, so that `systemctl status` shows it; the record says the same."""
 _LOG_FIELDS = (
-    *("MESSAGE", "PRIORITY", "_SYSTEMD_UNIT", "UNIT", "_PID", "_UID", "_TRANSPORT"),
+    *("MESSAGE", "PRIORITY", "_SYSTEMD_UNIT", "_SYSTEMD_USER_UNIT", "UNIT", "USER_UNIT", "_PID", "_UID", "_TRANSPORT"),
     *("MESSAGE_ID", "NANOD_UNIT", "NANOD_PHASE", "NANOD_HOOK", "NANOD_INVOCATION"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Fields:
+    """What journald and a manager call things, systemd.journal-fields(7): whose process wrote, of which unit the manager said something, and its run.
+
+    `manager` is how what the manager itself says is known.
+    """
+
+    writer: str
+    said: str
+    run: str
+    manager: str
+    whose: tuple[str, ...] = ()
+
+    def written(self, units: Iterable[str]) -> list[str]:
+        return [*(f"{self.writer}={unit}" for unit in units), *self.whose]
+
+    def told(self, units: Iterable[str]) -> list[str]:
+        return [*(f"{self.said}={unit}" for unit in units), self.manager, *self.whose]
+
+    def is_manager(self, entry: Mapping[str, object]) -> bool:
+        name, _, value = self.manager.partition("=")
+        return entry.get(name) == value
+
+
+_PID1 = _Fields("_SYSTEMD_UNIT", "UNIT", "INVOCATION_ID", "_PID=1")
+_USER = _Fields("_SYSTEMD_USER_UNIT", "USER_UNIT", "USER_INVOCATION_ID", "_SYSTEMD_USER_UNIT=init.scope")
+
+
+def _fields(scope: RuntimeScope) -> _Fields:
+    """Another user may have a unit of the same name, and whoever asks the right to read of it."""
+    return replace(_USER, whose=(f"_UID={scope.uid}",)) if scope.is_user else _PID1
 
 
 class Access(Enum):
@@ -48,7 +85,9 @@ class Access(Enum):
 class Journalctl:
     """The journal of this machine. Without a journal, or the right to read it, there is nothing: "unknown", never "ok"."""
 
-    def __init__(self) -> None:
+    def __init__(self, scope: RuntimeScope = SYSTEM) -> None:
+        self._fields = _fields(scope)
+        self._scope = scope
         self._hangs = False
 
     def hook_results(self, units: Sequence[str], *, since: int = 0) -> list[HookResult]:
@@ -58,7 +97,7 @@ class Journalctl:
         matches = [f"MESSAGE_ID={HOOK_MESSAGE_ID}", *(f"NANOD_UNIT={unit}" for unit in units)]
         start = [f"--since=@{since // 1_000_000}.{since % 1_000_000:06}"] if since else []
         entries = list(self._entries([*start, f"--lines={_RECORD_LIMIT}", *matches]))
-        users = _Users(entries)
+        users = _Users(entries, self._scope)
         return [result for entry in entries if users.may_write(entry) and (result := _hook_result(entry))]
 
     def last_lines(self, unit: str, *, invocation: str = "", count: int = 10, until: int = 0) -> list[str]:
@@ -69,11 +108,11 @@ class Journalctl:
         A line of a process that is gone before journald looks may lack its invocation (seen on 257, 1 run in 40). PID 1's own entries stand
         around it, and always say whose run it is.
         """
-        wanted, printed = 5 * count + 50, f"_SYSTEMD_UNIT={unit}"
-        lines = _printed(self._last(wanted, until, [printed, "+", f"UNIT={unit}", "_PID=1"]), invocation)
+        wanted, printed = 5 * count + 50, self._fields.written([unit])
+        lines = self._printed(self._last(wanted, until, [*printed, "+", *self._fields.told([unit])]), invocation)
         if not lines and invocation:
             # Runs that came after it have printed so much that none of its lines is among the last.
-            lines = _printed(self._last(wanted, until, [printed, f"_SYSTEMD_INVOCATION_ID={invocation}"]), invocation)
+            lines = self._printed(self._last(wanted, until, [*printed, f"_SYSTEMD_INVOCATION_ID={invocation}"]), invocation)
         return lines[-count:]
 
     def lines_after(self, unit: str, place: str, *, invocation: str) -> tuple[list[str], str]:
@@ -83,8 +122,8 @@ class Journalctl:
         """
         moment = place.removeprefix("@")
         where = f"--since=@{int(moment) // 1_000_000}.{int(moment) % 1_000_000:06}" if moment != place else f"--after-cursor={place}"
-        entries = list(self._read([where, f"_SYSTEMD_UNIT={unit}", "+", f"UNIT={unit}", "_PID=1"]))
-        return _printed(entries, invocation), _text(entries[-1].get("__CURSOR")) if entries else place
+        entries = list(self._read([where, *self._fields.written([unit]), "+", *self._fields.told([unit])]))
+        return self._printed(entries, invocation), _text(entries[-1].get("__CURSOR")) if entries else place
 
     def _last(self, count: int, until: int, matches: Sequence[str]) -> Iterable[Mapping[str, object]]:
         """The last entries, oldest first. --lines counts from the end of the journal, whatever --until says, but for --reverse (tried on 252)."""
@@ -110,7 +149,7 @@ class Journalctl:
         `since` is a time in journalctl's words.
         """
         begin = [f"--since={since}"] if since else []
-        matches, reader = _matches(units), _LogReader(units)
+        matches, reader = self._matches(units), _LogReader(units, self._scope, self._fields)
         self._sync()
         cursor, now = "", time.time()
         if count is None:
@@ -149,22 +188,35 @@ class Journalctl:
                     if isinstance(entry, dict):
                         yield entry
 
+    def _matches(self, units: Sequence[str]) -> list[str]:
+        """What the units' processes wrote, what their manager says of them, and records; fields of one name are alternatives (journalctl(1)).
 
-def _matches(units: Sequence[str]) -> list[str]:
-    """What the units' processes wrote, what PID 1 says of them, and records; fields of one name are alternatives (journalctl(1)).
+        A record names its unit itself: the entry of a process that is gone before journald looks has none.
+        """
+        recorded = [f"NANOD_UNIT={unit}" for unit in units]
+        return [*self._fields.written(units), "+", *self._fields.told(units), "+", f"MESSAGE_ID={HOOK_MESSAGE_ID}", *recorded]
 
-    A record names its unit itself: the entry of a process that is gone before journald looks has none.
-    """
-    written, said, recorded = ([f"{field}={unit}" for unit in units] for field in ("_SYSTEMD_UNIT", "UNIT", "NANOD_UNIT"))
-    return [*written, "+", "_PID=1", *said, "+", f"MESSAGE_ID={HOOK_MESSAGE_ID}", *recorded]
+    def _printed(self, entries: Iterable[Mapping[str, object]], invocation: str) -> list[str]:
+        """The lines that the entries hold of one run; "" for any run."""
+        lines: list[str] = []
+        run_of_it = invocation
+        for entry in entries:
+            if self._fields.is_manager(entry):
+                run_of_it = _text(entry.get(self._fields.run)) or run_of_it
+            elif entry.get("MESSAGE_ID") != HOOK_MESSAGE_ID and entry.get("_TRANSPORT") not in _NOT_THE_PROGRAMS:
+                found = _text(entry.get("_SYSTEMD_INVOCATION_ID")) or run_of_it
+                if invocation in ("", found):
+                    lines.extend(plain(_text(entry.get("MESSAGE"))).splitlines())
+        return lines
 
 
 class _LogReader:
     """From entries of the journal to what a person reads: a failed hook once, and nothing that somebody else claims."""
 
-    def __init__(self, units: Sequence[str]) -> None:
+    def __init__(self, units: Sequence[str], scope: RuntimeScope, fields: _Fields) -> None:
         self._units = frozenset(units)
-        self._users = _Users([])
+        self._fields = fields
+        self._users = _Users([], scope)
 
     def read(self, arguments: Sequence[str]) -> Iterator[tuple[str, LogEntry]]:
         """With the cursor of each."""
@@ -177,12 +229,12 @@ class _LogReader:
                         yield _text(entry.get("__CURSOR")), found
 
     def _entry(self, entry: Mapping[str, object]) -> LogEntry | None:
-        unit, source, message = _text(entry.get("_SYSTEMD_UNIT")), Source.SERVICE, _text(entry.get("MESSAGE"))
+        unit, source, message = _text(entry.get(self._fields.writer)), Source.SERVICE, _text(entry.get("MESSAGE"))
         self._users.see(entry)
         if is_record := entry.get("MESSAGE_ID") == HOOK_MESSAGE_ID:
             unit, source = _text(entry.get("NANOD_UNIT")), Source.HOOK
-        elif entry.get("_PID") == "1":
-            unit, source = _text(entry.get("UNIT")), Source.SYSTEMD
+        elif self._fields.is_manager(entry):
+            unit, source = _text(entry.get(self._fields.said)), Source.SYSTEMD
         if unit not in self._units or entry.get("_TRANSPORT") in _NOT_THE_PROGRAMS or _FAILURE.match(message):
             return None
         if is_record and not self._users.may_write(entry):
@@ -197,20 +249,6 @@ class _LogReader:
             phase=_text(entry.get("NANOD_PHASE")) if is_record else "",
             hook=_text(entry.get("NANOD_HOOK")) if is_record else "",
         )
-
-
-def _printed(entries: Iterable[Mapping[str, object]], invocation: str) -> list[str]:
-    """The lines that the entries hold of one run; "" for any run."""
-    lines: list[str] = []
-    run_of_pid1 = invocation
-    for entry in entries:
-        if entry.get("_PID") == "1":
-            run_of_pid1 = _text(entry.get("INVOCATION_ID")) or run_of_pid1
-        elif entry.get("MESSAGE_ID") != HOOK_MESSAGE_ID and entry.get("_TRANSPORT") not in _NOT_THE_PROGRAMS:
-            found = _text(entry.get("_SYSTEMD_INVOCATION_ID")) or run_of_pid1
-            if invocation in ("", found):
-                lines.extend(plain(_text(entry.get("MESSAGE"))).splitlines())
-    return lines
 
 
 def plain(text: str) -> str:
@@ -230,12 +268,13 @@ def _text(value: object) -> str:
 class _Users:
     """Whose words count for a unit: any user may write to the journal, and claim to be a hook.
 
-    Those of root and of the unit's own processes do, and of its hooks that `nanod run` runs. The entry of a process that is gone before journald
-    looks has no unit (seen on 252, 3 in 10 on a busy machine, and on 257); it counts from the unit's user, and from whoever else wrote in that
-    run: a hook may have a user of its own.
+    Those of root, of the manager's owner and of the unit's own processes do, and of its hooks that `nanod run` runs. The entry of a process that
+    is gone before journald looks has no unit (seen on 252, 3 in 10 on a busy machine, and on 257); it counts from the unit's user, and from
+    whoever else wrote in that run: a hook may have a user of its own.
     """
 
-    def __init__(self, entries: Sequence[Mapping[str, object]]) -> None:
+    def __init__(self, entries: Sequence[Mapping[str, object]], scope: RuntimeScope) -> None:
+        self._owner = str(scope.uid)
         self._of_unit: dict[str, set[str]] = {}
         self._seen: set[tuple[str, ...]] = set()
         for entry in entries:
@@ -247,6 +286,9 @@ class _Users:
 
     def may_write(self, entry: Mapping[str, object]) -> bool:
         unit, writer, uid = (_text(entry.get(name)) for name in ("NANOD_UNIT", "_SYSTEMD_UNIT", "_UID"))
+        if uid == self._owner:
+            # All of a user's manager is that user's; PID 1's is root's.
+            return True
         if writer or uid == "0":
             return uid == "0" or writer == unit or is_by_hand(writer, unit)
         return (unit, _text(entry.get("NANOD_INVOCATION")), uid) in self._seen or uid in self._users(unit)

@@ -1,4 +1,4 @@
-"""One writer on a host: flock(2) on /run/nanod/lock, whose content says who holds it."""
+"""One writer on a host, or in one scope of it: flock(2) on /run/nanod/lock, whose content says who holds it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,27 @@ from typing import TYPE_CHECKING
 
 from nanod.errors import BusyError
 from nanod.host.atomic import OpenDirectory, refusing
+from nanod.scope import SYSTEM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_DIRECTORY = "/run/nanod"
+    from nanod.scope import RuntimeScope
+
 _COMMAND_LIMIT = 200
 
 
 @contextmanager
-def host_lock(*, root: str = "/", timeout: float = 60, command: str = "", on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
+def host_lock(
+    *, root: str = "/", scope: RuntimeScope = SYSTEM, timeout: float = 60, command: str = "", on_wait: Callable[[str], None] | None = None
+) -> Iterator[None]:
     """Hold the lock, waiting for it up to `timeout` seconds; `on_wait` is told once who holds it.
 
     The kernel drops the lock with the process, however it dies; the file stays, and what it says counts only while somebody holds the lock.
     Raises BusyError with the holder's pid and command.
     """
-    with refusing(f"lock {root.rstrip('/')}{_DIRECTORY}/lock"):
-        descriptor = _open(root)
+    with refusing(f"lock {root.rstrip('/')}{scope.own_run}/lock"):
+        descriptor = _open(root, scope.own_run)
     try:
         _wait(descriptor, timeout, on_wait)
         _sign(descriptor, command or " ".join(["nanod", *sys.argv[1:]]))
@@ -39,8 +43,8 @@ def host_lock(*, root: str = "/", timeout: float = 60, command: str = "", on_wai
         os.close(descriptor)
 
 
-def _open(root: str) -> int:
-    with OpenDirectory.at(_DIRECTORY, root=root, make=True) as directory:
+def _open(root: str, place: str) -> int:
+    with OpenDirectory.at(place, root=root, make=True) as directory:
         descriptor = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600, dir_fd=directory.fd)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

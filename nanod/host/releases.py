@@ -1,4 +1,4 @@
-"""Release directories on this machine: what a source holds, the copy that is built in, and which are kept. The only writer below `RELEASES`.
+"""Release directories on this machine: what a source holds, the copy that is built in, and which are kept. The only writer there.
 
     <app>/<service>/<name>      a release; read-only once it is whole
     <app>/<service>/.<name>     says that it is whole; the copy of a killed apply has none, and goes
@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING
 from nanod.errors import NanodError
 from nanod.host.accounts import owner
 from nanod.host.atomic import TEMPORARY, Batch, OpenDirectory, kind_of, refusing, sync_file_system
-from nanod.units.names import RELEASES
+from nanod.scope import SYSTEM
 from nanod.values import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from nanod.scope import RuntimeScope
     from nanod.units.unitset import Release
 
 _NEVER = frozenset({".git", ".hg", ".svn"})
@@ -52,8 +53,9 @@ class _Entry:
 class LocalReleases:
     """Below `root`. Every method raises NanodError when the disk refuses."""
 
-    def __init__(self, root: str = "/") -> None:
+    def __init__(self, root: str = "/", scope: RuntimeScope = SYSTEM) -> None:
         self.root = root
+        self.place = scope.releases
 
     def digest(self, source: str, inputs: Sequence[str]) -> str:
         """Of the files that `inputs` choose: names, contents, links, and whether they can be executed. "" where there is no such directory."""
@@ -70,7 +72,7 @@ class LocalReleases:
 
     def names(self, app: str) -> dict[str, list[str]]:
         """Of each service of an app the whole releases, the one finished last first."""
-        place = f"{RELEASES}/{app}"
+        place = f"{self.place}/{app}"
         found = {}
         with refusing(f"read {place}"), suppress(FileNotFoundError), OpenDirectory.at(place, root=self.root) as directory:
             for service in directory.names():
@@ -123,18 +125,18 @@ class LocalReleases:
     def unfinished(self) -> list[str]:
         """What a nanod that was killed has left of any app: releases that are not whole, and names that only a writer uses."""
         found = []
-        with refusing(f"read {RELEASES}"), suppress(FileNotFoundError), OpenDirectory.at(RELEASES, root=self.root) as everything:
+        with refusing(f"read {self.place}"), suppress(FileNotFoundError), OpenDirectory.at(self.place, root=self.root) as everything:
             for app in everything.names():
                 with everything.sub(app) as services:
                     for service in services.names():
                         with services.sub(service) as directory:
-                            found += [f"{RELEASES}/{app}/{service}/{name}" for name in _unfinished(directory)]
+                            found += [f"{self.place}/{app}/{service}/{name}" for name in _unfinished(directory)]
         return found
 
     def switch(self, app: str, names: Mapping[str, str]) -> None:
         """`current` of each service is the release of this name."""
         for service, name in names.items():
-            place = f"{RELEASES}/{app}/{service}"
+            place = f"{self.place}/{app}/{service}"
             with refusing(f"link {place}/current"), OpenDirectory.at(place, root=self.root, make=True) as directory:
                 if directory.link_target("current") != name:
                     directory.put_link("current", name)
@@ -142,7 +144,7 @@ class LocalReleases:
 
     def collect(self, app: str, kept: Mapping[str, int], needed: Mapping[str, Iterable[str]]) -> None:
         """Delete what nobody goes back to: of each service all but those `needed` and the newest, up to the number `kept`."""
-        place = f"{RELEASES}/{app}"
+        place = f"{self.place}/{app}"
         with refusing(f"delete old releases in {place}"), suppress(FileNotFoundError), OpenDirectory.at(place, root=self.root) as apps:
             for service in apps.names():
                 with apps.sub(service) as directory:
@@ -156,7 +158,7 @@ class LocalReleases:
                     shutil.rmtree(service, dir_fd=apps.fd)
 
     def forget(self, app: str) -> None:
-        with refusing(f"delete {RELEASES}/{app}"), suppress(FileNotFoundError), OpenDirectory.at(RELEASES, root=self.root) as directory:
+        with refusing(f"delete {self.place}/{app}"), suppress(FileNotFoundError), OpenDirectory.at(self.place, root=self.root) as directory:
             shutil.rmtree(app, dir_fd=directory.fd)
 
     def _below(self, path: str) -> str:

@@ -14,19 +14,23 @@ from typing import TYPE_CHECKING
 from nanod.errors import NanodError
 from nanod.host import facts
 from nanod.host.atomic import Batch, OpenDirectory, refusing
+from nanod.scope import SYSTEM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_DIRECTORY, _NAME = "/var/lib/nanod", "digest.key"
+    from nanod.scope import RuntimeScope
+
+_NAME = "digest.key"
 _BYTES = 32
 
 
 class Seal:
     """The key of this machine, or with `root` of a tree. One that is not there yet is made up, and kept with `keep`."""
 
-    def __init__(self, root: str = "/") -> None:
+    def __init__(self, root: str = "/", scope: RuntimeScope = SYSTEM) -> None:
         self.root = root
+        self._directory = scope.state
         self._key = b""
         self._is_kept = False
 
@@ -50,7 +54,7 @@ class Seal:
         """The key that files were looked at with is on disk from now on. Raises NanodError when the disk refuses."""
         if self._is_kept or not self._key:
             return
-        with refusing(f"write {_DIRECTORY}/{_NAME}"), OpenDirectory.at(_DIRECTORY, root=self.root, make=True) as directory:
+        with refusing(f"write {self._directory}/{_NAME}"), OpenDirectory.at(self._directory, root=self.root, make=True) as directory:
             batch = Batch()
             batch.put(directory, _NAME, self._key, 0o600)
             batch.flush()
@@ -67,8 +71,8 @@ class Seal:
 
     def _load(self) -> None:
         """Whoever may not read it makes digests that tell nothing."""
-        with refusing(f"read {_DIRECTORY}/{_NAME}"), suppress(FileNotFoundError, PermissionError):
-            with OpenDirectory.at(_DIRECTORY, root=self.root) as directory:
+        with refusing(f"read {self._directory}/{_NAME}"), suppress(FileNotFoundError, PermissionError):
+            with OpenDirectory.at(self._directory, root=self.root) as directory:
                 self._key = directory.read(_NAME) or b""
             self._is_kept = len(self._key) == _BYTES
         if not self._is_kept:

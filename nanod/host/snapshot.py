@@ -24,23 +24,7 @@ if TYPE_CHECKING:
     from nanod.state import Manifest
     from nanod.units.unitset import UnitSet
 
-LOAD_PATH = (
-    "/etc/systemd/system.control",
-    "/run/systemd/system.control",
-    "/run/systemd/transient",
-    "/run/systemd/generator.early",
-    "/etc/systemd/system",
-    "/etc/systemd/system.attached",
-    "/run/systemd/system",
-    "/run/systemd/system.attached",
-    "/run/systemd/generator",
-    "/usr/local/lib/systemd/system",
-    "/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/run/systemd/generator.late",
-)
-"""Where systemd 252 to 257 looks for units, the first that has a name wins (systemd.unit(5), UNIT FILE LOAD PATH)."""
-_VENDOR = ("/lib/systemd/system", "/usr/lib/systemd/system")
+_VENDOR = ("/lib/systemd/system", "/usr/lib/systemd/system", "/usr/lib/systemd/user", "/usr/share/systemd/user")
 
 
 def snapshot(
@@ -61,7 +45,7 @@ def snapshot(
     required = {name for name, _ in wanted.host_units} | {item.need.unit for item in wanted.outer} if wanted else set()
     states = systemd.states(sorted({*ours, *required, *beside})) if systemd else {}
     files = store.read_units(sorted(ours))
-    places = _Places(root, store.unit_dir)
+    places = _Places(root, store)
     host = _Names(places=places, app=_app(wanted, manifest), recorded=frozenset(manifest.units if manifest else ()), files=files, states=states)
     claims = {name: claim for name in sorted(names) if (claim := host.claim(name))}
     masked = frozenset(name for name in ours if claims.get(name) == _MASKED or states.get(name, _NOTHING).load == "masked")
@@ -76,8 +60,9 @@ def snapshot(
         drop_ins=drop_ins,
         digests=store.sealed(sorted(watched | set(manifest.watched if manifest else ()))) | _contents(drop_ins, root),
         missing_directories=frozenset(item.path for item in (wanted.directories if wanted else ()) if not os.path.lexists(places.below(item.path))),
-        releases=LocalReleases(root).whole(item.path for item in (wanted.releases if wanted else ())),
+        releases=LocalReleases(root, store.scope).whole(item.path for item in (wanted.releases if wanted else ())),
         unit_dir=store.unit_dir,
+        scope=store.scope,
         newest=max(store.generations(_app(wanted, manifest)), default=0),
     )
 
@@ -102,10 +87,11 @@ def _contents(drop_ins: Mapping[str, tuple[str, ...]], root: str) -> dict[str, s
 class _Places:
     """The directories of the load path, each listed once."""
 
-    def __init__(self, root: str, unit_dir: str) -> None:
+    def __init__(self, root: str, store: Store) -> None:
         self.root = root
-        self.unit_dir = unit_dir
-        path = LOAD_PATH if unit_dir in LOAD_PATH else (unit_dir, *LOAD_PATH)
+        self.unit_dir = store.unit_dir
+        known = store.scope.load_path
+        path = known if self.unit_dir in known else (self.unit_dir, *known)
         listed = ((place, self._list(place)) for place in path)
         # /lib may be a link to /usr/lib: what is there is there once.
         self.names = {place: names for place, names in listed if names and not (place in _VENDOR[:1] and self.below("/lib").is_symlink())}

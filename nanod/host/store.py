@@ -17,12 +17,14 @@ from nanod.host.atomic import Batch, OpenDirectory, kind_of, open_directory, ref
 from nanod.host.generations import Generations
 from nanod.host.releases import LocalReleases
 from nanod.host.seal import Seal
-from nanod.units.names import LIB, ONCE, SETTINGS, AppNames, is_settings, reader_of
+from nanod.scope import SYSTEM
+from nanod.units.names import SETTINGS, AppNames, is_settings, reader_of
 from nanod.units.unitfile import parse
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
+    from nanod.scope import RuntimeScope
     from nanod.state import Intent, Manifest
 
 _PACKAGE = Path(__file__).parent.parent
@@ -31,11 +33,12 @@ _PACKAGE = Path(__file__).parent.parent
 class LocalStore:
     """The disk of this machine, or with `root` of a tree. Unit files become visible, all together, with `sync`; the rest at once."""
 
-    def __init__(self, *, root: str = "/", unit_dir: str = "/etc/systemd/system") -> None:
+    def __init__(self, *, root: str = "/", unit_dir: str = "", scope: RuntimeScope = SYSTEM) -> None:
         self.root = root
-        self.unit_dir = unit_dir
-        self._generations = Generations(root)
-        self._seal = Seal(root)
+        self.scope = scope
+        self.unit_dir = unit_dir or scope.unit_dir
+        self._generations = Generations(root, scope)
+        self._seal = Seal(root, scope)
         self._batch = Batch(is_watched=True)
         self._open: dict[str, OpenDirectory] = {}
 
@@ -176,15 +179,15 @@ class LocalStore:
         True when a program was missing or different.
         """
         self._seal.keep()
-        with refusing(f"write {LIB}"), OpenDirectory.at(LIB, root=self.root, make=True) as directory:
+        with refusing(f"write {self.scope.lib}"), OpenDirectory.at(self.scope.lib, root=self.root, make=True) as directory:
             directory.sweep()
             batch = Batch()
             differing = [(name, content) for name, content in _programs() if not _is_program(directory, name, content)]
             for name, content in differing:
                 batch.put(directory, name, content, 0o755)
             batch.flush()
-        above, _, once = ONCE.rpartition("/")
-        with refusing(f"make {ONCE}"), OpenDirectory.at(above, root=self.root, make=True) as directory, directory.sub(once, make=0o700):
+        above, _, once = self.scope.once.rpartition("/")
+        with refusing(f"make {self.scope.once}"), OpenDirectory.at(above, root=self.root, make=True) as directory, directory.sub(once, make=0o700):
             return bool(differing)
 
     def apps(self) -> list[str]:
@@ -241,7 +244,7 @@ class LocalStore:
 
     def tidy(self) -> None:
         """Remove what a writer left that was killed before its intent was on disk; only the holder of the lock may."""
-        with refusing(f"read {LIB}"), suppress(FileNotFoundError), OpenDirectory.at(LIB, root=self.root) as directory:
+        with refusing(f"read {self.scope.lib}"), suppress(FileNotFoundError), OpenDirectory.at(self.scope.lib, root=self.root) as directory:
             directory.sweep()
         self._generations.tidy()
 
@@ -253,7 +256,7 @@ class LocalStore:
         reach(Point.COMMITTED)
 
     def forget(self, app: str) -> None:
-        LocalReleases(self.root).forget(app)
+        LocalReleases(self.root, self.scope).forget(app)
         self._generations.forget(app)
 
     def record(self, app: str, entry: Mapping[str, object]) -> None:

@@ -1,8 +1,9 @@
 """PID 1 over D-Bus, through pystemd; nothing else imports it, and what it speaks (bytes, without types) stays in this file.
 
-Root talks to PID 1 on its private socket, as systemctl does, and so needs no D-Bus daemon; others use the system bus. One connection is
-kept: a call on it takes 65 µs, a connection for every property, pystemd's default, four times that. Methods are called directly, because
-SDObject.load() fetches and parses the introspection XML of every unit. pystemd 0.11 (Debian 12) and 0.15.3 have the same calls.
+Root talks to PID 1 on its private socket, as systemctl does, and so needs no D-Bus daemon; a user to their own manager likewise, and others use the
+system bus. One connection is kept: a call on it takes 65 µs, a connection for every property, pystemd's default, four times that. Methods are
+called directly, because SDObject.load() fetches and parses the introspection XML of every unit. pystemd 0.11 (Debian 12) and 0.15.3 have the same
+calls.
 
 Hard facts: sd-bus gives up after 25 s unless SYSTEMD_BUS_TIMEOUT says otherwise, and reloads of 30 to 90 s happen (systemd#25543); a
 daemon-reexec closes the private socket (systemd#25542). So no answer means "unknown": connect again, look whether it happened, and only
@@ -22,17 +23,19 @@ from typing import TYPE_CHECKING, Any
 
 from nanod.errors import NanodError
 from nanod.host.facts import require_systemd
+from nanod.scope import SYSTEM
 from nanod.state import UnitDetail, UnitState
 from nanod.units.names import is_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from nanod.scope import RuntimeScope
+
 _NAME = b"org.freedesktop.systemd1"
 _PATH = b"/org/freedesktop/systemd1"
 _MANAGER = _NAME + b".Manager"
 _PROPERTIES = b"org.freedesktop.DBus.Properties"
-_PRIVATE_SOCKET = b"unix:path=/run/systemd/private"
 _FIRST_PATIENCE = 2.0
 _AFTER_LOSS = 0.01
 _INFINITY = 2**64 - 1
@@ -54,7 +57,8 @@ _HINTS = {
 class DBusSystemd:
     """The kept bus. `timeout` bounds one call (systemctl gives a daemon-reload 180 s too), `patience` one spell without a connection; seconds."""
 
-    def __init__(self, *, timeout: float = 180, patience: float = 30) -> None:
+    def __init__(self, *, timeout: float = 180, patience: float = 30, scope: RuntimeScope = SYSTEM) -> None:
+        self._scope = scope
         self._timeout = timeout
         self._patience = patience
         self._bus: Any = None
@@ -229,6 +233,14 @@ class DBusSystemd:
         except _bus_error():
             self.close()
 
+    @property
+    def _is_owner(self) -> bool:
+        """Whoever the manager runs as gets in by its own socket."""
+        return os.geteuid() == self._scope.uid
+
+    def _address(self) -> bytes:
+        return f"unix:path={self._scope.private_socket}".encode()
+
     def _connect(self, action: str) -> Any:
         """The kept bus, or a new one; a daemon-reexec shuts the door for a while."""
         if self._bus is not None:
@@ -239,20 +251,27 @@ class DBusSystemd:
         deadline = time.monotonic() + (self._patience if self._was_connected else min(_FIRST_PATIENCE, self._patience))
         delay = 0.01
         while True:
-            bus = library.DBusAddress(_PRIVATE_SOCKET, peer_to_peer=True) if os.geteuid() == 0 else library.DBus()
+            bus = library.DBusAddress(self._address(), peer_to_peer=True) if self._is_owner else library.DBus()
             try:
                 bus.open()
             except _bus_error() as failed:
                 bus.close()
                 if time.monotonic() + delay > deadline:
                     cause = os.strerror(abs(failed.errno))
-                    hint = "'systemctl daemon-reexec' brings PID 1's socket back" if os.geteuid() == 0 else "run it as root"
+                    hint = _NO_CONNECTION[self._scope.is_user] if self._is_owner else "run it as root"
                     raise NanodError(f"cannot {action}: no connection to systemd: {cause}", hint=hint) from failed
                 time.sleep(delay)
                 delay = min(_BETWEEN_TRIES, delay * 2)
             else:
                 self._bus, self._was_connected = bus, True
                 return bus
+
+
+_NO_CONNECTION = {
+    False: "'systemctl daemon-reexec' brings PID 1's socket back",
+    True: "a user's manager runs while the user is logged in, or always after 'loginctl enable-linger'",
+}
+"""What to do where the manager's own socket does not answer, by whether it is a user's."""
 
 
 def _library() -> Any:

@@ -15,7 +15,7 @@ from nanod.diagnostics import Mark, Report
 from nanod.errors import NanodError
 from nanod.host.atomic import refusing
 from nanod.host.process import run
-from nanod.units.names import LIB, is_settings
+from nanod.units.names import is_settings
 from nanod.units.unitfile import parse
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def verify(wanted: UnitSet, written: Mapping[str, str | None]) -> Report:
             (scratch / name).write_text(text, errors="surrogateescape")
         # The colon at the end keeps the usual directories, for the units of the host that ours name.
         done = run(
-            ["systemd-analyze", "verify", "--man=no", *(f"{scratch}/{name}" for name in asked if name in units)],
+            ["systemd-analyze", *wanted.scope.words, "verify", "--man=no", *(f"{scratch}/{name}" for name in asked if name in units)],
             env={"SYSTEMD_UNIT_PATH": f"{scratch}:", "SYSTEMD_LOG_LEVEL": "warning", "SYSTEMD_COLORS": "0", "LC_ALL": "C.UTF-8"},
             timeout=_TIMEOUT,
         )
@@ -85,7 +85,7 @@ def _judge(line: str, units: dict[str, UnitFile], wanted: UnitSet, report: Repor
             return
         words, directive = line.removeprefix(f"{name}: "), None
     if found := _MISSING_PROGRAM.search(words):
-        if found[1].startswith(f"{LIB}/"):
+        if found[1].startswith(f"{wanted.scope.lib}/"):
             return  # the first apply puts them there
         if any(found[1].startswith(f"{release.path}/") for release in wanted.releases):
             return  # the build makes it

@@ -92,6 +92,8 @@ _UNIT: dict[str, Row] = {
     "PartOf": _UNITS,
     "After": _UNITS,
     "Before": _UNITS,
+    "Conflicts": _UNITS,
+    "DefaultDependencies": Row(_VALUE, _LATER),
     "OnFailure": _UNITS,
     # Looked at when a process gets its file system.
     "JoinsNamespaceOf": Row(_NAMES, _RESTART, UNIT_NAME),

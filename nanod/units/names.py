@@ -9,27 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-LIB = "/var/lib/nanod/lib/1"
-"""Where the programs that units run are kept. The number is the contract between units and programs: a new one leaves running units with the old."""
-UNIT_DIRECTORY = "/etc/systemd/system"
 ROOT_SLICE = "nanod.slice"
 """What the slices of all apps are in."""
-RUNTIME_UNITS = "/run/systemd/system"
-"""Where units are that a reboot forgets."""
-APPS = "/var/lib/nanod/apps"
-"""The records of apps. The names in it are readable to everyone, unlike what is below them: completion works without root."""
-ONCE = "/var/lib/nanod/once"
-"""Sentinels of services without a volume, and stamps of deploy-scoped hooks (root, 0700)."""
-RELEASES = "/var/lib/nanod/releases"
-"""What releases are made in: `<app>/<service>/<release>`, and beside the releases `current`, a link to the one in force."""
-CACHES = "/var/cache"
-"""What CacheDirectory= is below (systemd.exec(5))."""
-ARMED = "/run/nanod/deploy"
-"""A file for each unit whose deploy hook runs with the next start of its service, and no more after that."""
-IRREVERSIBLE = "/var/lib/nanod/irreversible"
-"""A directory for each app, and in it a file for each unit, of which a hook ran that no transaction takes back."""
-STOPPING = "/run/nanod/stopping"
-"""When a unit began to stop, for the deadline that its prestop hooks share, and why."""
 SENTINEL = ".nanod-installed-"
 SETTINGS = ".settings.json"
 """Ends the name of a file of settings, beside the units; systemd reads no unit of this suffix."""
@@ -62,8 +43,6 @@ RESERVED_DIRECTORIES = frozenset({"credentials", "lock", "log", "udev"})
 """Directories of others below /run, where an app has one of its name."""
 GROUP = "group"
 """The part of a name that the companion of a group has: `shop-web-group.service`."""
-TIMER_STAMPS = "/var/lib/systemd/timers"
-"""Where systemd keeps, as the time of a file, when a persistent timer last ran (systemd.timer(5), Persistent=)."""
 RESERVED_PARTS = frozenset(
     {*("provision", "prestart", "ready", "failure", "rearm", "alive", "settings", "build", "deploy", "post-deploy", "proxy", "blue", "green"), GROUP}
 )
@@ -256,20 +235,6 @@ def _check_parts(names: AppNames, service: str, parts: Iterable[str]) -> Iterato
         taken = [unit for unit in names.member(service, part).all if unit not in shared and owners.setdefault(unit, part) != part]
         if taken:
             yield part, f"'{owners[taken[0]]}' and '{part}' would both own {taken[0]}; rename one of them"
-
-
-def timer_stamp(timer: str) -> str:
-    return f"{TIMER_STAMPS}/stamp-{timer}"
-
-
-def irreversible_mark(app: str, unit: str = "") -> str:
-    """Says that hooks of the transaction under way have run that cannot be taken back; of one `unit`, that its own have."""
-    return f"{IRREVERSIBLE}/{app}/{unit}".rstrip("/")
-
-
-def armed(unit: str) -> str:
-    """The file that lets a deploy hook run this once."""
-    return f"{ARMED}/{unit}"
 
 
 def building(unit: str, pid: int) -> str:

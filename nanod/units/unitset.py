@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from nanod.scope import SYSTEM
 from nanod.state import ServiceRecord
-from nanod.units.names import CACHES, COLOURS
+from nanod.units.names import COLOURS
 from nanod.units.unitfile import parse
 
 if TYPE_CHECKING:
     from nanod.diagnostics import Mark
+    from nanod.scope import RuntimeScope
     from nanod.state import HookName, OuterNeed
     from nanod.units.unitfile import UnitFile
     from nanod.values import TimeSpan
@@ -232,13 +234,14 @@ class Release:
     keep: int
     build: UnitFile | None
     origin: Mark
+    cache: str = SYSTEM.cache
 
     @property
     def caches(self) -> list[str]:
         """What its build keeps for the next one. For a dynamic user a link into `private` stands at the path (systemd.exec(5), DynamicUser=)."""
         parents = ("",) if self.user else ("", "private/")
         words = [word for text in self.build.values("Service", "CacheDirectory") for word in text.split()] if self.build else []
-        return [f"{CACHES}/{parent}{word}" for word in words for parent in parents]
+        return [f"{self.cache}/{parent}{word}" for word in words for parent in parents]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +275,7 @@ class UnitSet:
     """What must be there of other apps."""
     releases: tuple[Release, ...] = ()
     """What must have been made before any of the units can run."""
+    scope: RuntimeScope = SYSTEM
 
     @property
     def links(self) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nanod.units.names import LIB
+from nanod.scope import SYSTEM
 from tests.lab.crashes import chosen, cut, listed, sample, seen
 from tests.lab.groups import DOWN, UP, Group, ends, stays, web
 from tests.lab.steps import DIRECTORY, GIVES_UP, until
@@ -246,7 +246,7 @@ def test_the_condition_after_the_mains_waits_for_one_that_is_on_its_way(on257: C
     app.machine.path("/run/onway/web/api").unlink()
     app.systemctl("--no-block", "restart", "onway-web-api")
     until(lambda: app.show("web-api", "SubState") == "start-post", "it waits for its health")
-    condition = app.machine.popen([f"{LIB}/mains", "onway-web-group.service", "onway-web-api.service", "onway-web-worker.service"])
+    condition = app.machine.popen([f"{SYSTEM.lib}/mains", "onway-web-group.service", "onway-web-api.service", "onway-web-worker.service"])
     time.sleep(1)
     assert condition.poll() is None
     app.well("api")

@@ -6,6 +6,7 @@ import pytest
 
 from nanod.byhand import Around, HookLine, hook_lines, settings, unit_text
 from nanod.compile import Target, compile_spec
+from nanod.scope import SYSTEM
 from nanod.spec.load import load
 from nanod.units.names import by_hand, is_by_hand
 from nanod.units.unitfile import parse
@@ -86,7 +87,9 @@ def test_one_ready_hook_is_one_word_of_their_line() -> None:
 
 
 def made(line: HookLine, around: Around = Around(), *, drop_ins: tuple[str, ...] = (), is_first: bool = True) -> str:  # noqa: B008
-    return unit_text(line, around, sources=[TEXTS[line.unit], *drop_ins], out="/proc/7/fd/4", err="/proc/7/fd/6", note="hand-1", is_first=is_first)
+    return unit_text(
+        line, around, sources=[TEXTS[line.unit], *drop_ins], out="/proc/7/fd/4", err="/proc/7/fd/6", note="hand-1", scope=SYSTEM, is_first=is_first
+    )
 
 
 def values(text: str, key: str) -> list[str]:

@@ -10,6 +10,7 @@ import click
 import pytest
 
 from nanod.cli.app import VERBS, nanod
+from nanod.cli.scope import USER
 from nanod.errors import ExitCode
 from nanod.steps import CauseKind
 from nanod.verdict import Why
@@ -36,7 +37,13 @@ def test_every_option_is_documented_and_every_documented_option_exists(verb: str
     listed = re.findall(r"^- (`.*?)(?::|$)", _SECTIONS[verb], flags=re.MULTILINE)
     documented = {word for line in listed for word in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", line)}
     assert documented - exist == set()
-    assert {word for word in exist if word.startswith("--")} - documented == set()
+    assert {word for word in exist if word.startswith("--")} - documented - {"--user"} == set()
+
+
+def test_the_verbs_that_are_not_for_users_are_named() -> None:
+    about = re.search(r"^`--user`.*?\n\n", _PAGE, flags=re.MULTILINE | re.DOTALL)
+    assert about
+    assert set(re.findall(r"`([a-z]+)`", about[0])) == {verb for verb in VERBS if USER not in _command(verb).params}
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -243,7 +243,10 @@ def test_what_changes_the_host_is_for_root(words: list[str], monkeypatch: pytest
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(sys, "argv", ["/usr/bin/nanod", *words])
     assert main(words) == 1
-    assert capsys.readouterr().err == f"nanod: cannot {words[0]}: only root may do that\nhint: sudo nanod {' '.join(words)}\n"
+    assert (
+        capsys.readouterr().err
+        == f"nanod: cannot {words[0]}: only root may do that\nhint: sudo nanod {' '.join(words)}, or --user for your own systemd\n"
+    )
 
 
 @pytest.mark.parametrize("words", [["status", "nope"], ["remove", "nope"]])

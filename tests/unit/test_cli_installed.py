@@ -60,7 +60,7 @@ class _Store(FakeStore):
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Store:
     made = _Store(tmp_path / "shop.yaml")
     monkeypatch.setattr(host, "here", lambda _: SimpleNamespace(store=made))
-    monkeypatch.setattr(checkup, "drop_ins", lambda unit: ["/etc/x.conf"] if unit == _WEB else [])
+    monkeypatch.setattr(checkup, "drop_ins", lambda unit, _: ["/etc/x.conf"] if unit == _WEB else [])
     return made
 
 

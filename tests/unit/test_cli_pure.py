@@ -17,6 +17,7 @@ from nanod.cli import console, flow, options
 from nanod.cli.app import VERBS, main
 from nanod.host import facts
 from nanod.phases import PHASES, TASKS
+from nanod.scope import RuntimeScope
 from nanod.spec.schema import SCHEMA
 
 _GOOD = """\
@@ -248,7 +249,7 @@ def test_apps_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def names(incomplete: str) -> list[str]:
         return [item.value for item in options.AppName().shell_complete(None, None, incomplete)]  # type: ignore[arg-type]
 
-    monkeypatch.setattr(options, "APPS", tmp_path / "apps")
+    monkeypatch.setattr(options, "current", lambda _: RuntimeScope(state=str(tmp_path)))
     assert names("") == []
     for name in ("shop", "blog", "shop-stage"):
         (tmp_path / "apps" / name).mkdir(parents=True)

@@ -56,7 +56,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     monkeypatch.setattr(host, "locked", locked)
     monkeypatch.setattr(host, "require_root", lambda _: None)
     monkeypatch.setattr(facts, "is_systemd", lambda: True)
-    monkeypatch.setattr(run, "RUNTIME_UNITS", str(tmp_path))
+    monkeypatch.setattr(host, "runtime_store", lambda: LocalStore(unit_dir=str(tmp_path)))
     monkeypatch.setattr(run, "Relay", lambda *_: nullcontext(Pipes(made.clock)))
     monkeypatch.setattr(LocalStore, "_stamped", lambda *_: {})
     return made
@@ -168,7 +168,7 @@ class _Journal:
 @pytest.fixture
 def journal(world: World, monkeypatch: pytest.MonkeyPatch) -> type[_Journal]:
     del world
-    monkeypatch.setattr(logs, "Journalctl", _Journal)
+    monkeypatch.setattr(logs, "Journalctl", lambda _: _Journal())
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.setattr(_Journal, "can", Access.ALL)
     return _Journal

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nanod.compile import Target, compile_spec
+from nanod.scope import SYSTEM
 from nanod.spec.load import load
-from nanod.units.names import RELEASES
 from nanod.units.unitfile import parse
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def compiled(text: str, target: Target = TARGET) -> UnitSet:
 
 def name(text: str, target: Target = TARGET) -> str:
     (found,) = compiled(text, target).releases
-    assert found.path == f"{RELEASES}/shop/web/{found.name}"
+    assert found.path == f"{SYSTEM.releases}/shop/web/{found.name}"
     return found.name
 
 

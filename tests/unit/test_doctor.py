@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nanod.checked import AppFacts, HostFacts, Place
 from nanod.cli import host as cli_host
 from nanod.cli.app import main
-from nanod.doctor import AppFacts, Finding, HostFacts, Level, Place, examine, worst
+from nanod.doctor import Finding, Level, examine, worst
 from nanod.drift import Drift, DriftKind
 from nanod.errors import NanodError
 from nanod.host import checkup, facts
+from nanod.scope import RuntimeScope
 from nanod.state import Manifest, OuterNeed, ServiceRecord, UnitDetail, UnitState
 from nanod.status import AppStatus, Health, ServiceStatus
 from nanod.verdict import ServiceVerdict, Status
@@ -293,14 +295,14 @@ def test_an_app_that_cannot_be_looked_at_does_not_hide_the_others(monkeypatch: p
     assert "bad\n  error    cannot read it: no\n           -> try harder\n" in shown
 
 
-def test_the_lock_is_seen_and_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_is_seen_and_not_taken(tmp_path: Path) -> None:
     import fcntl  # noqa: PLC0415
 
-    lock = tmp_path / "lock"
-    monkeypatch.setattr(checkup, "_LOCK", str(lock))
-    assert not checkup.is_locked()
+    lock, scope = tmp_path / "nanod" / "lock", RuntimeScope(run=str(tmp_path))
+    lock.parent.mkdir()
+    assert not checkup.is_locked(scope)
     with lock.open("w") as file:
-        assert not checkup.is_locked()
+        assert not checkup.is_locked(scope)
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert checkup.is_locked()
-    assert not checkup.is_locked()
+        assert checkup.is_locked(scope)
+    assert not checkup.is_locked(scope)

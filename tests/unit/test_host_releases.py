@@ -17,7 +17,7 @@ from nanod.diagnostics import Mark
 from nanod.errors import NanodError
 from nanod.host import releases as module
 from nanod.host.releases import LocalReleases
-from nanod.units.names import RELEASES
+from nanod.scope import SYSTEM
 from nanod.units.unitset import Release
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
 SOURCE = "/srv/web"
-PLACE = f"{RELEASES}/shop/web"
+PLACE = f"{SYSTEM.releases}/shop/web"
 EVERYTHING = ("**",)
 
 
@@ -389,4 +389,4 @@ class TestKept:
         releases.forget("shop")
         made(releases)
         releases.forget("shop")
-        assert not (root / RELEASES[1:] / "shop").exists()
+        assert not (root / SYSTEM.releases[1:] / "shop").exists()

@@ -14,8 +14,8 @@ import pytest
 from nanod.errors import NanodError
 from nanod.host.generations import KEPT
 from nanod.host.store import LocalStore
+from nanod.scope import SYSTEM
 from nanod.state import Manifest
-from nanod.units.names import LIB
 
 from .host_records import INTENT
 from .test_host_records import unit
@@ -124,7 +124,7 @@ class TestLinks:
 class TestLib:
     def test_programs_are_written_when_they_differ(self, store: LocalStore, tmp_path: Path) -> None:
         assert store.install_lib()
-        lib = tmp_path / LIB.lstrip("/")
+        lib = tmp_path / SYSTEM.lib.lstrip("/")
         names = {path.name for path in lib.iterdir()}
         assert {"hook", "gate", "record", "probe"} <= names
         assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "var/lib/nanod", lib, *lib.iterdir())} == {0o755}

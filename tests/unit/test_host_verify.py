@@ -12,7 +12,7 @@ from nanod.errors import NanodError
 from nanod.host import verify as module
 from nanod.host.process import Completed
 from nanod.host.verify import verify
-from nanod.units.names import LIB
+from nanod.scope import SYSTEM
 
 from .host_units import app, service, unit
 
@@ -102,7 +102,7 @@ def test_a_missing_program_is_a_note_at_its_line() -> None:
 
 def test_our_own_programs_may_be_missing() -> None:
     """The first apply installs them."""
-    assert list(verified(app(unit("shop-web.service", ("Service", "ExecStart", f":{LIB}/no-such-program"))))) == []
+    assert list(verified(app(unit("shop-web.service", ("Service", "ExecStart", f":{SYSTEM.lib}/no-such-program"))))) == []
 
 
 def said(monkeypatch: pytest.MonkeyPatch, text: str, status: int = 1) -> None:

@@ -18,6 +18,7 @@ from nanod.daemon.config import PATH as CONFIG
 from nanod.daemon.config import Config
 from nanod.errors import ExitCode
 from nanod.lifecycle.signals import ENDING
+from nanod.scope import SYSTEM
 from nanod.status import Health
 from tools.man import files, language, pages, roff
 
@@ -94,7 +95,7 @@ def constants(*directories: str) -> set[str]:
 def variables(path: Path) -> set[str]:
     """Names that a module asks the environment for."""
     text = path.read_text()
-    return set(re.findall(r"(?:environ(?:\.get\(|\[)|getenv\()[\"']([A-Z_]+)[\"'](?!\] = )", text)) | (
+    return set(re.findall(r"(?:environ(?:\.get\(|\[)|getenv\(|\bplace\()[\"']([A-Z_]+)[\"'](?!\] = )", text)) | (
         {"COLUMNS"} if "get_terminal_size" in text else set()
     )
 
@@ -111,6 +112,8 @@ def test_files_are_those_of_the_code() -> None:
     sources = [path for place in ("nanod", "units") for path in sorted((ROOT / place).rglob("*")) if path.is_file() and path.suffix != ".pyc"]
     used = {path for source in sources for path in ours.findall(source.read_text()) if not path.endswith(".")}
     told = {path for page in (COMMANDS, DAEMON) for term in terms(below(page, "FILES")) for path in ours.findall(term)}
+    places = (SYSTEM.once, SYSTEM.stopping, SYSTEM.ended, SYSTEM.lent, SYSTEM.armed("x"), SYSTEM.irreversible_mark("x"))
+    used |= {found[0] for place in places if (found := ours.match(place))}
     assert used - told == set()
     assert told - used == {"/var/lib/nanod/digest.key"}, "it is made of two words in the code"
 

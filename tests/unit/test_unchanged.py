@@ -224,4 +224,4 @@ def test_a_failed_apply_is_not_remembered(world: _World) -> None:
 
 def test_all_that_a_compilation_follows_from_is_in_the_digests() -> None:
     """A new field here belongs into `unchanged.made_from`. A release that is gone is something to do, and who asks for one more goes the full way."""
-    assert {item.name for item in fields(Target)} == {"version", "inputs", "sources", "releases", "rebuilds", "colours", "unit_dir"}
+    assert {item.name for item in fields(Target)} == {"version", "inputs", "sources", "releases", "rebuilds", "colours", "unit_dir", "scope"}

@@ -1,0 +1,162 @@
+"""`--user`: where everything stands, what is refused, and that docs/user.md says the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nanod.cli.app import main
+from nanod.compile import Target, compile_spec
+from nanod.compile.user import LIMITS, NEVER, PLACES, SINCE
+from nanod.scope import SYSTEM, user_scope
+from nanod.spec.load import load
+
+if TYPE_CHECKING:
+    from nanod.compile.user import Limit
+    from nanod.units.unitset import UnitSet
+
+PAGE = (Path(__file__).parents[2] / "docs" / "user.md").read_text(encoding="utf-8")
+ANN = user_scope("ann", 1000, "/home/ann", {})
+
+EVERYTHING = """\
+project: shop
+services:
+  web:
+    kind: http
+    command: /bin/web
+    health: {exec: [x]}
+    requires: [db]
+    runtime_dir: true
+    settings: {a: 1}
+    sockets: [127.0.0.1:8080]
+    hooks:
+      prestart: [a, {run: b, scope: deploy, irreversible: true}]
+      deploy: {run: c, irreversible: true}
+      post_deploy: p
+      poststart: d
+      ready: e
+      reload: f
+      prestop: g
+      poststop: h
+    on_failure: i
+    tasks:
+      side: {command: /bin/side, lifecycle: {hook: poststart, sidecar: true}}
+      last: {command: /bin/last, lifecycle: {hook: poststop}}
+  db: {command: /bin/db, health: {exec: [x], liveness: {}}, provisioning: {install: j}, replicas: 2}
+  job: {kind: script, command: /bin/job, schedule: {calendar: daily, persistent: false}}
+"""
+
+
+def compiled(text: str, version: int = 252) -> tuple[UnitSet | None, list[str]]:
+    loaded = load("/home/ann/shop.yaml", text)
+    assert loaded.spec is not None, [item.message for item in loaded.report]
+    units, report = compile_spec(loaded.spec, Target(version=version, unit_dir=ANN.unit_dir, scope=ANN))
+    return units, [f"{item.mark.line}:{item.mark.column} {item.message}" for item in report]
+
+
+def test_the_places_are_those_of_the_xdg_specification() -> None:
+    assert (ANN.unit_dir, ANN.state, ANN.run) == ("/home/ann/.config/systemd/user", "/home/ann/.local/state/nanod", "/run/user/1000")
+    there = {"XDG_CONFIG_HOME": "/c", "XDG_STATE_HOME": "/s/", "XDG_RUNTIME_DIR": "/r", "XDG_CACHE_HOME": "relative"}
+    moved = user_scope("ann", 1000, "/home/ann", there)
+    assert (moved.unit_dir, moved.lib, moved.private_socket) == ("/c/systemd/user", "/s/nanod/lib/1", "/r/systemd/private")
+    assert moved.cache == "/home/ann/.cache", "a path that is not absolute is ignored"
+    assert moved.unit_dir in moved.load_path
+
+
+def test_no_line_names_a_place_of_the_system_or_a_user() -> None:
+    units, said = compiled(EVERYTHING)
+    assert units is not None, said
+    texts = {unit.name: unit.render() for unit in units.units}
+    system = re.compile(r"/var/lib/|/var/cache|(?<!\w)/run/(?!user/1000/)|/etc/systemd|multi-user")
+    assert [(name, line) for name, text in texts.items() for line in text.splitlines() if system.search(line)] == []
+    assert [name for name, text in texts.items() if re.search(r"^(User|Group)=|lib/1/as ", text, flags=re.MULTILINE)] == []
+    assert all("systemctl --user" in line for text in texts.values() for line in text.splitlines() if "/systemctl" in line)
+    assert units.links == {"default.target.wants/shop.target": "../shop.target"}
+
+
+def test_timers_do_not_stand_before_what_their_services_stand_after() -> None:
+    """basic.target ← timers.target ← timer ← service ← basic.target is a cycle, and systemd drops a job of it."""
+    units, _ = compiled(EVERYTHING)
+    assert units is not None
+    timers = [unit.render() for unit in units.units if unit.name.endswith(".timer")]
+    assert len(timers) == 3
+    assert all("DefaultDependencies=no" in text for text in timers)
+
+
+def service(**keys: str) -> str:
+    lines = "".join(f"    {key}: {value}\n" for key, value in keys.items())
+    return f"project: shop\nservices:\n  web:\n    command: /bin/web\n{lines}"
+
+
+REFUSED = {
+    "user": service(user="root"),
+    "group": service(group="audio"),
+    "dynamic_user": service(dynamic_user="true"),
+    "hooks.*.user": service(hooks="{prestart: {run: x, user: root}}"),
+    "sandbox: strict": service(sandbox="strict"),
+    "provisioning.context: sandbox": service(provisioning="{install: x, context: sandbox}"),
+    "source": service(source="/home/ann/web"),
+    "credentials.*.encrypted": service(credentials="{key: {file: /home/ann/key, encrypted: true}}"),
+    "ports": service(ports="[80]"),
+    "sockets (a port)": service(sockets="['127.0.0.1:443']"),
+    "sockets (a path)": service(sockets="[/run/shop.sock]"),
+    "resources.io_weight": service(resources="{io_weight: 10}"),
+    "systemd.Service (never)": service(systemd="{Service: {AmbientCapabilities: CAP_NET_RAW}}"),
+    "systemd.Service (namespaces)": service(systemd="{Service: {PrivateTmp: 'yes'}}"),
+    "systemd.Service (directories)": service(systemd="{Service: {StateDirectory: x}}"),
+}
+
+
+def test_every_row_of_the_table_has_its_case() -> None:
+    assert list(REFUSED) == [limit.key for limit in LIMITS]
+
+
+@pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.key)
+def test_what_cannot_be_had_is_refused_at_its_line(limit: Limit) -> None:
+    units, said = compiled(REFUSED[limit.key])
+    assert units is None
+    assert [line for line in said if line.startswith("5:") and line.endswith(f"cannot be had with --user: {limit.why} ({limit.instead})")], said
+    loaded = load("/home/ann/shop.yaml", REFUSED[limit.key])
+    assert loaded.spec is not None
+    _, report = compile_spec(loaded.spec, Target(scope=SYSTEM))
+    assert "--user" not in " ".join(item.message for item in report), "PID 1 can do it"
+
+
+def test_all_is_refused_at_once_and_what_is_inherited_once() -> None:
+    text = service(user="root", group="audio", ports="[80]") + "    tasks:\n      side: {command: /x, lifecycle: {hook: poststart, sidecar: true}}\n"
+    _, said = compiled(text)
+    assert [line.split()[0] for line in said if "--user" in line] == ["5:11", "6:12", "7:13"]
+
+
+def test_one_s_own_name_and_what_a_newer_systemd_can_do_are_no_mistakes() -> None:
+    units, said = compiled(service(user="ann"))
+    assert units is not None, said
+    assert "User=" not in units.unit("shop-web.service").render()
+    units, said = compiled(REFUSED["systemd.Service (namespaces)"], version=257)
+    assert units is not None, said
+
+
+def test_the_page_has_the_table() -> None:
+    rows = re.findall(r"^\| `([^|]*)` \| ([^|]*) \| ([^|]*) \|$", PAGE, flags=re.MULTILINE)
+    assert [row for row in rows if row[0] in REFUSED] == [(limit.key, limit.why, limit.instead) for limit in LIMITS]
+    for word, names in (("never", NEVER), ("namespaces", SINCE), ("directories", PLACES)):
+        listed = re.search(rf"^- {word}: (.*)$", PAGE, flags=re.MULTILINE)
+        assert listed
+        assert tuple(re.findall(r"`(\w+)=`", listed[1])) == names
+
+
+@pytest.mark.parametrize("words", [["--user", "check"], ["check", "--user"]])
+def test_the_option_stands_before_the_verb_or_after_it(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = tmp_path / "shop.yaml"
+    spec.write_text(service(group="audio"))
+    assert main([*words, str(spec)]) == 2
+    assert f"{spec}:5:12: error: cannot be had with --user: " in capsys.readouterr().err
+    assert main(["check", str(spec)]) == 0, "and holds for one command line"
+
+
+def test_what_is_for_the_machine_refuses_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--user", "daemon"]) == 2
+    assert "nanod: cannot daemon with --user: that is for the whole machine" in capsys.readouterr().err
