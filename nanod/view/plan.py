@@ -34,6 +34,7 @@ from nanod.steps import (
     WriteUnit,
 )
 from nanod.units.unitset import Role
+from nanod.view.tree import wrapped
 from nanod.view.tty import clean, columns
 
 if TYPE_CHECKING:
@@ -70,13 +71,17 @@ ACTIONS: dict[type[object], str] = {
 """What each step is called in JSON; people read the same words."""
 _QUIET = (WriteUnit, Forget, Stamp)
 """Said only where nothing else happens to the unit."""
+_ROOM = 20
+"""Columns that causes need to be read in."""
 
 
 def plan_text(plan: Plan, style: Style, *, diffs: bool = False) -> str:
     """One line for each unit and path: what happens to it, and why; with `diffs` also what changes in each file."""
-    lines = [f"{style.strong(plan.app)}: {summary(plan)}"]
-    lines += _table(plan, style, diffs=diffs)
-    lines += [f"  {style.warn('note:')} {clean(f'{note.subject} {note.text}')}" for note in plan.notes]
+    first, *more = wrapped(f"{plan.app}: {summary(plan)}", style, 2)
+    lines = [f"{style.strong(plan.app)}{first.removeprefix(plan.app)}", *(f"  {line}" for line in more), *_table(plan, style, diffs=diffs)]
+    for note in plan.notes:
+        first, *more = wrapped(clean(f"{note.subject} {note.text}"), style, 8)
+        lines += [f"  {style.warn('note:')} {first}", *(f"        {line}" for line in more)]
     return "\n".join(lines)
 
 
@@ -182,10 +187,34 @@ def _table(plan: Plan, style: Style, *, diffs: bool) -> Iterator[str]:
         for subject, steps in by_subject.items()
     ]
     paint = {"+": style.good, "-": style.bad, "~": style.warn}
-    for row, line, steps in zip(rows, columns(rows), by_subject.values(), strict=True):
-        yield "  " + paint.get(row[0], style.strong)(line[:1]) + line[1:]
+    for row, lines, steps in zip(rows, _fitting(rows, style), by_subject.values(), strict=True):
+        first, *more = lines
+        yield "  " + paint.get(row[0], style.strong)(first[:1]) + first[1:]
+        yield from (f"  {line}" for line in more)
         if diffs:
             yield from _diff(steps, style)
+
+
+def _fitting(rows: Sequence[tuple[str, str, str, str]], style: Style) -> list[list[str]]:
+    """The lines of each row.
+
+    On a narrow terminal causes are wrapped below themselves, or, where that leaves them no room, stand below it all; a name that takes half of the
+    width has a line of its own.
+    """
+    whole = columns(rows)
+    if not style.terminal or max(map(len, whole)) <= style.width - 2:
+        return [[line] for line in whole]
+    heads = columns([(f"{symbol}  {subject}", action) for symbol, subject, action, _ in rows], narrow=style.width // 2)
+    column = max(len(head.rpartition("\n")[2]) for head in heads) + 2
+    return [_hanging(head, row[-1], column, style) for head, row in zip(heads, rows, strict=True)]
+
+
+def _hanging(head: str, causes: str, column: int, style: Style) -> list[str]:
+    *names, line = head.split("\n")
+    if style.width - column < _ROOM:
+        return [*names, line, *(f"      {part}" for part in wrapped(causes, style, 8))]
+    first, *more = wrapped(causes, style, column + 2)
+    return [*names, f"{line:{column}}{first}".rstrip(), *(f"{'':{column}}{part}" for part in more)]
 
 
 def _symbol(steps: Sequence[PlanStep]) -> str:

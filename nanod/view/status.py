@@ -58,9 +58,10 @@ def _intent(app: AppStatus, style: Style) -> Iterator[Branch]:
 def _nodes(found: Sequence[Node], again: str, style: Style, now: int) -> list[Branch]:
     """Of one level, whose columns are aligned."""
     rows = [[node.name, node.worst.phase or "-", node.worst.health, _since(node, now)] for node in found]
-    heads = columns(rows) if rows else []
-    widest = max(map(len, heads), default=0)
-    return [_node(node, head.ljust(widest), again, style, now) for node, head in zip(found, heads, strict=True)]
+    heads = columns(rows, narrow=style.width // 3 if style.terminal else 0)
+    parts = [head.rpartition("\n") for head in heads]
+    widest = max((len(line) for _, _, line in parts), default=0)
+    return [_node(node, f"{name}{end}{line:{widest}}", again, style, now) for node, (name, end, line) in zip(found, parts, strict=True)]
 
 
 def _since(node: Node, now: int) -> str:
@@ -69,10 +70,14 @@ def _since(node: Node, now: int) -> str:
 
 
 def _node(node: Node, head: str, again: str, style: Style, now: int) -> Branch:
+    """`head`: name, phase, health and age in columns; a name that is too long stands in a line before."""
     extra = clean(", ".join([*_gathered(node), *_facts(node.item, now)] if node.item else _gathered(node)))
+    name, _, aligned = head.rpartition("\n")
 
     def paint(line: str) -> str:
-        return f"{_paint(node.worst.health, line[: len(head)], style)}{style.faint(line[len(head) :])}" if line.startswith(head.rstrip()) else line
+        if line.startswith(aligned.rstrip()):
+            return f"{_paint(node.worst.health, line[: len(aligned)], style)}{style.faint(line[len(aligned) :])}"
+        return line if line == name else style.faint(line)
 
     own = [node.item] if node.item else []
     troubled = _nodes([Node(name=item.name, item=item, worst=item) for item in node.beside if not item.is_good], again, style, now)
@@ -160,7 +165,7 @@ def _hooks(hooks: Sequence[HookStatus], style: Style, now: int) -> Iterator[Bran
 
 def _word(word: str, text: str, paint: Callable[[str], str], *, gap: str = "  ", below: tuple[str, ...] = ()) -> Branch:
     """A line that begins with a word in colour."""
-    return Branch(text=f"{word}{gap}{text}", paint=lambda line: f"{paint(word)}{line[len(word) :]}", below=below)
+    return Branch(text=f"{word}{gap}{text}", paint=lambda line: f"{paint(word)}{line[len(word) :]}" if line.startswith(word) else line, below=below)
 
 
 def _result(hook: HookStatus) -> str:

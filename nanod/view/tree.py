@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _BOX = ("\u251c\u2500 ", "\u2502  ", "\u2514\u2500 ", "   ")
 _ASCII = ("|- ", "|  ", "`- ", "   ")
 """Before a branch with another after it and before its further lines; before the last branch and its further lines."""
-_NARROWEST = 30
+_NARROWEST = 20
 
 
 def _as_it_is(line: str) -> str:
@@ -23,7 +23,7 @@ def _as_it_is(line: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Branch:
-    """`text` and `below` hold no colour and no control characters; `paint` colours the first line of `text`."""
+    """`text` and `below` hold no colour and no control characters; `paint` colours each line of `text`."""
 
     text: str
     paint: Callable[[str], str] = _as_it_is
@@ -42,14 +42,20 @@ def tree_lines(branches: Iterable[Branch], style: Style, indent: str = "") -> It
         deeper = indent + rest
         beside = marks[1] if branch.branches else marks[3]
         yield indent + head + branch.paint(first)
-        yield from (f"{deeper}{beside}{line}" for line in more)
+        yield from (f"{deeper}{beside}{branch.paint(line)}" for line in more)
         for line in branch.below:
             yield from (f"{deeper}{beside}{style.faint(part)}" for part in wrapped(line, style, len(deeper) + len(beside)))
         yield from tree_lines(branch.branches, style, deeper)
 
 
 def wrapped(text: str, style: Style, indent: int) -> list[str]:
-    """The lines of a text behind an indent of so many columns; at least one."""
+    """The lines of a text behind an indent of so many columns; at least one. What is indented stays so."""
     if not style.terminal:
         return [text]
-    return textwrap.wrap(text, max(_NARROWEST, style.width - indent), break_long_words=False, break_on_hyphens=False) or [""]
+    room = max(_NARROWEST, style.width - indent)
+    return [part for line in text.split("\n") for part in _parts(line, room)]
+
+
+def _parts(line: str, room: int) -> list[str]:
+    blank = line[: len(line) - len(line.lstrip())] if len(line) > room else ""
+    return textwrap.wrap(line, room, subsequent_indent=blank, break_long_words=False, break_on_hyphens=False) or [""]

@@ -51,8 +51,14 @@ def clean(text: str) -> str:
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
-def columns(rows: Iterable[Sequence[str]], *, gap: int = 2) -> list[str]:
-    """Rows of cells as aligned lines; cells hold no colour."""
+def columns(rows: Iterable[Sequence[str]], *, narrow: int = 0) -> list[str]:
+    """Rows of cells as aligned lines; cells hold no colour.
+
+    With `narrow` a first cell that is longer pushes no others aside: it has a line of its own, and what belongs to it stands in the next one.
+    """
     table = [list(row) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [(" " * gap).join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    is_long = [bool(narrow) and len(row[0]) > narrow for row in table]
+    short = [["", *row[1:]] if long else row for row, long in zip(table, is_long, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*short, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in short]
+    return [f"{row[0]}\n{line}" if long else line for row, line, long in zip(table, lines, is_long, strict=True)]
