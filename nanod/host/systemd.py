@@ -281,9 +281,15 @@ def _library() -> Any:
     try:
         from pystemd import dbuslib  # noqa: PLC0415
     except ImportError as missing:
-        hint = "install python3-pystemd, or pystemd beside libsystemd and lxml"
-        raise NanodError(f"cannot talk to systemd: {missing}", hint=hint) from missing
+        raise NanodError(f"cannot talk to systemd: {missing}", hint=_hint_for(missing)) from missing
     return dbuslib
+
+
+def _hint_for(missing: ImportError) -> str:
+    """What brings it: the library that pystemd is compiled against, or pystemd itself."""
+    if "libsystemd" in str(missing):
+        return "apt install libsystemd0 (elsewhere systemd-libs)"
+    return "apt install python3-pystemd; beside pip, 'pip install pystemd' with gcc, pkg-config, and the headers of libsystemd and Python"
 
 
 def _bus_error() -> Any:
