@@ -147,8 +147,10 @@ def _settled(text: str) -> str:
 
 
 def _words(command: str) -> list[str]:
-    """What follows `nanod`, up to where the shell takes over."""
+    """What follows `nanod`, up to where the shell takes over. `--user` may stand before a verb or after it."""
     words = shlex.split(command)[1:]
+    if words[:1] == ["--user"]:
+        words = [*words[1:], "--user"]
     return words[: next((number for number, word in enumerate(words) if word in {">", "|"}), len(words))]
 
 
@@ -173,9 +175,12 @@ def misspelt(text: str) -> str:
 
 
 def is_whole(text: str) -> bool:
-    """Whether it can be run as it stands: nothing in it stands for something else, and nothing is missing. Others name a verb."""
+    """Whether it can be run as it stands: nothing in it stands for something else, and nothing is missing. Others name a verb.
+
+    `--user` is of somebody who is logged in, and the machine's root is not.
+    """
     words = _words(text) if text.partition(" ")[0] in {"nanod", *SYSTEMDS} else []
-    if not words or _has_placeholder(words):
+    if not words or _has_placeholder(words) or "--user" in words:
         return False
     if not is_ours(text):
         return len([word for word in words if not word.startswith("-")]) >= SYSTEMDS[text.partition(" ")[0]]
