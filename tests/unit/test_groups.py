@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -366,5 +367,22 @@ def test_as_a_picture() -> None:
     places = [(box.get("x"), box.get("y")) for box in boxes]
     assert len(places) == len(set(places)), "no box hides another"
     assert "prefers-color-scheme: dark" in text
-    # Of a service without members, too.
-    assert ET.fromstring(svg_text("db", life(_AROUND, "db"))) is not None
+    assert text.count(">poststart ship<") == text.count(">ship ends<") == 1
+    assert width <= 1200, "a page shows it without making it smaller"
+
+
+def test_as_a_picture_time_goes_down_without_a_gap() -> None:
+    root = ET.fromstring(svg_text("web", life(_AROUND)))
+    rows = sorted({int(item.get("y") or 0) for item in root.iter() if "box" in (item.get("class") or "")})
+    steps = [later - former for former, later in pairwise(rows)]
+    assert set(steps) == {min(steps), 2 * min(steps)}
+    assert steps.count(2 * min(steps)) == 1, "in between the service runs"
+
+
+def test_beside_a_lone_service_a_picture_says_what_each_step_does() -> None:
+    text = svg_text("db", life(_AROUND, "db"))
+    notes = [item.text for item in ET.fromstring(text).iter() if item.get("class") == "note"]
+    assert notes == ["exec redis-server", "sends SIGTERM", "the last process has ended"]
+    assert [item for item in ET.fromstring(svg_text("web", life(_AROUND))).iter() if item.get("class") == "note"] == [], (
+        "beside many there is no room"
+    )
