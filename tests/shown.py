@@ -130,7 +130,7 @@ def typed(machine: Machine, home: Path, command: str, *, timeout: float = 180) -
             try:
                 said += os.read(ours, 1 << 16)
             except OSError:  # EIO: nobody writes there any more
-                return process.wait(), _settled(said.decode(errors="replace"))
+                return process.wait(), settled(said.decode(errors="replace"))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         raise AssertionError(f"'{command}' does not end; it has said:\n{said.decode(errors='replace')}")
@@ -138,7 +138,7 @@ def typed(machine: Machine, home: Path, command: str, *, timeout: float = 180) -
         os.close(ours)
 
 
-def _settled(text: str) -> str:
+def settled(text: str) -> str:
     lines = [re.split(r"\r|\x1b\[K", line.rstrip("\r"))[-1].rstrip() for line in text.split("\n")]
     return "\n".join(lines)
 

@@ -120,11 +120,6 @@ def test_a_command_within_a_text_has_a_verb_and_options_that_there_are(block: Bl
     assert misspelt(block.text) == ""
 
 
-def test_a_command_that_is_misspelt_is_seen() -> None:
-    assert misspelt("nanod aply shop.yaml") == "no verb 'aply'"
-    assert misspelt("nanod apply --setle 0 SPEC") == "no option --setle"
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text()):
