@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import click
@@ -205,3 +206,10 @@ def test_one_command_writes_all_of_them(tmp_path: Path) -> None:
     assert set(re.findall(r"^#     OUT/(\S+)", head, re.MULTILINE)) == set(MADE), "the head of the command says what it makes"
     wrong = subprocess.run([ROOT / "tools" / "manual"], capture_output=True, text=True, check=False)
     assert (wrong.returncode, wrong.stderr) == (2, "usage: tools/manual OUT\n")
+
+
+def test_a_wheel_has_all_of_them() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    data: dict[str, list[str]] = project["tool"]["setuptools"]["data-files"]
+    assert {f"share/{Path(path).parent}": [f"share/{Path(path).parent}/*"] for path in MADE} == data
+    assert "graft share\n" in (ROOT / "MANIFEST.in").read_text(), "and the sdist, which wheels are made of"
