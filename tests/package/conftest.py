@@ -60,5 +60,5 @@ def newer(older: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file in (root / "DEBIAN/control", root / "usr/lib/python3/dist-packages/nanod/__init__.py"):
         text = file.read_text()
         file.write_text(text.replace("0.1.0", NEXT))
-    subprocess.run(["dpkg-deb", "--root-owner-group", "--build", root, made], check=True, capture_output=True)
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", root, made], check=True, capture_output=True)
     return made
