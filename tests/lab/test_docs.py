@@ -1,18 +1,23 @@
-"""What the commands of README.md and docs/*.md print is what stands there. `tools/pages` puts it there."""
+"""What the commands of README.md and docs/*.md print is what stands there (`tools/pages` puts it there), and JSON has the keys that are documented."""
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.pages import ROOT
 from tests.shown import clear, pages_with_commands, play, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from nanod.rehearse.machine import Machine
+
+COMMANDS = ROOT / "docs/commands.md"
 
 
 @pytest.fixture(scope="module")
@@ -33,3 +38,73 @@ def test_a_page_shows_what_its_commands_print(cleared: Machine, page: Path) -> N
     assert played.differences() == "", "after a look at it: tools/pages"
     for picture, text in played.images.items():
         assert picture.read_text() == text, f"{picture.name}: tools/pages draws it anew"
+
+
+SPEC = """
+services:
+  web:
+    command: [/usr/bin/sleep, infinity]
+    user: nobody
+    settle: 0s
+    volume: /srv/volume
+    provisioning: {install: "true"}
+    hooks: {prestop: "true"}
+  report: {kind: script, command: [/usr/bin/true], user: nobody, schedule: daily}
+"""
+ASKED = (
+    "init new",
+    "check shop.yaml",
+    "compile shop.yaml",
+    "plan shop.yaml",
+    "apply shop.yaml",
+    "status",
+    "doctor",
+    "history shop",
+    "logs shop",
+    "run shop report",
+    "run shop web prestop",
+    "provision shop",
+    "stop shop",
+    "start shop",
+    "restart shop",
+    "rollback shop 1",
+    "explain",
+    "daemon --check",
+    "remove shop",
+)
+
+
+def test_json_has_the_keys_that_the_page_of_commands_says(cleared: Machine) -> None:
+    cleared.write("/srv/shop/shop.yaml", SPEC)
+    cleared.path("/srv/shop/new").mkdir()
+    for words in ASKED:
+        done = cleared.nanod(*words.split(), "--json", cwd=Path("/srv/shop"))
+        answer = json.loads(done.out.splitlines()[0] if words.startswith("logs") else done.out)
+        assert any(fits(answer, shape) for shape in shapes(words.split()[0])), f"{words}: {done.out}{done.err}"
+
+
+def shapes(verb: str) -> list[object]:
+    """What a verb's section writes behind --json: `{"app", "services": [{"service"}]}`; what is not in quotes can be anything."""
+    (section,) = re.findall(rf"^## nanod {verb}\b.*?(?=^## |\Z)", COMMANDS.read_text(), re.MULTILINE | re.DOTALL)
+    (text,) = re.findall(r"^- `--json`: (.*?)(?=\n- |\n\n|\Z)", section, re.MULTILINE | re.DOTALL)
+    if same := re.match(r"as `(\w+)`", text):
+        return shapes(same[1])
+    found = [span for span in re.findall(r"`(\{.*?\})`", text) if not span.startswith('{"error"')]
+    assert found, f"{verb}: no shape"
+    return [json.loads(re.sub(r'("\w+")(?=[,}])', r"\1: null", re.sub(r"\{name: .*\}(?=\})|\[…\]", "null", span))) for span in found]
+
+
+def fits(answer: object, shape: object) -> bool:
+    match shape, answer:
+        case dict(), dict():
+            return shape.keys() == answer.keys() and all(fits(answer[key], inner) for key, inner in shape.items())
+        case [one], list():
+            return all(fits(item, one) for item in answer)
+        case _:
+            return shape is None
+
+
+def test_another_shape_is_seen() -> None:
+    assert fits({"apps": [{"app": "shop"}]}, {"apps": [{"app": None}]})
+    assert not fits({"apps": [{"app": "shop", "more": 1}]}, {"apps": [{"app": None}]})
+    assert not fits({"apps": [{}]}, {"apps": [{"app": None}]})
