@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 BLOCKS = [block for page in PAGES for block in read(page)]
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+FILE = re.compile(r"(?<![\w/.~-])(?:nanod|tests|tools|docs|examples|packaging|bench)/[\w./-]*\w")
 ELSEWHERE = {
     ("extending.md", "python"): "tests/unit/test_extend.py",
     ("library.md", "python"): "tests/unit/test_lifecycle_docs.py",
@@ -124,6 +125,12 @@ def test_a_command_within_a_text_has_a_verb_and_options_that_there_are(block: Bl
 def test_every_link_leads_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_is_named_is_there(page: Path) -> None:
+    named = set(FILE.findall(page.read_text()))
+    assert {name for name in named if not any((base / name).exists() for base in (ROOT, page.parent))} == set()
 
 
 def test_the_readme_has_what_the_page_of_a_project_needs() -> None:
