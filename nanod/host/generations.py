@@ -104,12 +104,15 @@ class Generations:
     def read(self, app: str, number: int) -> tuple[Manifest, dict[str, str], str]:
         """A generation: its manifest, the text of its units by name, its spec. Raises NanodError when it is not there or not whole."""
         with refusing(f"read generation {number} of {app}"), self._app(app) as directory, directory.sub("generations") as all_of_them:
-            manifest = self._read(app, all_of_them, number)
+            try:
+                manifest = _manifest(all_of_them, number)
+            except records.UnreadableError as bad:
+                raise NanodError(f"cannot read generation {number} of {app}: {bad}", hint=f"'nanod history {app}' shows the others") from bad
             with all_of_them.sub(str(number)) as one, one.sub("units") as folder:
                 found = {name: folder.read(name) for name in folder.names() if not name.startswith(TEMPORARY)}
                 spec = one.read("spec.yaml") or b""
         texts = {name: content.decode(errors="surrogateescape") for name, content in found.items() if content}
-        if manifest is None or set(texts) != set(manifest.units):
+        if set(texts) != set(manifest.units):
             raise NanodError(f"cannot read generation {number} of {app}: it is not whole", hint=f"'nanod history {app}' shows the others")
         return manifest, texts, spec.decode(errors="surrogateescape")
 
@@ -295,10 +298,8 @@ class Generations:
             yield mine
 
     def _read(self, app: str, all_of_them: OpenDirectory, number: int) -> Manifest | None:
-        with all_of_them.sub(str(number)) as one:
-            content = one.read(_MANIFEST) or b""
         try:
-            return records.decode(content)
+            return _manifest(all_of_them, number)
         except records.UnreadableError as bad:
             self._unreadable.add((app, number))
             self.warnings.append(f"the record of generation {number} of {app} is left out, its unit files tell instead: {bad}")
@@ -311,6 +312,12 @@ class Generations:
                 _set_aside(directory, name)
             elif name == number or name.startswith(TEMPORARY):
                 shutil.rmtree(name, dir_fd=directory.fd)
+
+
+def _manifest(all_of_them: OpenDirectory, number: int) -> Manifest:
+    """Raises UnreadableError."""
+    with all_of_them.sub(str(number)) as one:
+        return records.decode(one.read(_MANIFEST) or b"")
 
 
 def _write(all_of_them: OpenDirectory, folder: str, manifest: Manifest, texts: Mapping[str, str], spec_text: str) -> None:

@@ -15,8 +15,10 @@ from nanod.values import content_hash
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-VERSION = 1
-"""Of the format of both. One from a newer nanod is not read: what it means is not known here."""
+VERSION = 2
+"""Of the format of both; whoever adds a key adds one to it. One from a newer nanod is not read: what it means is not known here."""
+_ADDED: Mapping[str, tuple[int, tuple[object, ...]]] = {"outer": (2, ())}
+"""Keys of a service that an earlier format does not have: since when there is each, and what a record without it says."""
 _HEAD = re.compile(r"# Made by nanod from (/.*); change that ")
 
 
@@ -44,7 +46,7 @@ def decode(content: bytes) -> Manifest:
             links=_texts(record["links"]),
             watched=_texts(record["watched"]),
             services={_text(name): _names(units) for name, units in _mapping(record["services"]).items()},
-            about={_text(name): _about(item) for name, item in _mapping(record["about"]).items()},
+            about={_text(name): _about(item, _number(record["version"])) for name, item in _mapping(record["about"]).items()},
             volumes=_names(record["volumes"]),
             made=_names(record["made"]),
             directories=tuple(_volume(item) for item in _sequence(record["directories"])),
@@ -82,10 +84,12 @@ def _load(content: bytes) -> dict[str, object]:
         record = json.loads(content)
     except ValueError as bad:
         raise UnreadableError("it is empty or torn" if not content.strip(b"\0\n ") else "it is no JSON") from bad
-    if not isinstance(record, dict) or record.get("version") != VERSION:
-        found = record.get("version") if isinstance(record, dict) else None
-        raise UnreadableError(f"its format is {found}, not {VERSION}")
-    return record
+    found = record.get("version") if isinstance(record, dict) else None
+    if isinstance(found, int) and found > VERSION:
+        raise UnreadableError(f"a newer nanod wrote it: its format is {found}, and this one reads up to {VERSION}")
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise UnreadableError(f"its format is {found}, and not 1 to {VERSION}")
+    return dict(record)
 
 
 @contextmanager
@@ -96,8 +100,8 @@ def _mistyped() -> Iterator[None]:
         raise UnreadableError(f"it lacks or mistypes {bad}") from bad
 
 
-def _about(value: object) -> ServiceRecord:
-    record = _mapping(value)
+def _about(value: object, version: int) -> ServiceRecord:
+    record = {key: list(absent) for key, (since, absent) in _ADDED.items() if version < since} | _mapping(value)
     return ServiceRecord(
         health=_text(record["health"]),
         is_script=_flag(record["is_script"]),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nanod.host.records import VERSION
 from tests.lab.steps import App
 
 if TYPE_CHECKING:
@@ -102,12 +103,35 @@ def test_it_changes_nothing(machine: Machine) -> None:
     app.remove()
 
 
+def of_version(record: bytes, number: int) -> bytes:
+    return record.replace(b'"version": %d,' % VERSION, b'"version": %d,' % number)
+
+
+@pytest.mark.row("FAULTS-22")
+def test_records_of_other_versions_of_nanod(machine: Machine) -> None:
+    """One of an earlier format is as good as any. What a newer nanod wrote is said to be that, and by apply, too."""
+    app = applied(machine, "older")
+    manifest = machine.path(f"{APPS}/older/generations/1/manifest.json")
+    whole = manifest.read_bytes()
+    earlier = of_version(whole, 1)
+    assert earlier != whole
+    manifest.write_bytes(b"".join(line for line in earlier.splitlines(keepends=True) if b'"outer"' not in line))
+    assert levels(machine, "older") == {}
+    done = app.apply()
+    assert ("nothing to do" in done.out, "warning" in done.err) == (True, False)
+    manifest.write_bytes(of_version(whole, VERSION + 1))
+    cause = f"a newer nanod wrote it: its format is {VERSION + 1}, and this one reads up to {VERSION}"
+    assert cause in found(machine, app="older")["record-unreadable"]["text"]
+    assert cause in app.apply().err
+    app.remove()
+
+
 @pytest.mark.row("FAULTS-22")
 def test_torn_records(machine: Machine) -> None:
     app = applied(machine, "torn")
     manifest = machine.path(f"{APPS}/torn/generations/1/manifest.json")
     whole = manifest.read_bytes()
-    for content in (b"", b"\0" * 100, whole[:50], whole.replace(b'"version": 1', b'"version": 99')):
+    for content in (b"", b"\0" * 100, whole[:50], of_version(whole, 99)):
         manifest.write_bytes(content)
         seen = levels(machine, "torn")
         assert (seen["record-torn"], seen["record-unreadable"]) == ("error", "note")

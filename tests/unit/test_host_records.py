@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
 from nanod.host import records
-from nanod.state import HookName, Manifest, ServiceRecord
+from nanod.state import Before, HookName, Intent, Manifest, OuterNeed, ServiceRecord, VolumeRecord
+from nanod.values import content_hash
 
 texts = some.text(max_size=20)
 hooks = some.builds(HookName, phase=texts, name=texts, unit=texts, on_failure=texts)
@@ -59,8 +60,30 @@ def test_what_is_no_manifest_is_refused(content: bytes) -> None:
 @pytest.mark.row("FAULTS-22")
 def test_another_version_is_refused() -> None:
     record = json.loads(records.encode(ONE)) | {"version": records.VERSION + 1}
-    with pytest.raises(records.UnreadableError, match="its format is 2, not 1"):
+    with pytest.raises(records.UnreadableError, match="a newer nanod wrote it: its format is 3, and this one reads up to 2"):
         records.decode(json.dumps(record).encode())
+
+
+WITH_A_SERVICE = replace(
+    ONE, services={"web": ("shop-web.service",)}, about={"web": ServiceRecord(health="tcp 8080", roles={"shop-web.service": "main"})}
+)
+
+
+def test_an_earlier_record_says_what_it_said_then() -> None:
+    """As nanod wrote it before a service could require one of another app."""
+    record = json.loads(records.encode(WITH_A_SERVICE)) | {"version": 1}
+    assert record["about"]["web"].pop("outer") == []
+    assert records.decode(json.dumps(record).encode()) == WITH_A_SERVICE
+    record["version"] = 2
+    with pytest.raises(records.UnreadableError, match="it lacks or mistypes 'outer'"):
+        records.decode(json.dumps(record).encode())
+
+
+def test_a_key_is_added_together_with_a_format() -> None:
+    """Whoever changes what is written here says in which format, and what a record without it means."""
+    keys = {item.name for kind in (Manifest, Intent, ServiceRecord, OuterNeed, HookName, VolumeRecord, Before) for item in fields(kind)}
+    assert content_hash(" ".join(sorted(keys)))[:12] == "f78480cffc7f", "then VERSION, and _ADDED"
+    assert max(since for since, _ in records._ADDED.values()) == records.VERSION
 
 
 @pytest.mark.row("FAULTS-22")
