@@ -37,10 +37,9 @@ if "_NANOD_COMPLETE" not in os.environ:
     Path({asked!r}).write_text(json.dumps(sys.argv[1:]))
     sys.exit()
 sys.path.insert(0, {source!r})
-from nanod.cli import options
-from nanod.host.store import LocalStore
-options.APPS = {tree!r} + options.APPS
-LocalStore.__init__.__kwdefaults__["root"] = {tree!r}
+from dataclasses import replace
+from nanod.cli import scope
+scope.SYSTEM = replace(scope.SYSTEM, state={tree!r} + scope.SYSTEM.state, unit_dir={tree!r} + scope.SYSTEM.unit_dir)
 from nanod.cli.app import main
 sys.exit(main(sys.argv[1:]))
 """

@@ -23,29 +23,26 @@ def markdown(name: str) -> str:
 
 
 def _instead(mark: str) -> str:
-    what, *which = mark.split(": ")
+    what, _, which = mark.partition(": ")
     match what:
         case "commands":
             return commands.markdown()
         case "about":
-            return commands.about(which[0])
+            return commands.about(which)
         case "options":
-            return commands.options(which[0])
+            return commands.options(which)
         case _:
             return _of_docs(what, which)
 
 
-def _of_docs(what: str, which: list[str]) -> str:
-    text = (_DOCS / what).read_text(encoding="utf-8")
-    text = language.with_types(text) if what == "language.md" else text
-    match which:
-        case [title]:
-            return section(text, title)
-        case [title, column]:
-            return table(section(text, title), column)
-        case _:
-            # Its sections are those of the manual page.
-            return re.sub(r"^#(?=#+ )", "", re.sub(r"\A# .*\n", "", text), flags=re.MULTILINE)
+def _of_docs(page: str, which: str) -> str:
+    text = (_DOCS / page).read_text(encoding="utf-8")
+    text = language.with_types(text) if page == "language.md" else text
+    if not which:
+        # Its sections are those of the manual page.
+        return re.sub(r"^#(?=#+ )", "", re.sub(r"\A# .*\n", "", text), flags=re.MULTILINE)
+    title, _, column = which.rpartition(": ")
+    return table(section(text, title), column) if title else section(text, which)
 
 
 def section(text: str, title: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
@@ -16,6 +17,8 @@ from markdown_it.tree import SyntaxTreeNode
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+_WIDTH = 69
+"""Of a block in a page of 80 columns: it is indented, and has a margin."""
 _AFTER_HEADING = re.compile(r"^(\.S[HS] .*\n)\.sp\n", re.MULTILINE)
 
 
@@ -100,7 +103,10 @@ def _block(block: SyntaxTreeNode) -> Iterator[nodes.Node]:
         case "paragraph":
             yield nodes.paragraph("", "", *_inline(block))
         case "fence" | "code_block":
-            yield nodes.literal_block("", block.content.rstrip("\n"))
+            lines = block.content.rstrip("\n").split("\n")
+            # What a program printed may be wider than a page; a spec may not be folded.
+            folded = lines if block.info in {"yaml", "yml"} else [part for line in lines for part in _folded(line)]
+            yield nodes.literal_block("", "\n".join(folded))
         case "bullet_list":
             yield nodes.bullet_list("", *_items(block))
         case "ordered_list":
@@ -111,6 +117,11 @@ def _block(block: SyntaxTreeNode) -> Iterator[nodes.Node]:
             pass
         case _:
             raise ValueError(f"no manual page has a {block.type}")
+
+
+def _folded(line: str) -> list[str]:
+    indent = line[: len(line) - len(line.lstrip())] + "    "
+    return textwrap.wrap(line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False) if len(line) > _WIDTH else [line]
 
 
 def _items(block: SyntaxTreeNode) -> Iterator[nodes.list_item]:
