@@ -188,7 +188,7 @@ def test_markdown_becomes_roff() -> None:
     assert '.TH "X" "1" "2026-01-02" "z 1" "w"\n' in made
     assert "\n.SH NAME\nx \\- y\n.SH A B *\n" in made
     assert "\n\\fB\\-\\-c\\fP: \\fId\\fP\n" in made
-    assert "\n.TP\ni\ng: j; h: k\n" in made
+    assert "\n.TP\ni\n\\fIg\\fP: j; \\fIh\\fP: k\n" in made
     assert "\n.nf\n\\&.l \\(aqm\\(aq\n.fi\n" in made
     assert "\nn (nanod\\-daemon(8)), p\n" in made
     with pytest.raises(ValueError, match="no manual page has a blockquote"):

@@ -130,19 +130,26 @@ def _items(block: SyntaxTreeNode) -> Iterator[nodes.list_item]:
 
 
 def _table(block: SyntaxTreeNode) -> nodes.definition_list:
-    """Of more than two columns the further ones are told with their headings."""
+    """Of more than two columns the further ones are told with their headings, but for empty ones."""
     head, body = block.children
     titles = [_plain(cell) for cell in head.children[0].children]
     made = nodes.definition_list()
     for row in body.children:
         term, *cells = row.children
-        parts: list[nodes.Node] = []
-        for title, cell in zip(titles[1:], cells, strict=True):
-            if len(cells) > 1 and _plain(cell):
-                parts.append(nodes.Text(f"{'; ' if parts else ''}{title}: " if title else "; " if parts else ""))
-            parts += _inline(cell)
-        made += nodes.definition_list_item("", nodes.term("", "", *_inline(term)), nodes.definition("", nodes.paragraph("", "", *parts)))
+        about = _inline(cells[0]) if len(cells) == 1 else _facts(zip(titles[1:], cells, strict=True))
+        made += nodes.definition_list_item("", nodes.term("", "", *_inline(term)), nodes.definition("", nodes.paragraph("", "", *about)))
     return made
+
+
+def _facts(cells: Iterable[tuple[str, SyntaxTreeNode]]) -> list[nodes.Node]:
+    parts: list[nodes.Node] = []
+    for title, cell in cells:
+        if _plain(cell) in {"", "-", "\N{EN DASH}"}:
+            continue
+        parts += [nodes.Text("; ")] if parts else []
+        parts += [nodes.emphasis("", title), nodes.Text(": ")] if title else []
+        parts += _inline(cell)
+    return parts
 
 
 def _inline(block: SyntaxTreeNode) -> list[nodes.Node]:
