@@ -27,6 +27,7 @@ LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 FILE = re.compile(r"(?<![\w/.~-])(?:nanod|tests|tools|docs|examples|packaging|bench)/[\w./-]*\w")
 ELSEWHERE = {
     ("extending.md", "python"): "tests/unit/test_extend.py",
+    ("extending.md", "toml"): "tests/unit/test_extend.py",
     ("library.md", "python"): "tests/unit/test_lifecycle_docs.py",
     ("sandbox.md", "ini"): "tests/unit/test_compile.py",
 }

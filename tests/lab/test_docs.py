@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.daemons import Daemon
 from tests.pages import ROOT
 from tests.shown import clear, pages_with_commands, play, prepare
 
@@ -80,7 +81,16 @@ def test_json_has_the_keys_that_the_page_of_commands_says(cleared: Machine) -> N
     for words in ASKED:
         done = cleared.nanod(*words.split(), "--json", cwd=Path("/srv/shop"))
         answer = json.loads(done.out.splitlines()[0] if words.startswith("logs") else done.out)
-        assert any(fits(answer, shape) for shape in shapes(words.split()[0])), f"{words}: {done.out}{done.err}"
+        assert any(fits(answer, shown) for shown in shapes(words.split()[0])), f"{words}: {done.out}{done.err}"
+
+
+def test_the_daemon_answers_as_its_page_says(cleared: Machine) -> None:
+    asked = re.findall(r'^\| `(\{"do".*?\})` \| `(\{.*?\})`', (ROOT / "docs/daemon.md").read_text(), re.MULTILINE)
+    assert len(asked) >= 4
+    daemon = Daemon(machine=cleared)
+    daemon.start()
+    for request, answer in asked:
+        assert fits(daemon.ask(request), shape(answer)), request
 
 
 def shapes(verb: str) -> list[object]:
@@ -91,17 +101,23 @@ def shapes(verb: str) -> list[object]:
         return shapes(same[1])
     found = [span for span in re.findall(r"`(\{.*?\})`", text) if not span.startswith('{"error"')]
     assert found, f"{verb}: no shape"
-    return [json.loads(re.sub(r'("\w+")(?=[,}])', r"\1: null", re.sub(r"\{name: .*\}(?=\})|\[…\]", "null", span))) for span in found]
+    return [shape(span) for span in found]
 
 
-def fits(answer: object, shape: object) -> bool:
-    match shape, answer:
+def shape(text: str) -> object:
+    """Keys alone have any value, and so has what stands for something else."""
+    anything = re.sub(r'\{name: .*\}(?=\})|\[…?\]|"…"', "null", text)
+    return json.loads(re.sub(r'("\w+")(?=[,}])', r"\1: null", anything))
+
+
+def fits(answer: object, shown: object) -> bool:
+    match shown, answer:
         case dict(), dict():
-            return shape.keys() == answer.keys() and all(fits(answer[key], inner) for key, inner in shape.items())
+            return shown.keys() == answer.keys() and all(fits(answer[key], inner) for key, inner in shown.items())
         case [one], list():
             return all(fits(item, one) for item in answer)
         case _:
-            return shape is None
+            return shown is None
 
 
 def test_another_shape_is_seen() -> None:

@@ -311,6 +311,10 @@ def test_the_plug_ins_that_the_page_shows_do_what_it_says() -> None:
     for block in re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
         exec(block, shown)
     plugins = Plugins(policies=(shown["Naming"](),), features=(shown["Cache"](),))
+    (package,) = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    entries = tomllib.loads(package)["project"]["entry-points"]
+    for group, plugin in (("nanod.policies", plugins.policies[0]), ("nanod.features", plugins.features[0])):
+        assert entries[group] == {plugin.name: f"nanod_acme.{plugin.name}:{type(plugin).__name__}"}
 
     def made(service: str, env: str | None) -> tuple[UnitSet | None, list[str]]:
         text = f"services:\n  web:\n    command: [/bin/web]\n    user: root\n    features: {{cache: {{megabytes: 64}}}}\n    {service}\n"
