@@ -87,7 +87,19 @@ def _finding(item: Diagnostic, sources: Mapping[str, str], shown: Style) -> str:
     word = f"{item.severity.name.lower()}:"
     paint = {Severity.ERROR: shown.bad, Severity.WARNING: shown.warn, Severity.NOTE: shown.faint}[item.severity]
     place, _, message = head.partition(f" {word} ")
-    return "\n".join([f"{shown.strong(place)} {paint(word)} {message}", *under])
+    return "\n".join([f"{shown.strong(place)} {paint(word)} {message}", *fitting(under, shown)])
+
+
+def fitting(under: list[str], shown: Style) -> list[str]:
+    """A source line and its caret. A terminal would break a longer line, and the caret would point at nothing: it gets the part around the caret."""
+    if not shown.terminal or len(under) != 2 or max(map(len, under)) <= shown.width:
+        return under
+    source, pointer = under
+    margin = source.index("| ") + 2
+    room = shown.width - margin
+    ends = pointer.rindex("^") + 1
+    start = max(0, min(pointer.index("^") - margin - room // 3, len(source) - margin - room)) if ends > shown.width else 0
+    return [f"{line[:margin]}{line[margin + start : margin + start + room]}" for line in under]
 
 
 def counted(found: Iterable[Diagnostic]) -> str:

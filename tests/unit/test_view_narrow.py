@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nanod.cli import console
 from nanod.state import UnitDetail
 from nanod.status import Health, Phase
 from nanod.verdict import Reason, ServiceVerdict, Status, Why
@@ -112,3 +113,19 @@ def test_a_long_first_cell_pushes_no_others_aside() -> None:
     assert columns([("a", "1", "x"), ("a-long-one", "22", "y")], narrow=5) == ["a  1   x", "a-long-one\n   22  y"]
     assert columns([("a-long-one", "22")], narrow=5) == ["a-long-one\n  22"]
     assert columns([], narrow=5) == []
+
+
+_SOURCE = "   39 |     environment: {A: " + "x" * 80 + ", B: 1.5.2}"
+
+
+@pytest.mark.parametrize(("column", "shows"), [(14, "environment: {A: xxx"), (len(_SOURCE) - 10, "xxx, B: 1.5.2}")])
+def test_a_caret_points_at_its_word_where_the_line_is_too_long(column: int, shows: str) -> None:
+    pointer = f"      | {'':{column - 8}}^^^   services.web.environment"
+    source, below = console.fitting([_SOURCE, pointer], NARROW)
+    assert max(len(source), len(below)) <= 80
+    assert source.startswith("   39 | ")
+    assert shows in source
+    at = below.index("^^^")
+    assert source[at : at + 3] == _SOURCE[column : column + 3]
+    assert console.fitting([_SOURCE, pointer], PLAIN) == [_SOURCE, pointer], "elsewhere than on a terminal it is whole"
+    assert console.fitting([], NARROW) == []
