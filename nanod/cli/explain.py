@@ -10,8 +10,9 @@ import click
 
 from nanod.cli import console, flow, host
 from nanod.cli.installed import app_of, installed
-from nanod.cli.options import ENV, JSON, SYSTEMD_VERSION, UNIT_DIR, verb
+from nanod.cli.options import ENV, JSON, SYSTEMD_VERSION, UNIT_DIR, SpecOrApp, verb
 from nanod.cli.scope import current
+from nanod.cli.service import ServiceName
 from nanod.errors import ExitCode, NanodError, UsageError
 from nanod.groups import part, rows
 from nanod.host import checkup
@@ -38,8 +39,8 @@ _SPEC_SUFFIXES = (".yaml", ".yml", ".json")
 
 
 @verb("explain", "nanod explain", "nanod explain shop.yaml web", "nanod explain shop web", "nanod explain shop-web.service")
-@click.argument("what", metavar="[SPEC|APP|UNIT]", type=click.Path(allow_dash=True), required=False)
-@click.argument("name", required=False)
+@click.argument("what", metavar="[SPEC|APP|UNIT]", type=SpecOrApp(allow_dash=True), required=False)
+@click.argument("name", type=ServiceName(), required=False)
 @ENV
 @SYSTEMD_VERSION
 @UNIT_DIR

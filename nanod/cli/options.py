@@ -62,6 +62,13 @@ class AppName(click.ParamType):
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
+class SpecOrApp(click.Path):
+    """A file, or the name of an app: files are offered where no app is meant."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return AppName().shell_complete(ctx, param, incomplete) or super().shell_complete(ctx, param, incomplete)
+
+
 class Span(click.ParamType):
     """A time span in systemd's words, as in a spec."""
 

@@ -27,19 +27,24 @@ class ServiceName(click.ParamType):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Of the app that was typed before: services, their instances, processes and tasks. Unit files tell them to everyone."""
         del param
-        try:
-            found = LocalStore(scope=current(ctx)).manifest(ctx.params.get("app") or "")
-        except NanodError:
-            return []
+        found = _typed(ctx)
         return [CompletionItem(name) for name in (_names(found) if found else ()) if name.startswith(incomplete)]
+
+
+def _typed(ctx: click.Context) -> Manifest | None:
+    """Of the app that was typed before, if it is one; `explain` takes others there, too."""
+    app = ctx.params.get("app") or ctx.params.get("what") or ""
+    if "/" in app:
+        return None
+    try:
+        return LocalStore(scope=current(ctx)).manifest(app)
+    except NanodError:
+        return None
 
 
 def words(ctx: click.Context, phases: Iterable[str]) -> list[str]:
     """What `run` takes after a service: phases, and the tasks of the service that was typed before."""
-    try:
-        found = LocalStore(scope=current(ctx)).manifest(ctx.params.get("app") or "")
-    except NanodError:
-        found = None
+    found = _typed(ctx)
     mine = members((ctx.params.get("service") or "",), found) if found else []
     return list(dict.fromkeys([*phases, *(groups.part(item.name) for item in mine if item.role in groups.TASKS)]))
 

@@ -138,6 +138,9 @@ def _read(terminal: int) -> str:
         ("nanod logs shop d\t", ["logs", "shop", "db"]),
         ("nanod restart shop web@2/\t", ["restart", "shop", "web@2/migrate"]),
         ("nanod run shop web mig\t", ["run", "shop", "web", "migrate"]),
+        ("nanod explain sh\t", ["explain", "shop"]),
+        ("nanod explain nurs\t", ["explain", "nursery.yaml"]),
+        ("nanod explain shop web@1/\t", ["explain", "shop", "web@1/migrate"]),
     ],
     ids=lambda value: value.strip() if isinstance(value, str) else "",
 )
