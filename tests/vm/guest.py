@@ -129,7 +129,7 @@ class Guest:
     def wait_running(self) -> None:
         """Until all that is wanted at boot has started, or failed."""
         self.wait_reachable()
-        self.until(lambda: not self._answers("systemctl is-system-running --wait | grep -qxE 'initializing|starting'"), "it is up", timeout=BOOT)
+        self.until(lambda: self._answers("systemctl is-system-running --wait | grep -qxE 'running|degraded'"), "it is up", timeout=BOOT)
 
     def reboot(self, *, wait: bool = True) -> None:
         """Shut down and start again as `systemctl reboot` does."""
@@ -145,6 +145,7 @@ class Guest:
         self.run("systemctl", "poweroff", status=None)
         self._qemu.wait(BOOT)
         self._qemu = None
+        self._disconnect()
 
     def cut(self) -> None:
         """Cut the power: what the machine had not yet written to its disk is lost. Without effect on one that is off."""
