@@ -211,10 +211,11 @@ def prepare(machine: Machine) -> None:
 def clear(machine: Machine) -> None:
     """Take away what a page has left, so that the next one begins as a reader does."""
     machine.run(["systemctl", "stop", "nanod.service"])
-    apps = Path(machine.path("/var/lib/nanod/apps"))
-    for _ in range(2):  # an app that another one requires goes after it
-        for app in sorted(apps.iterdir()) if apps.exists() else ():
-            machine.nanod("remove", app.name, "--purge", "--yes", "--force")
+    apps = machine.path("/var/lib/nanod/apps")
+    for app in sorted(apps.iterdir()) if apps.exists() else ():
+        done = machine.nanod("remove", app.name, "--purge", "--yes", "--force")
+        assert done.status == 0, done.err
+    machine.run(["find", "/srv", "/etc/nanod", "-mindepth", "1", "(", "-type", "f", "-o", "-path", "/srv/*", ")", "-delete"])
 
 
 def pages_with_commands() -> list[Path]:
