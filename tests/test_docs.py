@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BLOCKS = [block for page in PAGES for block in read(page)]
+PROSE = [
+    block for page in (*PAGES, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs/man").glob("*.md"))) for block in read(page) if block.kind == "prose"
+]
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+ANCHOR = re.compile(r"\]\(((?!https?:)[^)#]*)#([^)]+)\)")
 FILE = re.compile(r"(?<![\w/.~-])(?:nanod|tests|tools|docs|examples|packaging|bench)/[\w./-]*\w")
 ELSEWHERE = {
     ("extending.md", "python"): "tests/unit/test_extend.py",
@@ -68,7 +72,7 @@ def test_every_spec_that_is_shown_checks_and_compiles(block: Block, tmp_path: Pa
 
 def test_every_fragment_within_a_text_is_of_the_language() -> None:
     """`health: {tcp: true}`: somewhere in a spec there is this key, and it takes this value."""
-    fragments = [(block, key, value) for block in BLOCKS if block.kind == "prose" for key, value in fragment(block.text)]
+    fragments = [(block, key, value) for block in PROSE for key, value in fragment(block.text)]
     assert len(fragments) > 40, "they are found"
     assert [f"{block.place}: {block.text}" for block, key, value in fragments if not any(takes(shape, value) for shape in places(key))] == []
 
@@ -115,9 +119,7 @@ def test_a_fragment_that_is_not_of_the_language_is_seen() -> None:
     assert not any(takes(shape, value) for shape in places(key))
 
 
-@pytest.mark.parametrize(
-    "block", [block for block in BLOCKS if block.kind == "prose" and block.text.startswith("nanod ")], ids=lambda block: f"{block.place}-{block.text}"
-)
+@pytest.mark.parametrize("block", [block for block in PROSE if block.text.startswith("nanod ")], ids=lambda block: f"{block.place}-{block.text}")
 def test_a_command_within_a_text_has_a_verb_and_options_that_there_are(block: Block) -> None:
     assert misspelt(block.text) == ""
 
@@ -126,6 +128,18 @@ def test_a_command_within_a_text_has_a_verb_and_options_that_there_are(block: Bl
 def test_every_link_leads_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_heading_finds_it(page: Path) -> None:
+    for target, anchor in ANCHOR.findall(page.read_text()):
+        assert anchor in anchors((page.parent / target) if target else page), f"{page.name} links {target}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """As the usual viewers of Markdown make them of headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
