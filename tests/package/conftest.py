@@ -11,6 +11,8 @@ import pytest
 
 from nanod.rehearse.machine import SOURCE
 
+pytest.register_assert_rewrite("tests.package.hosts", "tests.package.life")
+
 HERE = Path(__file__).parent
 NEXT = "0.2.0"
 

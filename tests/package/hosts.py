@@ -63,7 +63,7 @@ class Host:
 
     def apt(self, *words: str, status: int = 0) -> str:
         done = self.run("apt-get", "--yes", "--no-install-recommends", *words, status=status, timeout=600)
-        return done.out + done.err
+        return (done.out + done.err).replace("\r\n", "\n")  # dpkg has a terminal of its own
 
     def show(self, unit: str, key: str) -> str:
         return self.run("systemctl", "show", f"--property={key}", "--value", unit).out.strip()

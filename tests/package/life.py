@@ -41,6 +41,7 @@ class Life:
         assert host.run("dpkg", "--verify", "nanod").out == ""
         assert host.run("stat", "--format=%a %U:%G", "/etc/nanod/specs.d", "/var/lib/nanod").out == "755 root:root\n" * 2
 
+    @pytest.mark.row("BX-28")
     def test_upgrades_and_downgrades_touch_no_service(self, host: Host) -> None:
         pids = host.settled()
         daemon = host.show("nanod.service", "MainPID")
@@ -61,6 +62,7 @@ class Life:
         assert host.show("nanod.service", "ActiveState") == "inactive"
         host.run("systemctl", "enable", "--now", "nanod.service")
 
+    @pytest.mark.row("BX-28")
     def test_without_nanod_services_go_on_restart_and_come_back(self, host: Host) -> None:
         pids = host.settled()
         said = host.apt("remove", "nanod")
