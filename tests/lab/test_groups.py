@@ -64,6 +64,22 @@ def test_mains_start_together_and_so_do_init_tasks(on257: Callable[[str], Group]
     app.until_steps(["api up", "worker up"])
 
 
+@pytest.mark.row("NM-2", "BX-27")
+def test_a_group_comes_up_where_there_is_no_mount_of_tmp(on252: Callable[[str], Group]) -> None:
+    """To what has a /tmp of its own systemd adds Wants=tmp.mount. A stock Debian 12 has no such unit, and on machines of the laboratory it is masked."""
+    app = on252("no-tmp")
+    mask = app.machine.path("/etc/systemd/system/tmp.mount")
+    mask.unlink()
+    try:
+        app.systemctl("daemon-reload")
+        assert app.show("tmp.mount", "LoadState") == "not-found"
+        app.apply({"web": web()})
+        app.until_steps(UP)
+    finally:
+        mask.symlink_to("/dev/null")
+        app.systemctl("daemon-reload")
+
+
 @pytest.mark.row("NM-6", "NM-11", "NM-14", "BX-9")
 def test_a_crash_is_its_own(on: Callable[[str], Group]) -> None:
     app = on("crash")
