@@ -113,6 +113,9 @@ class FakeSystemd:
     def version(self) -> int:
         return OLDEST
 
+    def load_path(self) -> tuple[str, ...]:
+        return SYSTEM.load_path
+
     def system_state(self) -> str:
         return "running"
 

@@ -183,8 +183,8 @@ def planned(
     `take_over`: also an app of a spec in another place. `any_owner`: also with programs and files that others than root could change. `force`: also
     without what other apps require.
     """
-    # What users run as themselves is theirs to trust.
-    any_owner = any_owner or host.store.scope.uid != 0
+    _require_load_path(host)
+    any_owner = any_owner or host.store.scope.uid != 0  # what users run as themselves is theirs to trust
     if again is Again.NOTHING and (same := unchanged(path, env=env, host=host, any_owner=any_owner)):
         warn(host.store)
         return _verified(same.plan, same.report, {path: same.text}, same.text)
@@ -228,6 +228,15 @@ def planned(
     report.merge(check_decrypts(plan))
     made = made_from(path, env, checked, plan)
     return replace(_verified(plan, report, checked.sources, "".join(checked.sources.values()), awaited_apps(units, others)), made=made)
+
+
+def _require_load_path(host: Here) -> None:
+    """Raises NanodError where a user's manager was started with another XDG_CONFIG_HOME than this command: it would not find the units."""
+    if host.store.scope.is_user and host.store.unit_dir not in host.systemd.load_path():
+        raise NanodError(
+            f"cannot use {host.store.unit_dir}: your systemd does not look for units there",
+            hint="it was started with another XDG_CONFIG_HOME or HOME: 'systemctl --user show --property=UnitPath' shows where it looks",
+        )
 
 
 def others_of(units: UnitSet, store: LocalStore) -> dict[str, Manifest]:

@@ -37,7 +37,7 @@ _INFORMATIONAL = 6
 _FAILURE = re.compile(r"nanod: hook \S+ failed, status ")
 """What a hook prints beside its record, so that `systemctl status` shows it; the record says the same."""
 _LOG_FIELDS = (
-    *("MESSAGE", "PRIORITY", "_SYSTEMD_UNIT", "_SYSTEMD_USER_UNIT", "UNIT", "USER_UNIT", "_PID", "_UID", "_TRANSPORT"),
+    *("MESSAGE", "PRIORITY", "_SYSTEMD_UNIT", "_SYSTEMD_USER_UNIT", "UNIT", "USER_UNIT", "_PID", "_UID", "_TRANSPORT", "SYSLOG_IDENTIFIER"),
     *("MESSAGE_ID", "NANOD_UNIT", "NANOD_PHASE", "NANOD_HOOK", "NANOD_INVOCATION"),
 )
 
@@ -46,7 +46,8 @@ _LOG_FIELDS = (
 class _Fields:
     """What journald and a manager call things, systemd.journal-fields(7): whose process wrote, of which unit the manager said something, and its run.
 
-    `manager` is how what the manager itself says is known.
+    `manager` is how what the manager itself says is known; `whose` are its user's entries, "" for PID 1's. Of a process that is gone before it looks,
+    journald knows the unit from PID 1 alone (journald-stream.c takes it from root): a user's is known by what the unit calls its lines.
     """
 
     writer: str
@@ -55,11 +56,18 @@ class _Fields:
     manager: str
     whose: tuple[str, ...] = ()
 
-    def written(self, units: Iterable[str]) -> list[str]:
-        return [*(f"{self.writer}={unit}" for unit in units), *self.whose]
+    def written(self, units: Sequence[str], *more: str) -> list[str]:
+        named = [*(f"{self.writer}={unit}" for unit in units), *more, *self.whose]
+        if not self.whose:
+            return named
+        return [*named, "+", *(f"SYSLOG_IDENTIFIER={unit.removesuffix('.service')}" for unit in units), *more, *self.whose]
 
     def told(self, units: Iterable[str]) -> list[str]:
         return [*(f"{self.said}={unit}" for unit in units), self.manager, *self.whose]
+
+    def unit_of(self, entry: Mapping[str, object]) -> str:
+        unit = _text(entry.get(self.writer))
+        return unit or (f"{_text(entry.get('SYSLOG_IDENTIFIER'))}.service" if self.whose else "")
 
     def is_manager(self, entry: Mapping[str, object]) -> bool:
         name, _, value = self.manager.partition("=")
@@ -112,7 +120,7 @@ class Journalctl:
         lines = self._printed(self._last(wanted, until, [*printed, "+", *self._fields.told([unit])]), invocation)
         if not lines and invocation:
             # Runs that came after it have printed so much that none of its lines is among the last.
-            lines = self._printed(self._last(wanted, until, [*printed, f"_SYSTEMD_INVOCATION_ID={invocation}"]), invocation)
+            lines = self._printed(self._last(wanted, until, self._fields.written([unit], f"_SYSTEMD_INVOCATION_ID={invocation}")), invocation)
         return lines[-count:]
 
     def lines_after(self, unit: str, place: str, *, invocation: str) -> tuple[list[str], str]:
@@ -229,7 +237,7 @@ class _LogReader:
                         yield _text(entry.get("__CURSOR")), found
 
     def _entry(self, entry: Mapping[str, object]) -> LogEntry | None:
-        unit, source, message = _text(entry.get(self._fields.writer)), Source.SERVICE, _text(entry.get("MESSAGE"))
+        unit, source, message = self._fields.unit_of(entry), Source.SERVICE, _text(entry.get("MESSAGE"))
         self._users.see(entry)
         if is_record := entry.get("MESSAGE_ID") == HOOK_MESSAGE_ID:
             unit, source = _text(entry.get("NANOD_UNIT")), Source.HOOK

@@ -126,6 +126,10 @@ class DBusSystemd:
             raise NanodError(f"cannot tell systemd's version from '{text}'")
         return int(found[0])
 
+    def load_path(self) -> tuple[str, ...]:
+        """Where this manager looks for units (systemd.unit(5), UNIT FILE LOAD PATH); a user's follows the environment that it was started with."""
+        return tuple(path.decode() for path in self._property(_PATH, _MANAGER, "UnitPath"))
+
     def invocation(self, name: str) -> str:
         """Of the run that the unit is in, or had last; "" for a unit that never ran."""
         path = _library().path_encode(_PATH + b"/unit", name.encode())

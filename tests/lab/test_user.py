@@ -191,7 +191,8 @@ def test_secrets_and_failures_are_hers(ann: User) -> None:
     ann.apply(only, status=4)
     ann.apply({name: item for name, item in only.items() if name != "bad"})
     assert ann.machine.path(told).read_text() == "s3cret\ns3cret"
-    assert "last words" in ann.machine.path(HOME / "failure").read_text()
+    failure = ann.machine.path(HOME / "failure")
+    until(lambda: failure.exists() and "last words" in failure.read_text(), "who is told of the failure has its last words")
     ann.apply(services())
 
 
@@ -223,6 +224,12 @@ FAILING = {
     "LogNamespace": "ann",
     "NetworkNamespacePath": "/proc/1/ns/net",
 }
+
+
+def test_a_place_where_her_systemd_does_not_look_is_refused(ann: User) -> None:
+    refused = ann.run("nanod", "--user", "apply", str(SPEC), status=1, env={"XDG_CONFIG_HOME": str(HOME / "elsewhere")}).err
+    assert f"cannot use {HOME}/elsewhere/systemd/user: your systemd does not look for units there" in refused
+    assert not ann.machine.path(HOME / "elsewhere").exists()
 
 
 def test_what_is_refused_is_what_her_systemd_cannot_do(ann: User) -> None:

@@ -55,6 +55,9 @@ class Pid1:
     def version(self) -> int:
         raise AssertionError
 
+    def load_path(self) -> tuple[str, ...]:
+        raise AssertionError
+
     def daemon_reload(self) -> None:
         raise AssertionError
 
