@@ -36,7 +36,8 @@ def cleared(installed: Machine) -> Iterator[Machine]:
 @pytest.mark.parametrize("page", pages_with_commands(), ids=lambda page: page.name)
 def test_a_page_shows_what_its_commands_print(cleared: Machine, page: Path) -> None:
     played = play(cleared, page)
-    assert played.differences() == "", "after a look at it: tools/pages"
+    if different := played.differences():
+        pytest.fail(f"after a look at it, tools/pages writes it down:\n{different}", pytrace=False)
     for picture, text in played.images.items():
         assert picture.read_text() == text, f"{picture.name}: tools/pages draws it anew"
 
