@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
 from nanod import __version__
-from nanod.rehearse.machine import SOURCE
+from nanod.rehearse.machine import SOURCE, Machine
+from tests.lab.steps import until
+from tests.package.hosts import SPEC, TICK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,11 +51,35 @@ def test_both_packages_have_the_same_files(dist: Path) -> None:
     assert {f"/lib/systemd/system/{unit.name}" for unit in (SOURCE / "units").iterdir()} <= set(of_deb)
 
 
-def test_the_nanod_of_the_rpm_runs_where_it_is_installed(dist: Path, tmp_path: Path) -> None:
+def test_the_rpm_is_installed_upgraded_and_erased(dist: Path) -> None:
+    """By RPM's own program, on this Debian: its database knows no other package."""
     [rpm] = dist.glob("*.rpm")
-    _run("sh", "-ec", 'rpm2cpio "$1" | cpio --extract --make-directories --quiet --directory="$2"', "sh", rpm, tmp_path)
-    run = 'mount --bind "$1/usr/share" /usr/share; exec "$1/usr/bin/nanod" --version'
-    assert _run("unshare", "--mount", "--propagation=private", "sh", "-ec", run, "sh", tmp_path) == f"nanod {__version__}\n"
+    with Machine.boot(python="/usr/bin/python3") as machine:
+        machine.path("/usr/local/bin/nanod").unlink()
+        shutil.copy(rpm, machine.path("/srv/nanod.rpm"))
+
+        def run(*argv: str, status: int = 0) -> str:
+            done = machine.run(argv, timeout=120)
+            assert done.status == status, f"{argv}\n{done.out}\n{done.err}"
+            return done.out
+
+        def is_ready() -> bool:
+            return "ActiveState=active" in machine.run(["systemctl", "show", "--property=ActiveState", "nanod.service"]).out
+
+        run("rpm", "--install", "--nodeps", "/srv/nanod.rpm")
+        assert run("systemctl", "is-enabled", "nanod.service", "nanod-recover.service") == "enabled\n" * 2
+        until(is_ready, "the daemon is ready")
+        assert run("nanod", "--version") == f"nanod {__version__}\n"
+        machine.write(SPEC, TICK)
+        run("nanod", "reload")
+        pid = run("systemctl", "show", "--property=MainPID", "tick-web.service")
+        assert pid != "MainPID=0\n"
+        run("rpm", "--upgrade", "--nodeps", "--force", "/srv/nanod.rpm")
+        until(is_ready, "the daemon is ready again")
+        run("rpm", "--erase", "nanod")
+        assert not machine.path("/usr/share/nanod").exists()
+        assert not machine.path("/etc/systemd/system/multi-user.target.wants/nanod.service").is_symlink()
+        assert run("systemctl", "show", "--property=MainPID", "tick-web.service") == pid
 
 
 def test_scriptlets_are_sound_shell(dist: Path, tmp_path: Path) -> None:
