@@ -92,7 +92,7 @@ def relations(unit: UnitBuilder, app: App, member: Member) -> None:
     _behind_socket(unit, member)
     _among(unit, member)
     joins(unit, app, member)
-    if member.role in AWAITING:
+    if member.role in AWAITING or member.role is Role.POSTSTOP_TASK:
         _dependencies(unit, app, member)
     if (ready := hooks_of(service, "ready")) and member.role in (Role.MAIN, Role.ALL):
         unit.words("Unit", "Wants", [names.ready], ready[0].at())
@@ -145,13 +145,15 @@ def _among(unit: UnitBuilder, member: Member) -> None:
 
 
 def _dependencies(unit: UnitBuilder, app: App, member: Member) -> None:
+    """A cleanup asks for nothing, and stands after it all the same: at a shutdown it runs while what the group requires is still there."""
     whole, at = member.whole, member.whole.at
     for need in whole.requires:
         other = dependency(app, need)
         if not need.is_outer and app.spec.services[need.target].kind is Kind.SCRIPT and need.condition is not Condition.COMPLETED and member.is_first:
             # Its gate would find the script ended, and each try of the service would run it again (tried).
             app.report.error(need.at(), f"'{need.target}' is a script, which ends: say condition: completed", at.path)
-        unit.words("Unit", "Wants", [other], need.at())
+        if member.role in AWAITING:
+            unit.words("Unit", "Wants", [other], need.at())
         if ordered(app, need):
             unit.words("Unit", "After", [other], need.at())
         if need.restart and member.is_main:

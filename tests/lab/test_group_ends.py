@@ -49,6 +49,19 @@ def test_a_sidecar_between_two_tries_does_not_bring_its_group_back(on: Callable[
         app.until_up("web-ship")
 
 
+@pytest.mark.row("NM-12", "NM-15")
+def test_what_a_group_requires_is_there_until_it_is_cleaned_up(on252: Callable[[str], Group]) -> None:
+    app = on252("after")
+    group = web(requires=["db"])
+    group["tasks"]["clean"] = ends("poststop", command=f"sleep 1; {note(app, 'clean')}")
+    app.apply({"db": stays() | {"user": "root", "settle": "0s"}, "web": group})
+    app.until_steps(["db up", *UP])
+    app.clear()
+    app.systemctl("stop", "after.target")
+    app.until_all_gone()
+    app.in_order("side down", "clean", "db down")
+
+
 @pytest.mark.row("NM-9", "NM-10")
 def test_a_poststart_task_that_must_not_fail_waits_for_a_main_that_is_tried_again(on: Callable[[str], Group]) -> None:
     """Its condition does not hold until all mains are up. To be skipped is no failure."""
