@@ -139,6 +139,6 @@ _READ: dict[str, Callable[[Dump, list[object]], tuple[object, object]]] = {
     **{key: _last(key) for key in ("Description", "WorkingDirectory", "User", "Group", "Slice")},
     **{key: _sorted(key) for key in ("RuntimeDirectory", "StateDirectory", "CacheDirectory")},
     **{key: _commands(key) for key in ("ExecStartPre", "ExecStart", "ExecStartPost", "ExecReload", "ExecStop", "ExecStopPost")},
-    **{key: _names(key) for key in ("Wants", "Requires", "BindsTo", "PartOf", "After", "Before", "OnFailure")},
+    **{key: _names(key) for key in ("Wants", "Requires", "BindsTo", "PartOf", "After", "Before", "Conflicts", "OnFailure")},
 }
 """(what systemd reads, what is meant) of each key that the dump shows; the others are asked for over D-Bus, in tests/lab."""

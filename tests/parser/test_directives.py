@@ -71,7 +71,7 @@ VALUES = {
     "TasksMax": ["200", "infinity"],
     "StartLimitBurst": ["0", "5"],
     **dict.fromkeys(("StartLimitIntervalSec", "RestartSec", "TimeoutStartSec", "TimeoutStopSec", "RuntimeMaxSec"), _TIMES),
-    **dict.fromkeys(("Wants", "Requires", "BindsTo", "PartOf", "After", "Before", "OnFailure"), _UNITS),
+    **dict.fromkeys(("Wants", "Requires", "BindsTo", "PartOf", "After", "Before", "Conflicts", "OnFailure"), _UNITS),
     "JoinsNamespaceOf": ["a.service b.service"],
     "LogLevelMax": ["notice"],
     "RestartPreventExitStatus": ["3 SIGHUP"],

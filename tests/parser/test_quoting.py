@@ -67,7 +67,7 @@ def test_what_looks_like_something_else_stays_what_it_is(parser: Parser, value: 
     for key in ("RuntimeDirectory", "StateDirectory", "CacheDirectory"):
         unit.many("Service", key, [value])
         unit.many("Service", key, [f"a/{value}"])
-    for key in ("Wants", "Requires", "BindsTo", "PartOf", "After", "Before", "OnFailure"):
+    for key in ("Wants", "Requires", "BindsTo", "PartOf", "After", "Before", "Conflicts", "OnFailure"):
         unit.many("Unit", key, [value])
         unit.many("Unit", key, [f"{value}.service", "a.service"])
     unit.many("Service", "Environment", [f"A={value}", "B=b"])
