@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nanod.compile.members import is_proxied
 from nanod.compile.part import SLACK, beside, lib
-from nanod.compile.sandbox import STRICT
+from nanod.compile.sandbox import STRICT, USER
 from nanod.compile.service import own_lines
 from nanod.units.unitset import Role
 from nanod.values import TimeSpan
@@ -75,5 +75,5 @@ def proxy_unit(app: App, member: Member) -> UnitFile | None:
     unit.exec("ExecStart", [PROXY, f"127.0.0.1:{member.service.ports[0]}"], service.at("ports", 0))
     unit.raw("Service", "TimeoutStartSec", TimeSpan.seconds(_WAIT) + SLACK, origin)
     # It parses nothing of what it passes on, and needs nothing of the host.
-    unit.fixed("Service", STRICT | {"DynamicUser": "yes"}, origin)
+    unit.fixed("Service", USER if app.scope.is_user else STRICT | {"DynamicUser": "yes"}, origin)
     return unit.finish()

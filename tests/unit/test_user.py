@@ -46,6 +46,7 @@ services:
       side: {command: /bin/side, lifecycle: {hook: poststart, sidecar: true}}
       last: {command: /bin/last, lifecycle: {hook: poststop}}
   db: {command: /bin/db, health: {exec: [x], liveness: {}}, provisioning: {install: j}, replicas: 2}
+  door: {command: /bin/door, ports: [8082], sockets: [{listen: 127.0.0.1:8081, via: proxy}]}
   job: {kind: script, command: /bin/job, schedule: {calendar: daily, persistent: false}}
 """
 
@@ -72,7 +73,9 @@ def test_no_line_names_a_place_of_the_system_or_a_user() -> None:
     texts = {unit.name: unit.render() for unit in units.units}
     system = re.compile(r"/var/lib/|/var/cache|(?<!\w)/run/(?!user/1000/)|/etc/systemd|multi-user")
     assert [(name, line) for name, text in texts.items() for line in text.splitlines() if system.search(line)] == []
-    assert [name for name, text in texts.items() if re.search(r"^(User|Group)=|lib/1/as ", text, flags=re.MULTILINE)] == []
+    assert [name for name, text in texts.items() if re.search(r"^(User|Group|DynamicUser)=|lib/1/as ", text, flags=re.MULTILINE)] == []
+    never = re.compile(rf"^({'|'.join((*NEVER, *SINCE, *PLACES))})=", re.MULTILINE)
+    assert [(name, found[0]) for name, text in texts.items() if (found := never.search(text))] == [], "on 252"
     assert all("systemctl --user" in line for text in texts.values() for line in text.splitlines() if "/systemctl" in line)
     assert units.links == {"default.target.wants/shop.target": "../shop.target"}
 
