@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from tests.vm.guest import Guest
 
 _EATER = """#!/usr/bin/python3 -IS
-# eater MIB [FILE]: takes that much memory, once FILE is there, and keeps it.
+# eater MIB [FILE [once]]: takes that much memory, once FILE is there, and keeps it; or, with `once`, takes FILE away first, so that whoever comes after it waits.
 import os, sys, time
 while len(sys.argv) > 2 and not os.path.exists(sys.argv[2]):
     time.sleep(0.1)
+if sys.argv[3:] == ["once"]:
+    os.unlink(sys.argv[2])
 taken = bytearray(os.urandom(1 << 20)) * int(sys.argv[1])
 print("taken", len(taken) >> 20, flush=True)
 if len(sys.argv) > 2:
@@ -52,8 +54,8 @@ def app(guest: Guest, request: pytest.FixtureRequest) -> App:
     return made
 
 
-def eater(mib: int, file: str = "", **keys: Any) -> dict[str, Any]:
-    return {"command": ["/usr/local/lib/vm/eater", str(mib), *([file] if file else [])], "restart": {"policy": "no"}} | keys
+def eater(mib: int, *words: str, **keys: Any) -> dict[str, Any]:
+    return {"command": ["/usr/local/lib/vm/eater", str(mib), *words], "restart": {"policy": "no"}} | keys
 
 
 def cause(told: dict[str, Any], service: str) -> dict[str, Any]:
@@ -87,11 +89,11 @@ def test_killed_for_its_memory_is_what_status_says(app: App) -> None:
     assert "memory" in app.guest.nanod("status", app.name, status=4).out
     assert "oom-kill" in app.guest.show(app.unit("eater"), "Result")
     assert app.pid("other") == other
-    # With a policy that restarts it is back, and the next kill restarts it again.
+    # With a policy that restarts it is back, after each kill; here there is one.
     app.guest.run("rm", "/srv/vm/eat")
-    app.apply({"eater": eater(256, "/srv/vm/eat", resources={"memory_max": "96M"}, restart={"delay": "100ms"})})
+    app.apply({"eater": eater(256, "/srv/vm/eat", "once", resources={"memory_max": "96M"}, restart={"delay": "100ms"})})
     before = app.pid("eater")
-    app.guest.sh("touch /srv/vm/eat; sleep 1; rm /srv/vm/eat")
+    app.guest.run("touch", "/srv/vm/eat")
     app.guest.until(lambda: app.state("eater") == "active" and app.pid("eater") not in (0, before), "it has been restarted")
 
 
