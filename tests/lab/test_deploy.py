@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nanod import __version__
 from nanod.rehearse.machine import Machine
 from tests.lab.lan import NOBODY_THERE, Lan
 from tests.lab.steps import MAIN, STEP, App, until
@@ -469,7 +470,7 @@ def test_no_nanod_or_an_older_one_or_no_rsync(shop: Project) -> None:
     assert found == [
         f"{where} there is no nanod",
         "hint: install the nanod package there",
-        f"{where} its nanod 0.0.9 is older than this one, 0.1.0",
+        f"{where} its nanod 0.0.9 is older than this one, {__version__}",
         "hint: install this version there first",
         f"{where} there is no rsync",
         "hint: apt install rsync, there",

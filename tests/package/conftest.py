@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from nanod import __version__
 from nanod.rehearse.machine import SOURCE
 
 pytest.register_assert_rewrite("tests.package.hosts", "tests.package.life")
 
 HERE = Path(__file__).parent
-NEXT = "0.2.0"
+NEXT = f"{__version__}+next"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -61,6 +62,6 @@ def newer(older: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(["dpkg-deb", "--raw-extract", older, root], check=True)
     for file in (root / "DEBIAN/control", root / "usr/lib/python3/dist-packages/nanod/__init__.py"):
         text = file.read_text()
-        file.write_text(text.replace("0.1.0", NEXT))
+        file.write_text(text.replace(__version__, NEXT))
     subprocess.run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", root, made], check=True, capture_output=True)
     return made

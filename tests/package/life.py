@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
+from nanod import __version__
 from tests.lab.steps import until
 from tests.package.conftest import NEXT
 from tests.package.hosts import EXAMPLE, SPEC, UNITS, Host
@@ -45,7 +46,7 @@ class Life:
     def test_upgrades_and_downgrades_touch_no_service(self, host: Host) -> None:
         pids = host.settled()
         daemon = host.show("nanod.service", "MainPID")
-        for package, version in ((host.newer, NEXT), (host.older, "0.1.0")):
+        for package, version in ((host.newer, NEXT), (host.older, __version__)):
             host.apt("install", "--allow-downgrades", str(package))
             host.ready()
             assert host.run("nanod", "--version").out == f"nanod {version}\n"
