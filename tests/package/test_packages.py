@@ -28,7 +28,7 @@ def test_lintian_is_content(dist: Path) -> None:
 
 def test_rpmlint_is_content(dist: Path) -> None:
     [package] = dist.glob("*.rpm")
-    _run("rpmlint", "--config", SOURCE / "packaging/rpm/rpmlint.toml", package)
+    _run("rpmlint", "--strict", "--config", SOURCE / "packaging/rpm/rpmlint.toml", package)
 
 
 def test_both_packages_have_the_same_files(dist: Path) -> None:
