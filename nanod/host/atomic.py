@@ -2,7 +2,7 @@
 
 Three rules, each from what went wrong elsewhere.
 1. A path is walked component by component on directory descriptors, and a step from what an unprivileged user owns to what somebody
-   else owns is refused, links included (CHASE_SAFE of systemd; CVE-2018-6954).
+   else owns is refused, links included (CHASE_SAFE of systemd; CVE-2018-6954). The caller's own steps are the caller's to choose.
 2. A file appears by temp + rename, and its content is on disk before the rename: a lost write leaves an empty file, which systemd takes
    for a masked unit (systemd#4436).
 3. The temporary name is hidden and ends in no unit suffix, so that a reload in between does not see it.
@@ -102,7 +102,7 @@ def _look(parent: int, name: str, make: Callable[[int, str], None] | None) -> os
 
 
 def _refuse_unsafe_step(above: int, below: int, path: str) -> None:
-    if above not in (0, below):
+    if above not in (0, below, os.geteuid()):
         raise PermissionError(errno.EPERM, f"an unsafe step from a directory of uid {above} to what uid {below} owns in {path}")
 
 

@@ -242,3 +242,16 @@ class TestOpenDirectory:
         os.chown(tmp_path / "tmp/way", 1000, 1000, follow_symlinks=False)
         with pytest.raises(PermissionError, match="unsafe step"):
             open_directory("/tmp/way", root=str(tmp_path))
+
+    @needs_root
+    def test_follows_a_link_of_one_s_own(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "data/config").mkdir(parents=True)
+        (tmp_path / "home").mkdir()
+        (tmp_path / "home/.config").symlink_to("/data/config")
+        for path in ("home", "home/.config", "data/config"):
+            os.chown(tmp_path / path, 1000, 1000, follow_symlinks=False)
+        with pytest.raises(PermissionError, match="unsafe step"):
+            open_directory("/home/.config", root=str(tmp_path))
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+        with OpenDirectory.at("/home/.config", root=str(tmp_path)) as opened:
+            assert os.path.samestat(os.fstat(opened.fd), (tmp_path / "data/config").stat())
