@@ -65,6 +65,9 @@ class _Fields:
     def told(self, units: Iterable[str]) -> list[str]:
         return [*(f"{self.said}={unit}" for unit in units), self.manager, *self.whose]
 
+    def recorded(self, units: Iterable[str]) -> list[str]:
+        return [f"MESSAGE_ID={HOOK_MESSAGE_ID}", *(f"NANOD_UNIT={unit}" for unit in units), *self.whose]
+
     def unit_of(self, entry: Mapping[str, object]) -> str:
         unit = _text(entry.get(self.writer))
         return unit or (f"{_text(entry.get('SYSLOG_IDENTIFIER'))}.service" if self.whose else "")
@@ -102,7 +105,7 @@ class Journalctl:
         """Oldest first, at most the newest 5000; `since` is in microseconds since the epoch."""
         if not units:
             return []
-        matches = [f"MESSAGE_ID={HOOK_MESSAGE_ID}", *(f"NANOD_UNIT={unit}" for unit in units)]
+        matches = self._fields.recorded(units)
         start = [f"--since=@{since // 1_000_000}.{since % 1_000_000:06}"] if since else []
         entries = list(self._entries([*start, f"--lines={_RECORD_LIMIT}", *matches]))
         users = _Users(entries, self._scope)
@@ -201,8 +204,7 @@ class Journalctl:
 
         A record names its unit itself: the entry of a process that is gone before journald looks has none.
         """
-        recorded = [f"NANOD_UNIT={unit}" for unit in units]
-        return [*self._fields.written(units), "+", *self._fields.told(units), "+", f"MESSAGE_ID={HOOK_MESSAGE_ID}", *recorded]
+        return [*self._fields.written(units), "+", *self._fields.told(units), "+", *self._fields.recorded(units)]
 
     def _printed(self, entries: Iterable[Mapping[str, object]], invocation: str) -> list[str]:
         """The lines that the entries hold of one run; "" for any run."""
@@ -276,13 +278,13 @@ def _text(value: object) -> str:
 class _Users:
     """Whose words count for a unit: any user may write to the journal, and claim to be a hook.
 
-    Those of root, of the manager's owner and of the unit's own processes do, and of its hooks that `nanod run` runs. The entry of a process that
-    is gone before journald looks has no unit (seen on 252, 3 in 10 on a busy machine, and on 257); it counts from the unit's user, and from
-    whoever else wrote in that run: a hook may have a user of its own.
+    Those of root and of the unit's own processes do, and of its hooks that `nanod run` runs. The entry of a process that is gone before journald
+    looks has no unit (seen on 252, 3 in 10 on a busy machine, and on 257); it counts from the unit's user, and from whoever else wrote in that run:
+    a hook may have a user of its own. For a user's manager only its user's do, and not those of a unit that PID 1 has under the same name.
     """
 
     def __init__(self, entries: Sequence[Mapping[str, object]], scope: RuntimeScope) -> None:
-        self._owner = str(scope.uid)
+        self._whose = scope
         self._of_unit: dict[str, set[str]] = {}
         self._seen: set[tuple[str, ...]] = set()
         for entry in entries:
@@ -294,11 +296,11 @@ class _Users:
 
     def may_write(self, entry: Mapping[str, object]) -> bool:
         unit, writer, uid = (_text(entry.get(name)) for name in ("NANOD_UNIT", "_SYSTEMD_UNIT", "_UID"))
-        if uid == self._owner:
-            # All of a user's manager is that user's; PID 1's is root's.
-            return True
+        is_pid1s = writer == unit or is_by_hand(writer, unit)
+        if self._whose.is_user:
+            return uid == str(self._whose.uid) and not is_pid1s
         if writer or uid == "0":
-            return uid == "0" or writer == unit or is_by_hand(writer, unit)
+            return uid == "0" or is_pid1s
         return (unit, _text(entry.get("NANOD_INVOCATION")), uid) in self._seen or uid in self._users(unit)
 
     def _users(self, unit: str) -> set[str]:

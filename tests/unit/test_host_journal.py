@@ -11,6 +11,7 @@ from nanod.errors import NanodError
 from nanod.host import journal
 from nanod.host.journal import Journalctl, plain
 from nanod.host.process import Completed
+from nanod.scope import user_scope
 from nanod.state import HookResult
 from nanod.units.names import HOOK_MESSAGE_ID
 
@@ -107,6 +108,23 @@ def test_records_that_are_torn_or_of_others_do_not_count(printed: type[Printed],
 def test_records_of_the_service_itself_and_of_root_count(printed: type[Printed], change: dict[str, object]) -> None:
     printed(RECORD | change)
     assert Journalctl().hook_results(["shop-web.service"]) == [RESULT]
+
+
+@pytest.mark.parametrize(
+    ("change", "counts"),
+    [
+        ({"_UID": "1500", "_SYSTEMD_UNIT": "user@1500.service"}, True),
+        ({"_UID": "1500"}, True),
+        ({"_SYSTEMD_UNIT": "shop-web.service"}, False),
+        ({"_UID": "1500", "_SYSTEMD_UNIT": "shop-web.service"}, False),
+        ({"_UID": "1501", "_SYSTEMD_UNIT": "user@1501.service"}, False),
+    ],
+)
+def test_an_app_of_the_machine_is_not_the_user_s_of_the_same_name(printed: type[Printed], change: dict[str, object], *, counts: bool) -> None:
+    asked = printed(RECORD | change).asked
+    ann = Journalctl(user_scope("ann", 1500, "/home/ann", {}))
+    assert ann.hook_results(["shop-web.service"]) == ([RESULT] if counts else [])
+    assert asked[1][-2:] == ["NANOD_UNIT=shop-web.service", "_UID=1500"]
 
 
 def test_last_lines_before_a_moment_are_read_from_there_backwards(printed: type[Printed]) -> None:
