@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
+LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+"""Where links lead, relative to the page."""
 PROMPT = "$ "
 Word = Literal["not run", "file", "shows", "in", "run"]
 _MARK = re.compile(r"<!-- (not run|file|shows|in|run):([^\n]*?)(?:-->|\n(.*)-->)\s*", re.DOTALL)

@@ -15,7 +15,7 @@ import yaml
 
 from nanod.cli.app import main
 from nanod.spec.schema import SCHEMA
-from tests.pages import PAGES, ROOT, Block, commands, read
+from tests.pages import LINK, PAGES, ROOT, Block, commands, read
 from tests.shown import misspelt
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ BLOCKS = [block for page in PAGES for block in read(page)]
 PROSE = [
     block for page in (*PAGES, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs/man").glob("*.md"))) for block in read(page) if block.kind == "prose"
 ]
-LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 ANCHOR = re.compile(r"\]\(((?!https?:)[^)#]*)#([^)]+)\)")
 FILE = re.compile(r"(?<![\w/.~-])(?:nanod|tests|tools|docs|examples|packaging|bench)/[\w./-]*\w")
 ELSEWHERE = {

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from nanod import __version__
 from nanod.rehearse.machine import SOURCE, Machine
 from tests.lab.steps import until
 from tests.package.hosts import SPEC, TICK
+from tests.pages import LINK, PAGES
 
-if TYPE_CHECKING:
-    from pathlib import Path
+DOC = Path("/usr/share/doc/nanod")
 
 
 def _run(*argv: str | Path) -> str:
@@ -49,6 +50,17 @@ def test_both_packages_have_the_same_files(dist: Path) -> None:
         assert found, part
         assert found == {file.removeprefix(in_rpm) for file in of_rpm if file.startswith(in_rpm)}, part
     assert {f"/lib/systemd/system/{unit.name}" for unit in (SOURCE / "units").iterdir()} <= set(of_deb)
+
+
+def test_both_packages_have_the_pages_where_they_look_for_each_other(dist: Path) -> None:
+    [deb], [rpm] = dist.glob("*.deb"), dist.glob("*.rpm")
+    of_deb = {line.split()[-1].removeprefix(".").rstrip("/") for line in _run("dpkg-deb", "--contents", deb).splitlines()}
+    of_rpm = set(_run("rpm", "-qpl", rpm).splitlines())
+    pages = {DOC / page.relative_to(SOURCE) for page in PAGES if not page.is_relative_to(SOURCE / "docs/man")}
+    links = {Path(os.path.normpath(page.parent / link)) for page in pages for link in LINK.findall((SOURCE / page.relative_to(DOC)).read_text())}
+    assert len(links) > 15, "they are found"
+    for files in (of_deb, of_rpm):
+        assert {str(path) for path in pages | links} - files == set()
 
 
 def test_the_rpm_is_installed_upgraded_and_erased(dist: Path) -> None:
