@@ -73,7 +73,7 @@ def _host(host: HostFacts) -> Iterator[Finding]:
     yield from _systemd(host)
     yield from _kernel(host)
     yield from _dynamic_users(host)
-    yield from (_place(place, host.owner or "root") for place in host.places)
+    yield from (_place(place, host.owner) for place in host.places)
     yield from _programs(host)
     yield from _journal(host)
     yield from _recover(host)
@@ -158,12 +158,12 @@ def _place(place: Place, owner: str) -> Finding:
     if not place.is_there:
         level, text, remedy = Level.NOTE, f"{place.path} is not there yet: the first apply makes it", ""
     elif place.unsafe:
-        level, text = Level.ERROR, f"others than {owner} could change {place.path}: {place.unsafe}"
-        remedy = f"chown {owner}, and chmod go-w, what is named"
+        level, text = Level.ERROR, f"others than root could change {place.path}: {place.unsafe}"
+        remedy = "chown root, and chmod go-w, what is named"
     elif not place.is_writable:
         level, text, remedy = Level.ERROR, f"{place.path} is on a read-only file system", "remount it read-write"
     else:
-        level, text, remedy = Level.OK, f"{place.path} is {owner}'s alone", ""
+        level, text, remedy = Level.OK, f"{place.path} is there, and writable" if owner else f"{place.path} is root's alone", ""
     return Finding(id="directory", level=level, text=text, remedy=remedy, subject=place.path)
 
 

@@ -95,13 +95,16 @@ def require_root(action: str) -> None:
 def require_roots_own(path: str, action: str) -> None:
     """Raises NanodError for a spec that somebody else than root could change before it is read: what it says runs as root.
 
-    Who says `sudo nanod apply` may have a spec of their own: sudo has asked them already (sudo(8), SUDO_UID).
+    Who says `sudo nanod apply` may have a spec of their own: sudo has asked them already (sudo(8), SUDO_UID). What users run as themselves is
+    theirs to trust.
     """
+    if current().uid != 0:
+        return
     asked = os.environ.get("SUDO_UID", "")
-    owners = ROOT | {current().uid} | ({int(asked)} if asked.isdecimal() else set())
+    owners = ROOT | ({int(asked)} if asked.isdecimal() else set())
     if path != STDIN and (reason := unsafe(str(Path.cwd() / path), owners)):
         raise NanodError(
-            f"cannot {action} {path}: {reason}, and {current().owner} does what it says",
+            f"cannot {action} {path}: {reason}, and root does what it says",
             hint="keep it where only root writes, such as /etc/nanod; --any-owner takes it all the same",
         )
 
@@ -184,7 +187,7 @@ def planned(
     without what other apps require.
     """
     _require_load_path(host)
-    any_owner = any_owner or host.store.scope.uid != 0  # what users run as themselves is theirs to trust
+    any_owner = any_owner or host.store.scope.uid != 0
     if again is Again.NOTHING and (same := unchanged(path, env=env, host=host, any_owner=any_owner)):
         warn(host.store)
         return _verified(same.plan, same.report, {path: same.text}, same.text)

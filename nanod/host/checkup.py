@@ -18,7 +18,7 @@ from nanod.host import facts
 from nanod.host.atomic import TEMPORARY
 from nanod.host.process import run
 from nanod.host.records import stamps
-from nanod.host.safety import ROOT, unsafe
+from nanod.host.safety import unsafe
 from nanod.scope import SYSTEM
 
 if TYPE_CHECKING:
@@ -209,7 +209,8 @@ def _place(path: str, scope: RuntimeScope) -> Place:
         is_writable = not os.statvfs(path).f_flag & os.ST_RDONLY
     except FileNotFoundError:
         return Place(path=path, is_there=False)
-    return Place(path=path, is_writable=is_writable, unsafe=unsafe(path, ROOT | {scope.uid}))
+    # Who else may write to the directories of users is their affair.
+    return Place(path=path, is_writable=is_writable, unsafe="" if scope.uid else unsafe(path))
 
 
 def _missing() -> Iterator[tuple[str, str]]:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from nanod.cli import host
 from nanod.cli.app import main
 from nanod.compile import Target, compile_spec
 from nanod.compile.user import LIMITS, NEVER, PLACES, SINCE
+from nanod.doctor import Level, examine
+from nanod.errors import NanodError
+from nanod.host import checkup
+from nanod.host.store import LocalStore
 from nanod.scope import SYSTEM, user_scope
 from nanod.spec.load import load
+from tests.fakes import FakeClock, FakeSystemd
 
 if TYPE_CHECKING:
     from nanod.compile.user import Limit
@@ -163,3 +171,14 @@ def test_the_option_stands_before_the_verb_or_after_it(words: list[str], tmp_pat
 def test_what_is_for_the_machine_refuses_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--user", "daemon"]) == 2
     assert "nanod: cannot daemon with --user: that is for the whole machine" in capsys.readouterr().err
+
+
+def test_who_else_may_write_to_a_user_s_files_is_the_user_s_affair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o777)
+    for scope, is_refused in ((SYSTEM, True), (replace(ANN, unit_dir=str(tmp_path / "shared")), False)):
+        monkeypatch.setattr(host, "current", lambda scope=scope: scope)
+        with pytest.raises(NanodError, match="writable by others than root") if is_refused else nullcontext():
+            host.require_roots_own(str(tmp_path / "shared/shop.yaml"), "apply")
+    seen = checkup.host_facts(FakeSystemd(FakeClock()), LocalStore(unit_dir=scope.unit_dir, scope=scope))
+    assert [item for item in examine(seen, []) if item.id == "directory" and item.level not in (Level.OK, Level.NOTE)] == []
