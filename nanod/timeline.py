@@ -81,7 +81,8 @@ _STAGE_OF = {
     "ExecStop": Stage.DOWN,
     "ExecStopPost": Stage.DOWN,
 }
-_LIB = re.compile(r"/var/lib/nanod/lib/\d+/(\w+)")
+_LIB = re.compile(r"/nanod/lib/\d+/(\w+)")
+"""One of nanod's programs, in whosever state."""
 
 
 def timeline(spec: Spec, units: UnitSet, name: str, *, called: Mapping[str, str] | None = None) -> tuple[Step, ...]:

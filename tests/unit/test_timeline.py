@@ -6,6 +6,7 @@ import pytest
 
 from nanod.compile import Target, compile_spec
 from nanod.diagnostics import Mark
+from nanod.scope import SYSTEM, RuntimeScope, user_scope
 from nanod.spec.load import load
 from nanod.timeline import Stage, Step, timeline
 from nanod.view.timeline import timeline_data, timeline_text
@@ -39,10 +40,10 @@ services:
 """
 
 
-def steps(text: str, service: str = "web") -> tuple[Step, ...]:
+def steps(text: str, service: str = "web", scope: RuntimeScope = SYSTEM) -> tuple[Step, ...]:
     loaded = load("shop.yaml", text, directory="/etc/nanod")
     assert loaded.spec is not None, [item.message for item in loaded.report]
-    units, report = compile_spec(loaded.spec, Target())
+    units, report = compile_spec(loaded.spec, Target(scope=scope, unit_dir=scope.unit_dir))
     assert units is not None, [item.message for item in report]
     return timeline(loaded.spec, units, service)
 
@@ -68,6 +69,15 @@ def test_the_whole_order() -> None:
         ("down", "poststop/1", main, "1min 30s", "warn"),
         ("given up", "on_failure", "shop-web-failure.service", "5min", "ignore"),
     ]
+
+
+def test_a_user_s_has_the_same_steps() -> None:
+    text = "\n".join(line for line in _WHOLE.splitlines() if "user:" not in line)
+
+    def shown(scope: RuntimeScope) -> list[tuple[object, ...]]:
+        return [(step.stage, step.phase, step.name, step.timeout, step.on_failure, step.effect, len(step.lines)) for step in steps(text, scope=scope)]
+
+    assert shown(user_scope("ann", 1500, "/home/ann", {})) == shown(SYSTEM)
 
 
 def test_a_deployment() -> None:
