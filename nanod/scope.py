@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,12 @@ _SYSTEM_LOAD_PATH = (
     "/usr/lib/systemd/system",
     "/run/systemd/generator.late",
 )
+
+_COMMAND = re.compile(
+    r"\b(?:systemctl(?= (?:cat|daemon-reload|list-jobs|list-unit-files|status|unmask)\b)|journalctl(?= -[tu] )"
+    r"|nanod(?= (?:apply|check|compile|doctor|explain|history|logs|plan|provision|recover|remove|restart|rollback|run|start|status|stop)\b))"
+)
+"""How hints begin a command that asks a manager of units; those for the machine's own services are left as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +57,10 @@ class RuntimeScope:
     @property
     def is_user(self) -> bool:
         return bool(self.words)
+
+    def worded(self, hint: str) -> str:
+        """A hint whose commands say whose manager they ask."""
+        return _COMMAND.sub(lambda found: " ".join((found[0], *self.words)), hint)
 
     @property
     def lib(self) -> str:
@@ -110,13 +122,19 @@ class RuntimeScope:
 SYSTEM = RuntimeScope()
 
 
+def _normal(path: str) -> str:
+    """As systemd shows paths, which are compared with these; two slashes at the start are one."""
+    return posixpath.normpath(f"/{path.lstrip('/')}")
+
+
 def user_scope(owner: str, uid: int, home: str, environment: Mapping[str, str]) -> RuntimeScope:
     """The scope of a user's own manager: the directories of the XDG specification, which ignores a path that is not absolute."""
 
     def place(name: str, default: str) -> str:
         said = environment.get(name, "")
-        return said.rstrip("/") if said.startswith("/") else default
+        return _normal(said) if said.startswith("/") else default
 
+    home = _normal(home)
     config, data = place("XDG_CONFIG_HOME", f"{home}/.config"), place("XDG_DATA_HOME", f"{home}/.local/share")
     state, run = f"{place('XDG_STATE_HOME', f'{home}/.local/state')}/nanod", place("XDG_RUNTIME_DIR", f"/run/user/{uid}")
     return RuntimeScope(

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from nanod.cli.scope import current
 from nanod.diagnostics import Severity
 from nanod.errors import BuildError, DegradedError, ExitCode, NanodError, SpecError
 from nanod.view.tty import Style, clean
@@ -46,6 +47,7 @@ def style_of(stream: TextIO) -> Style:
         width=shutil.get_terminal_size().columns,
         terminal=terminal,
         unicode=terminal and (stream.encoding or "").lower().replace("-", "") == "utf8",
+        scope=current(),
     )
 
 

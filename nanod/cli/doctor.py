@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nanod.cli import console, host
 from nanod.cli.options import JSON, UNIT_DIR, verb
 from nanod.cli.reload import ask
+from nanod.cli.scope import current
 from nanod.daemon.checkup import findings as of_daemon
 from nanod.doctor import Finding, Level, examine, worst
 from nanod.errors import ExitCode, NanodError
@@ -44,6 +46,7 @@ def command(*, unit_dir: str | None, as_json: bool) -> int:
             refusals.append(Finding(id="refused", level=Level.ERROR, text=refused.message, remedy=refused.hint, app=app))
     # What is about the host stands together.
     findings = sorted([*examine(seen, apps), *refusals, *_daemon(can_ask=seen.is_systemd and not seen.owner)], key=lambda item: bool(item.app))
+    findings = [replace(item, remedy=current().worded(item.remedy)) for item in findings]
     if as_json:
         console.out_json(doctor_data(findings))
     else:

@@ -9,7 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from nanod.cli.scope import USER, current
-from nanod.errors import UsageError
+from nanod.errors import NanodError, UsageError
 from nanod.steps import Again
 from nanod.units.directives import OLDEST
 from nanod.values import TimeSpan
@@ -36,7 +36,11 @@ class Verb(click.Command):
         """Raises UsageError for --user before a verb that is not for users."""
         if USER not in self.params and current(ctx).is_user:
             raise UsageError(f"cannot {self.name} with --user: that is for the whole machine", hint=f"nanod {self.name} --help")
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except NanodError as refused:
+            refused.hint = current(ctx).worded(refused.hint)
+            raise
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx

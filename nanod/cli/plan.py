@@ -50,5 +50,5 @@ def command(
     else:
         console.out(plan_text(found, console.style(), diffs=diffs))
         if not found.is_empty:
-            console.out(f"'nanod apply --expect {found.token}' does this, or refuses")
+            console.out(console.style().hint(f"'nanod apply --expect {found.token}' does this, or refuses"))
     return ExitCode.CHANGES_PENDING if detailed and not found.is_empty else ExitCode.OK

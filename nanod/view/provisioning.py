@@ -54,12 +54,12 @@ def _install(app: str, item: InstallEnd, style: Style) -> Iterator[str]:
         case Installed.DONE:
             yield f"{name}: {style.good('installed')}" + style.faint(f" ({item.seconds:.1f} s)")
             if item.is_up:
-                yield style.faint(f"  it runs on as it was; `nanod restart {app} {item.service}` starts it anew")
+                yield style.faint(style.hint(f"  it runs on as it was; `nanod restart {app} {item.service}` starts it anew"))
         case Installed.GOES_ON:
-            yield style.warn(f"{item.service}: interrupted; the install goes on: `nanod logs -f {app} {item.service}`")
+            yield style.warn(style.hint(f"{item.service}: interrupted; the install goes on: `nanod logs -f {app} {item.service}`"))
         case Installed.FAILED:
             assert item.verdict is not None
             yield style.bad(clean(sentence(item.verdict)))
             for reason in item.verdict.reasons:
                 yield from (f"    {clean(line)}" for line in reason.lines)
-            yield style.faint(f"  hint: nanod logs {app} {item.service}")
+            yield style.faint(style.hint(f"  hint: nanod logs {app} {item.service}"))

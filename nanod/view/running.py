@@ -90,7 +90,7 @@ def _stopped(end: Stopped, style: Style) -> Iterator[str]:
         yield style.faint(f"note: {name} runs on and requires {need}; when {name} starts again, so does {need}")
     for name, need in end.taken:
         app = name.partition("/")[0]
-        yield style.faint(f"note: {name} restarts with {need}, and so stopped with it; 'nanod start {app}' starts it")
+        yield style.faint(style.hint(f"note: {name} restarts with {need}, and so stopped with it; 'nanod start {app}' starts it"))
     yield from _interrupted(end.app, style, interrupted=end.interrupted)
 
 
@@ -111,4 +111,4 @@ def _shown(end: Stopped) -> list[StoppedService]:
 
 def _interrupted(app: str, style: Style, *, interrupted: bool) -> Iterator[str]:
     if interrupted:
-        yield style.warn(f"interrupted; systemd goes on with it: `nanod status {app}` tells")
+        yield style.warn(style.hint(f"interrupted; systemd goes on with it: `nanod status {app}` tells"))

@@ -42,7 +42,7 @@ def _app(app: AppStatus, style: Style, now: int) -> Iterator[str]:
     word = style.good("healthy") if app.is_healthy else style.bad("not healthy")
     facts = [f"generation {app.generation}" if app.generation else "generation unknown", clean(app.spec), f"env {app.env}" if app.env else ""]
     yield f"{style.strong(app.app)}: {word}, {', '.join(filter(None, facts))}"
-    again = apply_command(app.spec, app.env)
+    again = style.hint(apply_command(app.spec, app.env))
     services = _nodes(nodes(app.services), again, style, now)
     yield from tree_lines([*_intent(app, style), *services, *_drift(app.drift, again, style)], style)
 
@@ -52,7 +52,7 @@ def _intent(app: AppStatus, style: Style) -> Iterator[Branch]:
     if found := app.intent:
         word = "under way" if app.is_under_way else "interrupted"
         then = "" if app.is_under_way else "; the next command that changes something ends it, or 'nanod recover'"
-        yield _word(word, clean(f"{found.action} begun {found.at} ({found.command}){then}"), style.warn)
+        yield _word(word, clean(f"{found.action} begun {found.at} ({found.command}){style.hint(then)}"), style.warn)
 
 
 def _nodes(found: Sequence[Node], again: str, style: Style, now: int) -> list[Branch]:
@@ -188,7 +188,7 @@ def _took(milliseconds: int) -> str:
 
 
 def _drift(drift: Iterable[Drift], again: str, style: Style) -> tuple[Branch, ...]:
-    return tuple(_word(item.kind, clean(drift_text(item, again)), style.warn) for item in drift)
+    return tuple(_word(item.kind, clean(style.hint(drift_text(item, again))), style.warn) for item in drift)
 
 
 def drift_text(item: Drift, again: str) -> str:

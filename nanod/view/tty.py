@@ -6,8 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nanod.scope import SYSTEM
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from nanod.scope import RuntimeScope
 
 # C0, DEL, C1 (a terminal obeys them), and the bidirectional overrides that make a line read as another.
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -23,6 +27,11 @@ class Style:
     """Somebody reads it as it comes; elsewhere lines stay whole."""
     unicode: bool = False
     """A terminal that shows box drawing."""
+    scope: RuntimeScope = SYSTEM
+    """Whose manager commands are for that hints name."""
+
+    def hint(self, text: str) -> str:
+        return self.scope.worded(text)
 
     def good(self, text: str) -> str:
         return self._paint("32", text)

@@ -32,11 +32,13 @@ def outcome_text(outcome: Outcome, style: Style) -> str:
     if outcome.undone:
         lines += _undone(outcome, outcome.undone, style)
     elif outcome.kept:
-        lines.append(style.warn(clean(f"not rolled back: {outcome.kept}; {_left(outcome)}" if outcome.left else f"not rolled back: {outcome.kept}")))
+        lines.append(
+            style.warn(clean(f"not rolled back: {outcome.kept}; {_left(outcome, style)}" if outcome.left else f"not rolled back: {outcome.kept}"))
+        )
     elif outcome.interrupted:
-        lines.append(style.warn(f"interrupted; {_left(outcome)}"))
+        lines.append(style.warn(f"interrupted; {_left(outcome, style)}"))
     elif outcome.left:
-        lines.append(style.warn(f"stopped before anything that runs was touched; {_left(outcome)}"))
+        lines.append(style.warn(f"stopped before anything that runs was touched; {_left(outcome, style)}"))
     return "\n".join(lines)
 
 
@@ -150,7 +152,7 @@ def _trouble(item: ServiceVerdict, waiting: Sequence[ServiceVerdict], style: Sty
     for reason in item.reasons:
         yield from (f"    {clean(line)}" for line in folded(reason.lines))
     if item.status is not Status.BLOCKED and item.reasons:
-        yield style.faint(f"  hint: journalctl -u {item.reasons[-1].unit or item.unit}")
+        yield style.faint(style.hint(f"  hint: journalctl -u {item.reasons[-1].unit or item.unit}"))
     if shown := [other.service for other in waiting if other.role is not Role.GROUP]:
         names = ", ".join(shown[:_NAMED]) + (", …" if len(shown) > _NAMED else "")
         waits = "waits" if len(shown) == 1 else "wait"
@@ -174,7 +176,7 @@ def _undone(outcome: Outcome, undone: Undone, style: Style) -> Iterator[str]:
         return
     yield style.bad(f"{begin}rollback failed, the host is neither old nor new:")
     yield from (f"  {clean(problem)}" for problem in undone.problems)
-    yield style.faint(f"  hint: {_way_on(outcome, undone)}")
+    yield style.faint(style.hint(f"  hint: {_way_on(outcome, undone)}"))
 
 
 def _way_on(outcome: Outcome, undone: Undone) -> str:
@@ -192,12 +194,12 @@ def _undone_data(undone: Undone) -> dict[str, object]:
     }
 
 
-def _left(outcome: Outcome) -> str:
+def _left(outcome: Outcome, style: Style) -> str:
     steps, wanted, app = len(outcome.left), outcome.plan.wanted, outcome.plan.app
     if not steps:
-        return f"all steps were done, and what was started may not have settled: `nanod status {app}` tells"
+        return style.hint(f"all steps were done, and what was started may not have settled: `nanod status {app}` tells")
     command = apply_command(wanted.spec_file, wanted.env) if wanted else f"nanod remove {app}"
-    return f"{steps} of {len(outcome.plan.steps)} steps are not done, `{clean(command)}` goes on from here"
+    return f"{steps} of {len(outcome.plan.steps)} steps are not done, `{clean(style.hint(command))}` goes on from here"
 
 
 def _service_data(item: ServiceVerdict) -> dict[str, object]:

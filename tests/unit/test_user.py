@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
 from nanod.cli import host
-from nanod.cli.app import main
+from nanod.cli.app import main, nanod
+from nanod.cli.scope import USER
 from nanod.compile import Target, compile_spec
 from nanod.compile.user import LIMITS, NEVER, PLACES, SINCE
 from nanod.doctor import Level, examine
@@ -182,3 +184,33 @@ def test_who_else_may_write_to_a_user_s_files_is_the_user_s_affair(tmp_path: Pat
             host.require_roots_own(str(tmp_path / "shared/shop.yaml"), "apply")
     seen = checkup.host_facts(FakeSystemd(FakeClock()), LocalStore(unit_dir=scope.unit_dir, scope=scope))
     assert [item for item in examine(seen, []) if item.id == "directory" and item.level not in (Level.OK, Level.NOTE)] == []
+
+
+def test_hints_say_whose_manager_they_ask() -> None:
+    verbs = [name for name in nanod.list_commands(click.Context(nanod)) if USER in (nanod.get_command(click.Context(nanod), name) or nanod).params]
+    for verb in {*verbs} - {"init", "schema", "completion", "receive"}:
+        assert ANN.worded(f"'nanod {verb} shop' tells") == f"'nanod --user {verb} shop' tells"
+    assert ANN.worded("journalctl -u shop-web.service") == "journalctl --user -u shop-web.service"
+    told = "'systemctl unmask a' lifts that; 'nanod apply -' puts it back"
+    assert ANN.worded(told) == "'systemctl --user unmask a' lifts that; 'nanod --user apply -' puts it back"
+    assert ANN.worded(ANN.worded(told)) == ANN.worded(told)
+    assert SYSTEM.worded(told) == told
+    for other in (
+        "systemctl start systemd-journald.socket",
+        "the next nanod command goes on",
+        "'nanod rehearse SPEC' applies it",
+        "sudo -u systemctl",
+    ):
+        assert ANN.worded(other) == other
+
+
+def test_what_refuses_says_it_with_the_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    assert main(["--user", "explain", "none.service"]) == 1
+    assert capsys.readouterr().err.endswith("\nhint: systemctl --user cat none.service\n")
+
+
+def test_the_places_are_as_systemd_shows_them() -> None:
+    assert user_scope("ann", 1000, "/home/ann/", {"XDG_CONFIG_HOME": "//c/./d//"}).unit_dir == "/c/d/systemd/user"
+    assert user_scope("ann", 1000, "/home/ann/", {}) == ANN
