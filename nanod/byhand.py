@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nanod.phases import Scope, phase_of
+from nanod.units.quoting import WORD, program
 from nanod.units.unitfile import parse
 from nanod.units.unitset import Role
 from nanod.values import signal_name
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 
 _NAMES = re.compile(r"LIFECYCLE_PHASE=([a-z_]+) NANOD_HOOK=([A-Za-z0-9_.-]+) ")
 _LINE = re.compile(rf"([-+!]*):((?:\S+/as \S+ \S+ )?/usr/bin/env {_NAMES.pattern}.*)")
-_STOPPING = re.compile(r"[-+]*:\S+/stopping \S+(?: \S+)*")
-_FINALLY = re.compile(r"(?<=:)\S+/finally \S+ (?:--lent \S+ )?")
-_EACH = re.compile(r"-?([+!]*:\S+/each) (.*)")
-_WORD = re.compile(r'"(?:[^"\\]|\\.)*"|\S+')
+_STOPPING = re.compile(rf"[-+]*:{program('stopping')}(?: {WORD})+")
+_FINALLY = re.compile(rf"(?<=:){program('finally')} {WORD} (?:--lent {WORD} )?")
+_EACH = re.compile(rf"-?([+!]*:{program('each')}) (.*)")
+_WORD = re.compile(WORD)
 _EXITED = 1
 _CODES = {_EXITED: "exited", 2: "killed", 3: "dumped"}
 """$EXIT_CODE of systemd.exec(5) for a CLD_… number."""

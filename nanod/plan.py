@@ -40,6 +40,7 @@ from nanod.steps import (
 )
 from nanod.units.directives import Cost
 from nanod.units.names import GROUP, is_settings
+from nanod.units.quoting import WORD, program
 from nanod.units.secrets import watched_files
 from nanod.units.unitfile import parse
 from nanod.units.unitset import Role
@@ -259,7 +260,7 @@ def _armed(making: Planning) -> Iterator[Arm]:
             yield Arm(unit=unit, service=service.service, irreversible=is_irreversible(making.compared[unit].text), causes=making.why(unit))
 
 
-_LEAVES_A_MARK = re.compile(r"/begun \S+ \S+")
+_LEAVES_A_MARK = re.compile(rf"{program('begun')} {WORD} {WORD}")
 
 
 def is_irreversible(text: str) -> bool:

@@ -25,6 +25,8 @@ _QUOTED = _DOUBLED | str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r":
 _PATH_QUOTED = _DOUBLED | str.maketrans({"\\": "\\\\", '"': '\\"'})
 _LITERAL = ":"
 """The Exec prefix that keeps `$` as written."""
+WORD = r'(?:"(?:[^"\\]|\\.)*"|[^\s"]\S*)'
+"""A pattern of one word of a command line, as these functions write it."""
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9/._+@=,:-]+")
 _NO_NAME = re.compile(r"[\s\"'%]")
 _PROGRAM = re.compile(r"/.*|[A-Za-z0-9_.][^/]*", re.DOTALL)
@@ -38,6 +40,11 @@ LINE_LIMIT = 1_000_000
 
 class UnrepresentableError(ValueError):
     """systemd has no way to be told this text in this place; the message says why."""
+
+
+def program(name: str) -> str:
+    """A pattern of the first word of a line that runs the program of that name, wherever it is: a path with a blank stands in quotes."""
+    return rf'(?:"[^"]*/{name}"|[^\s"]\S*/{name})(?= )'
 
 
 def text(value: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
+from nanod.byhand import hook_lines, task_line
 from nanod.cli import host
 from nanod.cli.app import main, nanod
 from nanod.cli.scope import USER
@@ -18,8 +19,11 @@ from nanod.compile import Target, compile_spec
 from nanod.compile.user import LIMITS, NEVER, PLACES, SINCE
 from nanod.doctor import Level, examine
 from nanod.errors import NanodError
+from nanod.groups import TASKS
 from nanod.host import checkup
 from nanod.host.store import LocalStore
+from nanod.phases import HOOK_PHASES
+from nanod.plan import is_irreversible
 from nanod.scope import SYSTEM, user_scope
 from nanod.spec.load import load
 from tests.fakes import FakeClock, FakeSystemd
@@ -214,3 +218,21 @@ def test_what_refuses_says_it_with_the_option(tmp_path: Path, monkeypatch: pytes
 def test_the_places_are_as_systemd_shows_them() -> None:
     assert user_scope("ann", 1000, "/home/ann/", {"XDG_CONFIG_HOME": "//c/./d//"}).unit_dir == "/c/d/systemd/user"
     assert user_scope("ann", 1000, "/home/ann/", {}) == ANN
+
+
+def test_a_home_with_a_blank_changes_nothing_of_what_is_read_from_units() -> None:
+    def read(home: str) -> tuple[list[tuple[str, str, int]], list[str], list[str]]:
+        scope = user_scope("ann", 1000, home, {})
+        loaded = load("/home/ann/shop.yaml", EVERYTHING)
+        assert loaded.spec is not None
+        units, report = compile_spec(loaded.spec, Target(version=252, unit_dir=scope.unit_dir, scope=scope))
+        assert units is not None, [item.message for item in report]
+        texts = {unit.name: unit.render() for unit in units.units}
+        hooks = [
+            (line.phase, line.name, len(line.before)) for item in units.services for phase in HOOK_PHASES for line in hook_lines(item, phase, texts)
+        ]
+        tasks = [(task_line(item, texts) or item).name for item in units.services if item.role in TASKS]
+        return hooks, tasks, [name for name, text in texts.items() if is_irreversible(text)]
+
+    assert read("/home/ann b") == read("/home/ann")
+    assert all(read("/home/ann"))
