@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import ssl
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nanod.rehearse import tree
-from nanod.rehearse.machine import Machine
+from nanod.rehearse.machine import SOURCE, Machine
 from tests.package.hosts import SPEC, TICK
 from tests.package.trees import FOR_PIP, recipe
 
@@ -32,6 +33,13 @@ def _settings(machine: Machine) -> dict[str, str]:
         shutil.copy(trusted, machine.path("/srv/trusted.crt"))
         found["PIP_CERT"] = "/srv/trusted.crt"
     return found
+
+
+def test_the_readme_names_what_is_installed_here() -> None:
+    """Each of them, and nothing else: a `name` that is a package of Debian."""
+    [paragraph] = [part for part in (SOURCE / "README.md").read_text().split("\n\n") if part.startswith("The wheel in there")]
+    named = re.findall(r"`([a-z0-9-]+)`", paragraph)
+    assert sorted(set(named) - {"pip", "libsystemd0"}) == sorted(FOR_PIP)
 
 
 @pytest.mark.parametrize(("suite", "install"), [("bookworm", PIP), ("trixie", PIPX)])
