@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -34,12 +35,14 @@ def test_rpmlint_is_content(dist: Path) -> None:
 
 def test_both_packages_have_the_same_files(dist: Path) -> None:
     [deb], [rpm] = dist.glob("*.deb"), dist.glob("*.rpm")
-    of_deb = [line.split()[-1].removeprefix(".") for line in _run("dpkg-deb", "--contents", deb).splitlines() if line.startswith("-")]
+    listed = [line.split()[-1] for line in _run("dpkg-deb", "--contents", deb).splitlines() if line.startswith("-")]
+    # Where Debian 12 has units, /lib is a link to /usr/lib.
+    of_deb = [re.sub(r"^\.(/lib/)?", lambda found: "/usr/lib/" if found[1] else "", file) for file in listed]
     listed = _run("rpm", "-qp", "--qf", r"[%{FILEMODES:perms} %{FILENAMES}\n]", rpm)
     of_rpm = [line.split()[-1] for line in listed.splitlines() if line.startswith("-")]
     for part, in_deb, in_rpm in (
         ("the modules", "/usr/lib/python3/dist-packages/nanod/", "/usr/share/nanod/python/nanod/"),
-        ("the units", "/lib/systemd/system/", "/usr/lib/systemd/system/"),
+        ("the units", "/usr/lib/systemd/system/", "/usr/lib/systemd/system/"),
         ("the program", "/usr/bin/", "/usr/bin/"),
         ("the manual", "/usr/share/man/", "/usr/share/man/"),
         ("completions of bash", "/usr/share/bash-completion/", "/usr/share/bash-completion/"),
@@ -49,7 +52,7 @@ def test_both_packages_have_the_same_files(dist: Path) -> None:
         found = {file.removeprefix(in_deb) for file in of_deb if file.startswith(in_deb)}
         assert found, part
         assert found == {file.removeprefix(in_rpm) for file in of_rpm if file.startswith(in_rpm)}, part
-    assert {f"/lib/systemd/system/{unit.name}" for unit in (SOURCE / "units").iterdir()} <= set(of_deb)
+    assert {f"/usr/lib/systemd/system/{unit.name}" for unit in (SOURCE / "units").iterdir()} <= set(of_deb)
 
 
 def test_both_packages_have_the_pages_where_they_look_for_each_other(dist: Path) -> None:
