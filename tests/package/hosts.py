@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,6 +96,23 @@ class Host:
 
     def _is_back(self, unit: str, before: str) -> bool:
         return self.show(unit, "ActiveState") == "active" and self.show(unit, "MainPID") not in {"0", before}
+
+    def pid_of(self, *words: str) -> str:
+        """Of the process whose command has these words in it, one after the other; "" when there is none."""
+        wanted = b"".join(b"\0" + word.encode() for word in words) + b"\0"
+        for path in self.machine.path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                if wanted in b"\0" + path.read_bytes():
+                    return path.parent.name
+        return ""
+
+    def signal(self, name: str, *words: str) -> None:
+        """To the process of that command."""
+        self.run("sh", "-ec", f"kill -{name} {self.pid_of(*words)}")
+
+    def is_stopped(self, *words: str) -> bool:
+        pid = self.pid_of(*words)
+        return bool(pid) and "\nState:\tT" in self.machine.path(f"/proc/{pid}/status").read_text()
 
     def is_installed(self) -> bool:
         return self.run("dpkg-query", "--show", "--showformat=${db:Status-Status}", "nanod", status=None).out == "installed"

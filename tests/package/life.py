@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import subprocess
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
@@ -63,6 +63,18 @@ class Life:
         assert host.show("nanod.service", "ActiveState") == "inactive"
         host.run("systemctl", "enable", "--now", "nanod.service")
 
+    def test_the_daemon_is_as_it_was_before(self, host: Host) -> None:
+        host.settled()
+        host.run("systemctl", "stop", "nanod.service")
+        host.apt("install", str(host.newer))
+        assert host.show("nanod.service", "ActiveState") == "inactive", "somebody has stopped it on purpose"
+        host.run("systemctl", "start", "nanod.service")
+        host.run("systemctl", "disable", "nanod.service")
+        host.apt("install", "--allow-downgrades", str(host.older))
+        host.ready()
+        assert host.run("systemctl", "is-enabled", "nanod.service", status=1).out == "disabled\n"
+        host.run("systemctl", "enable", "nanod.service")
+
     @pytest.mark.row("BX-28")
     def test_without_nanod_services_go_on_restart_and_come_back(self, host: Host) -> None:
         pids = host.settled()
@@ -88,15 +100,27 @@ class Life:
         host.machine.write(
             "/srv/slow.yaml", "services: {web: {command: sleep infinity, hooks: {prestart: 'until [ -e /run/go ]; do sleep 0.1; done'}}}\n"
         )
+        host.machine.write("/srv/next.yaml", "services: {web: {command: [sleep, infinity]}}\n")
         apply = host.machine.popen(["nanod", "apply", "/srv/slow.yaml"])
         until(lambda: host.show("slow-web.service", "ActiveState") == "activating", "slow is on its way")
+        behind = host.machine.popen(["nanod", "apply", "/srv/next.yaml"], stderr=subprocess.PIPE)
+        assert behind.stderr is not None
+        assert b"waiting for" in behind.stderr.readline()
+        host.signal("STOP", "/srv/next.yaml")
         upgrade = host.machine.popen(["apt-get", "--yes", "install", str(host.newer)], env={"DEBIAN_FRONTEND": "noninteractive"})
-        until(lambda: _recovers(host), "the upgrade waits", timeout=60)
+        until(lambda: host.pid_of("recover"), "the upgrade waits for the lock", timeout=60)
         assert upgrade.poll() is None
         host.machine.write("/run/go", "")
-        assert (apply.wait(), upgrade.wait()) == (0, 0)
+        assert apply.wait() == 0
+        # It has had the lock, and lets go of it; who waits behind would begin.
+        until(lambda: host.pid_of("sleep", "1"), "the upgrade waits for who waits", timeout=60)
+        assert host.run("nanod", "--version").out == f"nanod {__version__}\n"
+        host.signal("CONT", "/srv/next.yaml")
+        assert (behind.wait(), upgrade.wait()) == (0, 0)
+        behind.stderr.close()
         assert host.run("nanod", "--version").out == f"nanod {NEXT}\n"
         host.run("nanod", "remove", "slow")
+        host.run("nanod", "remove", "next")
 
     def test_a_purge_breaks_no_app_that_is_still_there(self, host: Host) -> None:
         pids = host.settled()
@@ -122,12 +146,3 @@ class Life:
         for path in ("/etc/nanod", "/var/lib/nanod", "/usr/share/nanod", "/usr/lib/python3/dist-packages/nanod"):
             assert not host.machine.path(path).exists()
         assert "nanod" not in host.run("find", "/etc/systemd", "/lib/systemd/", "-name", "*nanod*").out
-
-
-def _recovers(host: Host) -> bool:
-    """Whether `nanod recover` runs, which the package calls before files go."""
-    for path in host.machine.path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            if b"recover" in path.read_bytes().split(b"\0"):
-                return True
-    return False
