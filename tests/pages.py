@@ -1,4 +1,4 @@
-"""The pages of the project, README.md and docs/*.md, as tests read them: blocks, and what a comment in front of a block says of it.
+"""The pages of the project, README.md, docs/*.md and those of examples, as tests read them: blocks, and what a comment in front of a block says of it.
 
     <!-- not run: REASON -->      the block is for the reader's machine, or nothing that runs
     <!-- file: PATH -->           it is this file on the machine of the page
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*/README.md"))]
+MANUAL = sorted((ROOT / "docs/man").glob("*.md"))
+"""What the manual is made of, with these pages in the place of its marks. What it says of its own is not run, but else looked at as a page is."""
 
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 """Where links lead, relative to the page."""

@@ -15,17 +15,16 @@ import yaml
 
 from nanod.cli.app import main
 from nanod.spec.schema import SCHEMA
-from tests.pages import LINK, PAGES, ROOT, Block, commands, read
+from tests.pages import LINK, MANUAL, PAGES, ROOT, Block, commands, read
 from tests.shown import misspelt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-BLOCKS = [block for page in PAGES for block in read(page)]
-PROSE = [
-    block for page in (*PAGES, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs/man").glob("*.md"))) for block in read(page) if block.kind == "prose"
-]
+ALL = (*PAGES, *MANUAL)
+BLOCKS = [block for page in ALL for block in read(page)]
+PROSE = [block for page in (*ALL, ROOT / "CHANGELOG.md") for block in read(page) if block.kind == "prose"]
 ANCHOR = re.compile(r"\]\(((?!https?:)[^)#]*)#([^)]+)\)")
 FILE = re.compile(r"(?<![\w/.~-])(?:nanod|tests|tools|docs|examples|packaging|bench)/[\w./-]*\w")
 ELSEWHERE = {
@@ -41,7 +40,7 @@ def each(kind: str) -> list[Any]:
     return [pytest.param(block, id=block.place) for block in BLOCKS if block.kind == kind]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", ALL, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_block_is_run_or_says_why_not(page: Path) -> None:
     blocks = [block for block in BLOCKS if block.page == page and block.kind not in {"prose", "image", "hidden"}]
     left = [block.place for block in blocks if not (_is_tried(block) or _has_reason(block))]
@@ -123,13 +122,13 @@ def test_a_command_within_a_text_has_a_verb_and_options_that_there_are(block: Bl
     assert misspelt(block.text) == ""
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", ALL, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links {target}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", ALL, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_to_a_heading_finds_it(page: Path) -> None:
     for target, anchor in ANCHOR.findall(page.read_text()):
         assert anchor in anchors((page.parent / target) if target else page), f"{page.name} links {target}#{anchor}"
@@ -141,7 +140,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", ALL, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_file_that_is_named_is_there(page: Path) -> None:
     named = set(FILE.findall(page.read_text()))
     assert {name for name in named if not any((base / name).exists() for base in (ROOT, page.parent))} == set()

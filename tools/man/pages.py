@@ -4,6 +4,7 @@
 <!-- options: daemon -->            the options of one verb
 <!-- language.md -->                a page of docs, without its title
 <!-- commands.md: Exit codes -->    one section of it, without its heading
+<!-- not run: REASON -->            nothing: it is for tests/pages.py
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ def _instead(mark: str) -> str:
             return commands.about(which)
         case "options":
             return commands.options(which)
+        case "not run":
+            return ""
         case _:
             return _of_docs(what, which)
 
