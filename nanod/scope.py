@@ -26,6 +26,7 @@ _SYSTEM_LOAD_PATH = (
     "/run/systemd/generator.late",
 )
 
+NO_MANAGER = "a user's manager runs while the user is logged in, or always after 'loginctl enable-linger'"
 _COMMAND = re.compile(
     r"\b(?:systemctl(?= (?:cat|daemon-reload|list-jobs|list-unit-files|status|unmask)\b)|journalctl(?= -[tu] )"
     r"|nanod(?= (?:apply|check|compile|doctor|explain|history|logs|plan|provision|recover|remove|restart|rollback|run|start|status|stop)\b))"
@@ -122,7 +123,7 @@ class RuntimeScope:
 SYSTEM = RuntimeScope()
 
 
-def _normal(path: str) -> str:
+def normal(path: str) -> str:
     """As systemd shows paths, which are compared with these; two slashes at the start are one."""
     return posixpath.normpath(f"/{path.lstrip('/')}")
 
@@ -132,9 +133,9 @@ def user_scope(owner: str, uid: int, home: str, environment: Mapping[str, str]) 
 
     def place(name: str, default: str) -> str:
         said = environment.get(name, "")
-        return _normal(said) if said.startswith("/") else default
+        return normal(said) if said.startswith("/") else default
 
-    home = _normal(home)
+    home = normal(home)
     config, data = place("XDG_CONFIG_HOME", f"{home}/.config"), place("XDG_DATA_HOME", f"{home}/.local/share")
     state, run = f"{place('XDG_STATE_HOME', f'{home}/.local/state')}/nanod", place("XDG_RUNTIME_DIR", f"/run/user/{uid}")
     return RuntimeScope(

@@ -116,6 +116,9 @@ class FakeSystemd:
     def load_path(self) -> tuple[str, ...]:
         return SYSTEM.load_path
 
+    def environment(self) -> dict[str, str]:
+        return {}
+
     def system_state(self) -> str:
         return "running"
 

@@ -30,6 +30,7 @@ from nanod.host.store import LocalStore
 from nanod.host.systemd import DBusSystemd
 from nanod.plan import plan as make_plan
 from nanod.recorded import unit_set
+from nanod.scope import normal
 from nanod.steps import Again, WriteUnit
 from nanod.units.directives import OLDEST
 
@@ -234,11 +235,21 @@ def planned(
 
 
 def _require_load_path(host: Here) -> None:
-    """Raises NanodError where a user's manager was started with another XDG_CONFIG_HOME than this command: it would not find the units."""
+    """Raises NanodError where a user's manager was started with another XDG_CONFIG_HOME than this command: it would not find the units.
+
+    And with another XDG_CACHE_HOME: CacheDirectory= of a unit would be elsewhere than its lines say.
+    """
     if host.store.scope.is_user and host.store.unit_dir not in host.systemd.load_path():
         raise NanodError(
             f"cannot use {host.store.unit_dir}: your systemd does not look for units there",
             hint="it was started with another XDG_CONFIG_HOME or HOME: 'systemctl --user show --property=UnitPath' shows where it looks",
+        )
+    theirs = host.systemd.environment() if host.store.scope.is_user else {}
+    cache = theirs.get("XDG_CACHE_HOME") or (f"{theirs['HOME']}/.cache" if "HOME" in theirs else "")
+    if cache.startswith("/") and normal(cache) != host.store.scope.cache:
+        raise NanodError(
+            f"cannot use {host.store.scope.cache}: your systemd has caches in {normal(cache)}",
+            hint="it was started with another XDG_CACHE_HOME or HOME: 'systemctl --user show-environment' shows both",
         )
 
 

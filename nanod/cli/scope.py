@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pwd
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
@@ -30,9 +32,18 @@ def own() -> RuntimeScope:
     return user_scope(entry.pw_name, entry.pw_uid, os.environ.get("HOME") or entry.pw_dir, os.environ)
 
 
+def _require_own(scope: RuntimeScope) -> None:
+    """Raises UsageError for places of somebody else, as `su` without `-` and `sudo -E` leave them: what root makes there would lock that user out."""
+    for name, path, owners in (("XDG_RUNTIME_DIR", scope.run, {scope.uid}), ("HOME", os.environ.get("HOME", ""), {0, scope.uid})):
+        with suppress(OSError):
+            if (uid := Path(path).stat().st_uid) not in owners:
+                raise UsageError(f"cannot use --user: {name} is {path}, which belongs to uid {uid}", hint="log in as yourself: 'su -', or 'sudo -i'")
+
+
 def _chosen(ctx: click.Context, _: click.Parameter, value: Any) -> None:
     if value and not ctx.resilient_parsing:
         ctx.meta[_KEY] = scope = own()
+        _require_own(scope)
         # systemctl, journalctl and systemd-analyze look for the manager there (pam_systemd(8)).
         os.environ.setdefault("XDG_RUNTIME_DIR", scope.run)
     elif value:

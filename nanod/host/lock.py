@@ -8,11 +8,12 @@ import stat
 import sys
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanod.errors import BusyError
+from nanod.errors import BusyError, NanodError
 from nanod.host.atomic import OpenDirectory, refusing
-from nanod.scope import SYSTEM
+from nanod.scope import NO_MANAGER, SYSTEM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,8 +30,10 @@ def host_lock(
     """Hold the lock, waiting for it up to `timeout` seconds; `on_wait` is told once who holds it.
 
     The kernel drops the lock with the process, however it dies; the file stays, and what it says counts only while somebody holds the lock.
-    Raises BusyError with the holder's pid and command.
+    Raises BusyError with the holder's pid and command, NanodError where the manager that is meant does not run.
     """
+    if scope.is_user and not Path(scope.run).is_dir():
+        raise NanodError(f"cannot use your own systemd: it does not run, there is no {scope.run}", hint=NO_MANAGER)
     with refusing(f"lock {root.rstrip('/')}{scope.own_run}/lock"):
         descriptor = _open(root, scope.own_run)
     try:

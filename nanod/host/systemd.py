@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from nanod.errors import NanodError
 from nanod.host.facts import require_systemd
-from nanod.scope import SYSTEM
+from nanod.scope import NO_MANAGER, SYSTEM
 from nanod.state import UnitDetail, UnitState
 from nanod.units.names import is_settings
 
@@ -129,6 +129,11 @@ class DBusSystemd:
     def load_path(self) -> tuple[str, ...]:
         """Where this manager looks for units (systemd.unit(5), UNIT FILE LOAD PATH); a user's follows the environment that it was started with."""
         return tuple(path.decode() for path in self._property(_PATH, _MANAGER, "UnitPath"))
+
+    def environment(self) -> dict[str, str]:
+        """What the manager was started with, and what it has been told since (systemctl(1), set-environment)."""
+        entries = (entry.decode(errors="surrogateescape") for entry in self._property(_PATH, _MANAGER, "Environment"))
+        return dict(entry.split("=", 1) for entry in entries)
 
     def invocation(self, name: str) -> str:
         """Of the run that the unit is in, or had last; "" for a unit that never ran."""
@@ -273,7 +278,7 @@ class DBusSystemd:
 
 _NO_CONNECTION = {
     False: "'systemctl daemon-reexec' brings PID 1's socket back",
-    True: "a user's manager runs while the user is logged in, or always after 'loginctl enable-linger'",
+    True: NO_MANAGER,
 }
 """What to do where the manager's own socket does not answer, by whether it is a user's."""
 
