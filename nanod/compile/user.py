@@ -21,13 +21,19 @@ _FIRST_OPEN_PORT = 1024
 """net.ipv4.ip_unprivileged_port_start, as the kernel has it by itself (ip(7))."""
 NEVER = (
     *("User", "Group", "SupplementaryGroups", "DynamicUser", "PAMName", "CapabilityBoundingSet", "AmbientCapabilities"),
-    *("LoadCredentialEncrypted", "LogNamespace", "NetworkNamespacePath"),
+    *("LoadCredentialEncrypted", "LogNamespace", "NetworkNamespacePath", "IPCNamespacePath", "RootImage", "ProtectKernelLogs"),
 )
 """Of `systemd: {Service: …}`: with these a unit does not start, on 252, on 257 or on both."""
+DROPPED = (
+    *("IPAddressAllow", "IPAddressDeny", "DevicePolicy", "DeviceAllow", "SocketBindDeny", "RestrictFileSystems", "RestrictNetworkInterfaces"),
+    *("ProtectProc", "ProcSubset"),
+)
+"""These are dropped without a word by both: BPF programs and a /proc of one's own are root's. ProtectClock= asks for what no user may do anyway."""
 ONLY_SINCE = 257
 SINCE = (
     *("PrivateTmp", "PrivateNetwork", "PrivateDevices", "ProtectSystem", "ProtectHome", "ProtectControlGroups", "ProtectKernelModules"),
-    *("ProtectKernelTunables", "ReadWritePaths", "ReadOnlyPaths", "BindPaths", "RootDirectory"),
+    *("ProtectKernelTunables", "ReadWritePaths", "ReadOnlyPaths", "BindPaths", "RootDirectory", "InaccessiblePaths", "TemporaryFileSystem"),
+    *("BindReadOnlyPaths", "ExecPaths", "NoExecPaths", "ProtectHostname", "PrivateIPC", "PrivateMounts"),
 )
 """252 drops these without a word, or does not start the unit; 257 gives the unit a user namespace."""
 PLACES = ("StateDirectory", "ConfigurationDirectory", "LogsDirectory")
@@ -148,6 +154,7 @@ LIMITS = (
         at=_io_weight,
     ),
     Limit(key="systemd.Service (never)", why="the unit would not start under a user's manager", instead="leave it out", at=_said(NEVER)),
+    Limit(key="systemd.Service (dropped)", why="a user's manager drops it without a word", instead="leave it out", at=_said(DROPPED)),
     Limit(
         key="systemd.Service (namespaces)",
         why=f"a user's manager needs systemd {ONLY_SINCE} for it, 252 drops it or does not start the unit",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nanod.compile.user import NEVER, ONLY_SINCE
+from nanod.compile.user import DROPPED, NEVER, ONLY_SINCE, SINCE
 from tests.lab.steps import until
 
 if TYPE_CHECKING:
@@ -175,6 +175,16 @@ def test_it_is_stopped_and_started_with_its_hooks_and_installed_no_more(ann: Use
     assert "hook poststart/1 succeeded" in ann.run("nanod", "--user", "logs", "shop", "web").out
 
 
+def test_a_proxy_takes_connections_for_her_service(ann: User) -> None:
+    command = ["/usr/bin/python3", "-m", "http.server", "--bind=127.0.0.1", "8082"]
+    door = PLAIN | {"command": command, "ports": [8082], "sockets": [{"listen": "127.0.0.1:8081", "via": "proxy"}]}
+    ann.apply(services() | {"door": door})
+    asked = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8081/', timeout=60).status)"
+    assert ann.run("/usr/bin/python3", "-c", asked).out == "200\n"
+    assert ann.show("door-proxy", "ActiveState") == "active"
+    ann.apply(services())
+
+
 def test_secrets_and_failures_are_hers(ann: User) -> None:
     key, told = HOME / "key", HOME / "told"
     ann.machine.write(key, "s3cret")
@@ -224,6 +234,20 @@ FAILING = {
     "LogNamespace": "ann",
     "NetworkNamespacePath": "/proc/1/ns/net",
 }
+DROPPING = {
+    "ProtectProc=invisible": "ls -d /proc/1",
+    "ProcSubset=pid": "ls /proc/cpuinfo",
+    "DevicePolicy=strict": "head --bytes=1 /dev/zero",
+    "IPAddressDeny=any": """/usr/bin/python3 -c 'import socket as s; s.socket(type=s.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", 9))'""",
+}
+"""What succeeds only where its directive does nothing."""
+SINCE_257 = {
+    "ProtectSystem=strict": "touch /var/tmp/by-ann",
+    "InaccessiblePaths=/etc/passwd": "cat /etc/passwd",
+    "NoExecPaths=/usr/bin/true": "/usr/bin/true",
+    "PrivateIPC=yes\nProtectHostname=yes": "true",
+}
+"""The same on 252, and 257 obeys."""
 
 
 def test_a_place_where_her_systemd_does_not_look_is_refused(ann: User) -> None:
@@ -235,15 +259,20 @@ def test_a_place_where_her_systemd_does_not_look_is_refused(ann: User) -> None:
 def test_what_is_refused_is_what_her_systemd_cannot_do(ann: User) -> None:
     """The facts that the table of refusals stands on, asked of systemd itself."""
     assert set(FAILING) <= set(NEVER)
+    assert {line.partition("=")[0] for line in DROPPING} <= set(DROPPED)
+    assert {line.partition("=")[0] for line in SINCE_257} <= set(SINCE)
     for key, value in FAILING.items():
         ann.machine.write(HOME / f".config/systemd/user/try-{key}.service", f"[Service]\nType=oneshot\n{key}={value}\nExecStart=true\n")
-    probe = "[Service]\nType=oneshot\nProtectSystem=strict\nExecStart=touch /var/tmp/by-ann\n"
-    ann.machine.write(HOME / ".config/systemd/user/try-sandbox.service", probe)
+    for line, command in (DROPPING | SINCE_257).items():
+        probe = f"[Service]\nType=oneshot\n{line}\nExecStart={command}\n"
+        ann.machine.write(HOME / f".config/systemd/user/try-{line.partition('=')[0]}.service", probe)
     ann.run("systemctl", "--user", "daemon-reload")
     argv, env = ["systemctl", "--user", "start"], {"XDG_RUNTIME_DIR": f"/run/user/{UID}"}
-    started = {key: ann.machine.run([*argv, f"try-{key}.service"], user="ann", env=env).status == 0 for key in (*FAILING, "sandbox")}
+    dropping, since = ({line.partition("=")[0] for line in lines} for lines in (DROPPING, SINCE_257))
+    tried = (*FAILING, *dropping, *since)
+    started = {key: ann.machine.run([*argv, f"try-{key}.service"], user="ann", env=env).status == 0 for key in tried}
     version = int(ann.machine.run(["systemctl", "--version"]).out.split()[1])
-    assert started == dict.fromkeys(FAILING, False) | {"sandbox": version < ONLY_SINCE}, "an older one drops the sandbox, and the file is written"
+    assert started == dict.fromkeys(FAILING, False) | dict.fromkeys(dropping, True) | dict.fromkeys(since, version < ONLY_SINCE)
     ann.run("sh", "-c", "rm -f .config/systemd/user/try-* /var/tmp/by-ann; systemctl --user daemon-reload; systemctl --user reset-failed")
 
 

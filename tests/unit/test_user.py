@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
@@ -16,11 +17,12 @@ from nanod.cli import host
 from nanod.cli.app import main, nanod
 from nanod.cli.scope import USER
 from nanod.compile import Target, compile_spec
-from nanod.compile.user import LIMITS, NEVER, PLACES, SINCE
+from nanod.compile.user import DROPPED, LIMITS, NEVER, PLACES, SINCE
 from nanod.doctor import Level, examine
 from nanod.errors import NanodError
 from nanod.groups import TASKS
 from nanod.host import checkup
+from nanod.host.lock import host_lock
 from nanod.host.store import LocalStore
 from nanod.phases import HOOK_PHASES
 from nanod.plan import is_irreversible
@@ -88,7 +90,7 @@ def test_no_line_names_a_place_of_the_system_or_a_user() -> None:
     system = re.compile(r"/var/lib/|/var/cache|(?<!\w)/run/(?!user/1000/)|/etc/systemd|multi-user")
     assert [(name, line) for name, text in texts.items() for line in text.splitlines() if system.search(line)] == []
     assert [name for name, text in texts.items() if re.search(r"^(User|Group|DynamicUser)=|lib/1/as ", text, flags=re.MULTILINE)] == []
-    never = re.compile(rf"^({'|'.join((*NEVER, *SINCE, *PLACES))})=", re.MULTILINE)
+    never = re.compile(rf"^({'|'.join((*NEVER, *DROPPED, *SINCE, *PLACES))})=", re.MULTILINE)
     assert [(name, found[0]) for name, text in texts.items() if (found := never.search(text))] == [], "on 252"
     assert all("systemctl --user" in line for text in texts.values() for line in text.splitlines() if "/systemctl" in line)
     assert units.links == {"default.target.wants/shop.target": "../shop.target"}
@@ -122,6 +124,7 @@ REFUSED = {
     "sockets (a path)": service(sockets="[/run/shop.sock]"),
     "resources.io_weight": service(resources="{io_weight: 10}"),
     "systemd.Service (never)": service(systemd="{Service: {AmbientCapabilities: CAP_NET_RAW}}"),
+    "systemd.Service (dropped)": service(systemd="{Service: {IPAddressDeny: any}}"),
     "systemd.Service (namespaces)": service(systemd="{Service: {PrivateTmp: 'yes'}}"),
     "systemd.Service (directories)": service(systemd="{Service: {StateDirectory: x}}"),
 }
@@ -159,7 +162,7 @@ def test_one_s_own_name_and_what_a_newer_systemd_can_do_are_no_mistakes() -> Non
 def test_the_page_has_the_table() -> None:
     rows = re.findall(r"^\| `([^|]*)` \| ([^|]*) \| ([^|]*) \|$", PAGE, flags=re.MULTILINE)
     assert [row for row in rows if row[0] in REFUSED] == [(limit.key, limit.why, limit.instead) for limit in LIMITS]
-    for word, names in (("never", NEVER), ("namespaces", SINCE), ("directories", PLACES)):
+    for word, names in (("never", NEVER), ("dropped", DROPPED), ("namespaces", SINCE), ("directories", PLACES)):
         listed = re.search(rf"^- {word}: (.*)$", PAGE, flags=re.MULTILINE)
         assert listed
         assert tuple(re.findall(r"`(\w+)=`", listed[1])) == names
@@ -236,3 +239,42 @@ def test_a_home_with_a_blank_changes_nothing_of_what_is_read_from_units() -> Non
 
     assert read("/home/ann b") == read("/home/ann")
     assert all(read("/home/ann"))
+
+
+def test_a_manager_that_does_not_run_is_said_before_anything_is_made(tmp_path: Path) -> None:
+    scope = replace(ANN, run=str(tmp_path / "none"))
+    with pytest.raises(NanodError, match="your own systemd: it does not run") as refused, host_lock(scope=scope):
+        pytest.fail("there is nobody to start anything")
+    assert "loginctl enable-linger" in refused.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["XDG_RUNTIME_DIR", "HOME"])
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
+def test_places_of_another_user_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    (tmp_path / "ann").mkdir()
+    monkeypatch.setenv(name, str(tmp_path / "ann"))
+    assert main(["--user", "explain", "none.service"]) == 1
+    os.chown(tmp_path / "ann", 1000, 1000)
+    assert main(["--user", "explain", "none.service"]) == 2
+    assert f"cannot use --user: {name} is {tmp_path}/ann, which belongs to uid 1000" in capsys.readouterr().err
+    assert list((tmp_path / "ann").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("theirs", "place"),
+    [({}, ""), ({"HOME": "/home/ann"}, ""), ({"HOME": "/h"}, "/h/.cache"), ({"HOME": "/home/ann", "XDG_CACHE_HOME": "/c/"}, "/c")],
+)
+def test_a_manager_with_another_place_for_caches_is_refused(
+    theirs: dict[str, str], place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    systemd = FakeSystemd(FakeClock())
+    monkeypatch.setattr(systemd, "load_path", lambda: ANN.load_path)
+    monkeypatch.setattr(systemd, "environment", lambda: theirs)
+    fakes: Any = {"systemd": systemd, "journal": None, "clock": None, "releases": None}
+    (tmp_path / "none.yaml").write_text("services: {}")
+    here = host.Here(**fakes, digests=lambda _: {}, store=LocalStore(unit_dir=ANN.unit_dir, scope=ANN))
+    with pytest.raises(NanodError) as refused:
+        host.planned(str(tmp_path / "none.yaml"), env=None, host=here)
+    assert (f"your systemd has caches in {place}" in refused.value.message) == bool(place)
