@@ -112,7 +112,7 @@ def test_files_are_those_of_the_code() -> None:
     sources = [path for place in ("nanod", "units") for path in sorted((ROOT / place).rglob("*")) if path.is_file() and path.suffix != ".pyc"]
     used = {path for source in sources for path in ours.findall(source.read_text()) if not path.endswith(".")}
     told = {path for page in (COMMANDS, DAEMON) for term in terms(below(page, "FILES")) for path in ours.findall(term)}
-    places = (SYSTEM.once, SYSTEM.stopping, SYSTEM.ended, SYSTEM.lent, SYSTEM.armed("x"), SYSTEM.irreversible_mark("x"))
+    places = (SYSTEM.lib, SYSTEM.once, SYSTEM.stopping, SYSTEM.ended, SYSTEM.lent, SYSTEM.armed("x"), SYSTEM.irreversible_mark("x"))
     used |= {found[0] for place in places if (found := ours.match(place))}
     assert used - told == set()
     assert told - used == {"/var/lib/nanod/digest.key"}, "it is made of two words in the code"
