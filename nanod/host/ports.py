@@ -19,6 +19,7 @@ from nanod.host.process import run
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
+    from nanod.scope import RuntimeScope
     from nanod.state import Manifest, Snapshot
     from nanod.units.unitfile import Directive
     from nanod.units.unitset import UnitSet
@@ -55,6 +56,11 @@ class Holder:
     pid: int
     name: str
     unit: str
+    cgroup: str = ""
+
+    def manages(self, scope: RuntimeScope) -> bool:
+        """Whether it is the manager that is meant; a user's is in the `init.scope` of its own service (systemd.special(7))."""
+        return self.cgroup.endswith(f"/user@{scope.uid}.service/init.scope") if scope.is_user else self.pid == 1
 
 
 def check_ports(wanted: UnitSet, manifest: Manifest | None, seen: Snapshot) -> Report:
@@ -69,9 +75,10 @@ def check_ports(wanted: UnitSet, manifest: Manifest | None, seen: Snapshot) -> R
         place = place_of(item.text.replace("%%", "%"))
         inodes = {inode for other, inode in there if place.meets(other)}
         holders = [holder for holder in _holders(inodes) if holder.unit not in ours] if inodes else []
-        # Of PID 1 it is a socket unit that listens; the processes that it hands the descriptors to are no news.
-        units = [name for name in _sockets_at(place) if name not in ours] if any(holder.pid == 1 for holder in holders) else []
-        words = units or [f"{holder.unit or 'process'} ({holder.name}, pid {holder.pid})" for holder in holders if holder.pid != 1]
+        # Of the manager it is a socket unit that listens; the processes that it hands the descriptors to are no news.
+        others = [holder for holder in holders if not holder.manages(seen.scope)]
+        units = [name for name in _sockets_at(place, seen.scope) if name not in ours] if others != holders else []
+        words = units or [f"{holder.unit or 'process'} ({holder.name}, pid {holder.pid})" for holder in others]
         if words:
             report.error(item.origin, f"cannot open {item.text} for {unit}: {words[0]} listens there")
     return report
@@ -129,8 +136,9 @@ def _holders(inodes: Container[int]) -> Iterator[Holder]:
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if any(_inode(link) in inodes for link in (path / "fd").iterdir()):
-                found = _UNIT.findall((path / "cgroup").read_text())
-                yield Holder(pid=int(path.name), name=(path / "comm").read_text().strip(), unit=found[-1] if found else "")
+                cgroup = (path / "cgroup").read_text().rstrip()
+                found = _UNIT.findall(cgroup)
+                yield Holder(pid=int(path.name), name=(path / "comm").read_text().strip(), unit=found[-1] if found else "", cgroup=cgroup)
 
 
 def _inode(link: Path) -> int:
@@ -138,9 +146,9 @@ def _inode(link: Path) -> int:
     return int(found[1]) if found else 0
 
 
-def _sockets_at(place: Place) -> Iterator[str]:
-    """Socket units of the host that listen there."""
-    for line in run(["systemctl", "list-sockets", "--no-legend", "--full", "--plain"], timeout=_SECONDS).out.splitlines():
+def _sockets_at(place: Place, scope: RuntimeScope) -> Iterator[str]:
+    """Socket units of that manager that listen there."""
+    for line in run(["systemctl", *scope.words, "list-sockets", "--no-legend", "--full", "--plain"], timeout=_SECONDS).out.splitlines():
         words = line.split()
         with suppress(ValueError, IndexError):  # a netlink group, a special file
             if place.meets(place_of(words[0])):

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nanod.compile import Target, compile_spec
+from nanod.host import ports
 from nanod.host.ports import check_ports, place_of
+from nanod.host.process import Completed
+from nanod.scope import SYSTEM, RuntimeScope, user_scope
 from nanod.spec.load import load
 from tests.fakes import EMPTY_HOST, running
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from nanod.units.unitset import UnitSet
@@ -76,3 +80,21 @@ def test_what_an_open_socket_has_is_its_own() -> None:
         seen = replace(EMPTY_HOST, units={"shop-web.socket": running("shop-web.socket", "listening")}, files={"shop-web.socket": text})
         assert not check_ports(units, None, seen)
         assert check_ports(units, None, replace(seen, files={"shop-web.socket": ""}))
+
+
+@pytest.mark.parametrize("unit", ["shop-web.socket", "other.socket"])
+@pytest.mark.parametrize("scope", [SYSTEM, user_scope("ann", 1500, "/home/ann", {})])
+def test_of_a_manager_it_is_a_socket_unit_that_listens(unit: str, scope: RuntimeScope, monkeypatch: pytest.MonkeyPatch) -> None:
+    cgroup = "0::/user.slice/user-1500.slice/user@1500.service/init.scope" if scope.is_user else "0::/init.scope"
+    manager = ports.Holder(pid=90 if scope.is_user else 1, name="systemd", unit="init.scope", cgroup=cgroup)
+    monkeypatch.setattr(ports, "_holders", lambda _: [manager])
+
+    def listed(argv: Sequence[str], *, timeout: float) -> Completed:
+        assert (tuple(argv[1:-4]), timeout > 0) == (scope.words, True)
+        return Completed(argv=tuple(argv), status=0, out=f"127.0.0.1:{port} {unit} other.service\n", err="")
+
+    monkeypatch.setattr(ports, "run", listed)
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port = door.getsockname()[1]
+        found = [item.message for item in check_ports(wanted(f"127.0.0.1:{port}"), None, replace(EMPTY_HOST, scope=scope))]
+    assert found == ([f"cannot open 127.0.0.1:{port} for shop-web.socket: other.socket listens there"] if unit == "other.socket" else [])
