@@ -58,6 +58,9 @@ class Pid1:
     def load_path(self) -> tuple[str, ...]:
         raise AssertionError
 
+    def environment(self) -> dict[str, str]:
+        raise AssertionError
+
     def daemon_reload(self) -> None:
         raise AssertionError
 
