@@ -44,6 +44,7 @@ _PACKAGES = {
     "flock": "util-linux",
     "setpriv": "util-linux",
     "logger": "bsdutils",
+    "getent": "libc-bin",
 }
 """Debian packages; all others are of coreutils."""
 _JOURNAL_GROUPS = ("systemd-journal", "adm", "wheel")
@@ -75,6 +76,7 @@ def host_facts(systemd: Systemd, store: LocalStore) -> HostFacts:
     is_systemd, is_root = facts.is_systemd(), os.geteuid() == scope.uid
     units = _units_of_apps(store)
     space = os.statvfs("/run")
+    is_persistent = not is_systemd or any(path.is_dir() for path in _entries("/var/log/journal"))
     return HostFacts(
         is_root=is_root,
         owner=scope.owner if scope.is_user else "",
@@ -94,8 +96,9 @@ def host_facts(systemd: Systemd, store: LocalStore) -> HostFacts:
         has_interpreter=os.access(_INTERPRETER, os.X_OK),
         lib=_lib(scope),
         journald=_journald(systemd) if is_systemd and not scope.is_user else "",
-        has_persistent_journal=not is_systemd or any(path.is_dir() for path in _entries("/var/log/journal")),
-        can_read_journal=is_root or not is_systemd or _is_in(_JOURNAL_GROUPS),
+        has_persistent_journal=is_persistent,
+        # Users have journals of their own where these are on disk (journald.conf(5), SplitMode=).
+        can_read_journal=os.geteuid() == 0 or not is_systemd or _is_in(_JOURNAL_GROUPS) or (scope.is_user and is_persistent),
         recover=enabled("nanod-recover.service") if is_systemd and not scope.is_user else "",
         leftovers=tuple(_leftovers(store.unit_dir, scope)),
         dangling=tuple(_dangling(store.unit_dir)),
