@@ -15,7 +15,6 @@ from nanod.errors import ExitCode
     'eval "$(nanod completion bash)"    # in ~/.bashrc',
     'eval "$(nanod completion zsh)"     # in ~/.zshrc',
     "nanod completion fish | source     # in ~/.config/fish/config.fish",
-    for_users=False,
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context

@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+import click
+
 from nanod.across import awaited_apps, check_outer, restarting_with
 from nanod.cli import console, progress
 from nanod.cli.interrupts import Signals
-from nanod.cli.scope import current
+from nanod.cli.scope import USER, current
 from nanod.cli.unchanged import STDIN, made_from, unchanged
 from nanod.colours import live_colours, switched, to_switch
 from nanod.diagnostics import Report, Severity
@@ -88,9 +90,8 @@ def runtime_store() -> LocalStore:
 def require_root(action: str) -> None:
     """Or the owner of the manager that is meant, who is root for PID 1."""
     if os.geteuid() != current().uid:
-        raise NanodError(
-            f"cannot {action}: only root may do that", hint=f"sudo {shlex.join(['nanod', *sys.argv[1:]])}, or --user for your own systemd"
-        )
+        own = ", or --user for your own systemd" if USER in click.get_current_context().command.params else ""
+        raise NanodError(f"cannot {action}: only root may do that", hint=f"sudo {shlex.join(['nanod', *sys.argv[1:]])}{own}")
 
 
 def require_roots_own(path: str, action: str) -> None:

@@ -26,7 +26,7 @@ _SCHEMA = Path(sys.prefix, "share/nanod/nanod.schema.json")
 """Where packages, and wheels, install it."""
 
 
-@verb("init", "nanod init", "nanod init --stdout /srv/shop", for_users=False)
+@verb("init", "nanod init", "nanod init --stdout /srv/shop")
 @click.argument("directory", metavar="[DIR]", type=click.Path(exists=True, file_okay=False), default=".")
 @click.option("--stdout", "only_print", is_flag=True, help="Print the spec and write nothing.")
 @JSON

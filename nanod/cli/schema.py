@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     "",
     "# yaml-language-server: $schema=nanod.schema.json",
     "project: shop",
-    for_users=False,
 )
 def command() -> int:
     """Print the JSON Schema of the spec language, for editors; with the blocks of the features that are installed."""
