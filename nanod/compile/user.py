@@ -105,6 +105,11 @@ def _path_sockets(service: Service, target: Target) -> Iterator[Mark]:
             yield service.at("sockets", position)
 
 
+def _runtime_dir(service: Service, _: Target) -> Iterator[Mark]:
+    if "XDG_RUNTIME_DIR" in service.environment:
+        yield service.at("environment", "XDG_RUNTIME_DIR")
+
+
 def _io_weight(service: Service, _: Target) -> Iterator[Mark]:
     if service.resources.io_weight is not None:
         yield service.at("resources", "io_weight")
@@ -147,6 +152,12 @@ LIMITS = (
     Limit(key="ports", why="ports below 1024 are for root", instead="a port from 1024 on", at=_ports),
     Limit(key="sockets (a port)", why="ports below 1024 are for root", instead="a port from 1024 on", at=_port_sockets),
     Limit(key="sockets (a path)", why="what is directly below /run is root's", instead="a path below $XDG_RUNTIME_DIR", at=_path_sockets),
+    Limit(
+        key="environment.XDG_RUNTIME_DIR",
+        why="nanod's programs find the user's manager by it",
+        instead="leave it out, the manager sets it",
+        at=_runtime_dir,
+    ),
     Limit(
         key="resources.io_weight",
         why="user@.service hands users no controller for IO",

@@ -111,6 +111,10 @@ def _tasks(findings: Findings, service: Service) -> None:
             findings.error(place, f"with 'processes', {key} stand{'s' * (key == 'health')} under each of them", key, on_key=True)
 
 
+_SYSTEMD_S = ("CREDENTIALS_DIRECTORY", "MANAGERPID")
+"""Variables that nanod's programs rely on (systemd.exec(5))."""
+
+
 def _environment(findings: Findings, service: Service) -> None:
     taken = dict.fromkeys(service.environment, "environment")
     for credential in service.credentials:
@@ -119,8 +123,8 @@ def _environment(findings: Findings, service: Service) -> None:
         if credential.env in taken:
             message = f"the variable '{credential.env}' is set in '{taken[credential.env]}' too"
             findings.error(_place(service), message, "credentials", credential.name, "env")
-        if credential.env.startswith("NANOD_") or credential.env in ("LIFECYCLE_PHASE", "CREDENTIALS_DIRECTORY"):
-            owner = "systemd" if credential.env == "CREDENTIALS_DIRECTORY" else "nanod"
+        if credential.env.startswith("NANOD_") or credential.env in ("LIFECYCLE_PHASE", *_SYSTEMD_S):
+            owner = "systemd" if credential.env in _SYSTEMD_S else "nanod"
             findings.error(_place(service), f"'{credential.env}' is set by {owner} itself", "credentials", credential.name, "env")
         taken[credential.env] = "credentials"
 

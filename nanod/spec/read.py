@@ -156,6 +156,9 @@ def environment(context: Context, place: Place, key: str = "environment") -> dic
         warn_literal(context, place, found[name], key, name)
         if name.startswith("NANOD_") or name == "LIFECYCLE_PHASE":
             context.findings.error(place, f"'{name}' is set by nanod itself", key, name)
+        if name == "MANAGERPID":
+            # Whose manager nanod's programs ask (systemd.exec(5), $MANAGERPID).
+            context.findings.error(place, f"'{name}' is set by systemd itself", key, name)
     return dict(sorted(found.items()))
 
 

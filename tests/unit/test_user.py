@@ -122,6 +122,7 @@ REFUSED = {
     "ports": service(ports="[80]"),
     "sockets (a port)": service(sockets="['127.0.0.1:443']"),
     "sockets (a path)": service(sockets="[/run/shop.sock]"),
+    "environment.XDG_RUNTIME_DIR": service(environment="{XDG_RUNTIME_DIR: /tmp}"),
     "resources.io_weight": service(resources="{io_weight: 10}"),
     "systemd.Service (never)": service(systemd="{Service: {AmbientCapabilities: CAP_NET_RAW}}"),
     "systemd.Service (dropped)": service(systemd="{Service: {IPAddressDeny: any}}"),
