@@ -245,7 +245,6 @@ SINCE_257 = {
     "ProtectSystem=strict": "touch /var/tmp/by-ann",
     "InaccessiblePaths=/etc/passwd": "cat /etc/passwd",
     "NoExecPaths=/usr/bin/true": "/usr/bin/true",
-    "PrivateIPC=yes\nProtectHostname=yes": "true",
 }
 """The same on 252, and 257 obeys."""
 
