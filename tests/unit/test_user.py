@@ -21,7 +21,7 @@ from nanod.compile.user import DROPPED, LIMITS, NEVER, PLACES, SINCE
 from nanod.doctor import Level, examine
 from nanod.errors import NanodError
 from nanod.groups import TASKS
-from nanod.host import checkup
+from nanod.host import checkup, facts
 from nanod.host.lock import host_lock
 from nanod.host.store import LocalStore
 from nanod.phases import HOOK_PHASES
@@ -279,3 +279,22 @@ def test_a_manager_with_another_place_for_caches_is_refused(
     with pytest.raises(NanodError) as refused:
         host.planned(str(tmp_path / "none.yaml"), env=None, host=here)
     assert (f"your systemd has caches in {place}" in refused.value.message) == bool(place)
+
+
+def test_what_is_the_same_for_everybody_takes_the_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--user", "schema"]) == main(["completion", "--user", "bash"]) == main(["init", "--user", "--stdout"]) == 0
+    capsys.readouterr()
+
+
+def test_only_what_takes_the_option_suggests_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(facts, "is_systemd", lambda: True)
+    for words, suggests in ((["reload"], False), (["recover"], True)):
+        assert main(words) == 1
+        assert ("--user" in capsys.readouterr().err) == suggests
+
+
+def test_doctor_knows_the_package_of_every_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    seen = checkup.host_facts(FakeSystemd(FakeClock()), LocalStore(unit_dir="/none", scope=ANN))
+    assert dict(seen.missing)["/usr/bin/getent"] == "libc-bin"
