@@ -338,8 +338,9 @@ def test_a_snapshot_of_a_host(any_machine: Machine) -> None:
         any_machine,
         """
 from nanod.diagnostics import Mark
-from nanod.host.snapshot import snapshot, LOAD_PATH
+from nanod.host.snapshot import snapshot
 from nanod.host.store import LocalStore
+from nanod.scope import SYSTEM
 from nanod.units.unitfile import UnitFile
 from nanod.units.unitset import UnitSet
 sh("systemd-run --unit=shop-transient sleep 100; ln -s /dev/null /etc/systemd/system/shop-masked.service")
@@ -351,7 +352,7 @@ wanted = UnitSet(app="shop", spec_file="s", env=None, target="shop.target", slic
                  host_units=(("multi-user.target", Mark("s")),))
 seen = snapshot(systemd, LocalStore(), wanted, None)
 path = [item.decode() for item in systemd._property(b"/org/freedesktop/systemd1", b"org.freedesktop.systemd1.Manager", "UnitPath")]
-result = [sorted(seen.masked), seen.foreign, seen.drop_ins, seen.units["multi-user.target"].active, [item for item in path if item not in LOAD_PATH]]
+result = [sorted(seen.masked), seen.foreign, seen.drop_ins, seen.units["multi-user.target"].active, [item for item in path if item not in SYSTEM.load_path]]
 sh("systemctl stop shop-transient")
 """,
     )
