@@ -162,7 +162,7 @@ def test_the_first_apply(machine: Machine) -> None:
     points = listed(app, "apply", app.spec)
     crashes = Crashes(app=app, argv=("apply", app.spec), before=before, after=seen(app), decision="committed@1")
     app.remove("--purge")
-    crash_everywhere(crashes, chosen(points), back=lambda: app.remove("--purge"), forth=app.apply)
+    crash_everywhere(crashes, sample(points), back=lambda: app.remove("--purge"), forth=app.apply)
 
 
 @pytest.mark.row("FAULTS-16", "BX-2")
