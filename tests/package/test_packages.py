@@ -38,8 +38,8 @@ def test_both_packages_have_the_same_files(dist: Path) -> None:
     listed = [line.split()[-1] for line in _run("dpkg-deb", "--contents", deb).splitlines() if line.startswith("-")]
     # Where Debian 12 has units, /lib is a link to /usr/lib.
     of_deb = [re.sub(r"^\.(/lib/)?", lambda found: "/usr/lib/" if found[1] else "", file) for file in listed]
-    listed = _run("rpm", "-qp", "--qf", r"[%{FILEMODES:perms} %{FILENAMES}\n]", rpm)
-    of_rpm = [line.split()[-1] for line in listed.splitlines() if line.startswith("-")]
+    form = r"[%{FILEMODES:perms} %{FILENAMES}\n]"
+    of_rpm = [line.split()[-1] for line in _run("rpm", "-qp", "--qf", form, rpm).splitlines() if line.startswith("-")]
     for part, in_deb, in_rpm in (
         ("the modules", "/usr/lib/python3/dist-packages/nanod/", "/usr/share/nanod/python/nanod/"),
         ("the units", "/usr/lib/systemd/system/", "/usr/lib/systemd/system/"),
