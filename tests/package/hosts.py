@@ -106,10 +106,6 @@ class Host:
                     return path.parent.name
         return ""
 
-    def signal(self, name: str, *words: str) -> None:
-        """To the process of that command."""
-        self.run("sh", "-ec", f"kill -{name} {self.pid_of(*words)}")
-
     def is_stopped(self, *words: str) -> bool:
         pid = self.pid_of(*words)
         return bool(pid) and "\nState:\tT" in self.machine.path(f"/proc/{pid}/status").read_text()

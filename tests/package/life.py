@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from typing import TYPE_CHECKING, ClassVar
 
@@ -106,7 +107,7 @@ class Life:
         behind = host.machine.popen(["nanod", "apply", "/srv/next.yaml"], stderr=subprocess.PIPE)
         assert behind.stderr is not None
         assert b"waiting for" in behind.stderr.readline()
-        host.signal("STOP", "/srv/next.yaml")
+        host.run("sh", "-ec", f"kill -STOP {host.pid_of('/srv/next.yaml')}")
         upgrade = host.machine.popen(["apt-get", "--yes", "install", str(host.newer)], env={"DEBIAN_FRONTEND": "noninteractive"})
         until(lambda: host.pid_of("recover"), "the upgrade waits for the lock", timeout=60)
         assert upgrade.poll() is None
@@ -115,7 +116,7 @@ class Life:
         # It has had the lock, and lets go of it; who waits behind would begin.
         until(lambda: host.pid_of("sleep", "1"), "the upgrade waits for who waits", timeout=60)
         assert host.run("nanod", "--version").out == f"nanod {__version__}\n"
-        host.signal("CONT", "/srv/next.yaml")
+        behind.send_signal(signal.SIGCONT)  # to nsenter, which has stopped with it, and passes it on
         assert (behind.wait(), upgrade.wait()) == (0, 0)
         behind.stderr.close()
         assert host.run("nanod", "--version").out == f"nanod {NEXT}\n"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 from tests.lab.steps import until
@@ -27,7 +28,7 @@ class TestDebian12(Life):
         assert host.run("dpkg", "--audit").out == ""
         assert host.run("dpkg", "--verify", "nanod").out == ""
         host.ready()
-        host.signal("CONT", "apply", SPEC)
+        apply.send_signal(signal.SIGCONT)  # to nsenter, which has stopped with it, and passes it on
         assert apply.wait() == 0
         host.run("nanod", "status", "half")
         host.run("nanod", "remove", "half")
