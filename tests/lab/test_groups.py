@@ -392,7 +392,7 @@ def test_a_sidecar_is_up_or_healthy_before_the_mains_start(on257: Callable[[str]
     app.clear()
     app.systemctl("restart", "--no-block", "gate-web-api")
     app.until_step("api down")
-    assert app.state("web-api") == "inactive", "it waits for its turn"
+    until(lambda: app.state("web-api") == "inactive", "it waits for its turn")
     app.well("side")
     app.until_up(*MEMBERS)
     app.until_steps(["api down", "api up"])
