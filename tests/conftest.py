@@ -6,6 +6,7 @@ results of all of them.
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -16,7 +17,9 @@ import pytest
 from nanod.rehearse import cgroup
 from tests import rows
 
-VM = Path(__file__).parent / "vm"
+HERE = Path(__file__).parent
+LAB = (HERE / "lab", HERE / "package")
+VM = HERE / "vm"
 
 _COLLECTED = pytest.StashKey[dict[str, tuple[str, ...]]]()
 _RESULTS = pytest.StashKey[dict[str, str]]()
@@ -43,6 +46,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None
     named = [config.invocation_params.dir / argument.partition("::")[0] for argument in config.args]
     return None if any(path.resolve().is_relative_to(VM) for path in named) else True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(item.path.is_relative_to(place) for place in LAB):
+            item.add_marker(pytest.mark.lab)
+            if os.geteuid() != 0:
+                item.add_marker(pytest.mark.skip(reason="only root can boot a machine"))
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

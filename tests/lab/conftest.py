@@ -26,16 +26,6 @@ from tests.lab.groups import Group, making
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-HERE = Path(__file__).parent
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.lab)
-            if os.geteuid() != 0:
-                item.add_marker(pytest.mark.skip(reason="only root can boot a machine"))
-
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:

@@ -5,25 +5,19 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from nanod import __version__
 from nanod.rehearse.machine import SOURCE
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 pytest.register_assert_rewrite("tests.package.hosts", "tests.package.life")
 
-HERE = Path(__file__).parent
 NEXT = f"{__version__}+next"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.lab)
-            if os.geteuid() != 0:
-                item.add_marker(pytest.mark.skip(reason="only root can boot a machine"))
 
 
 @pytest.fixture(scope="session")
