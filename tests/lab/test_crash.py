@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab.crashes import ALL, STATE, Seen, chosen, cut, in_order, listed, quiet, sample, seen, service, versions
+from tests.lab.crashes import ALL, STATE, Seen, chosen, cut, in_order, listed, quiet, seen, service, versions
 from tests.lab.steps import STEP, App
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def test_a_rollback(machine: Machine) -> None:
         app.apply(new)
 
     back()
-    crash_everywhere(crashes, sample(points), back=back, forth=lambda: app.nanod(*crashes.argv))
+    crash_everywhere(crashes, chosen(points), back=back, forth=lambda: app.nanod(*crashes.argv))
     app.remove("--purge")
 
 
@@ -162,7 +162,7 @@ def test_the_first_apply(machine: Machine) -> None:
     points = listed(app, "apply", app.spec)
     crashes = Crashes(app=app, argv=("apply", app.spec), before=before, after=seen(app), decision="committed@1")
     app.remove("--purge")
-    crash_everywhere(crashes, sample(points), back=lambda: app.remove("--purge"), forth=app.apply)
+    crash_everywhere(crashes, chosen(points), back=lambda: app.remove("--purge"), forth=app.apply)
 
 
 @pytest.mark.row("FAULTS-16", "BX-2")
