@@ -27,7 +27,7 @@ _SYSTEM_LOAD_PATH = (
 )
 
 NO_MANAGER = "a user's manager runs while the user is logged in, or always after 'loginctl enable-linger'"
-_COMMAND = re.compile(
+_COMMAND = (
     r"\b(?:systemctl(?= (?:cat|daemon-reload|list-jobs|list-unit-files|status|unmask)\b)|journalctl(?= -[tu] )"
     r"|nanod(?= (?:apply|check|compile|doctor|explain|history|logs|plan|provision|recover|remove|restart|rollback|run|start|status|stop)\b))"
 )
@@ -61,7 +61,7 @@ class RuntimeScope:
 
     def worded(self, hint: str) -> str:
         """A hint whose commands say whose manager they ask."""
-        return _COMMAND.sub(lambda found: " ".join((found[0], *self.words)), hint)
+        return re.sub(_COMMAND, lambda found: " ".join((found[0], *self.words)), hint) if self.words else hint
 
     @property
     def lib(self) -> str:

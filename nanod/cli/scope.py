@@ -41,13 +41,13 @@ def _require_own(scope: RuntimeScope) -> None:
 
 
 def _chosen(ctx: click.Context, _: click.Parameter, value: Any) -> None:
-    if value and not ctx.resilient_parsing:
-        ctx.meta[_KEY] = scope = own()
+    if not value:
+        return
+    ctx.meta[_KEY] = scope = own()
+    if not ctx.resilient_parsing:
         _require_own(scope)
         # systemctl, journalctl and systemd-analyze look for the manager there (pam_systemd(8)).
         os.environ.setdefault("XDG_RUNTIME_DIR", scope.run)
-    elif value:
-        ctx.meta[_KEY] = own()
 
 
 USER = click.Option(["--user"], is_flag=True, expose_value=False, callback=_chosen, help="For your own systemd (`systemctl --user`), without root.")
