@@ -49,6 +49,16 @@ MASKED = (
 )
 """Slow at a first boot or in need of hardware; tmp.mount would hide the /tmp of the tree, where a spec may lie."""
 
+GENERATORS = tuple(
+    f"{name}-generator"
+    for name in (
+        "cloud-init",
+        *("systemd-cryptsetup", "systemd-debug", "systemd-fstab", "systemd-getty", "systemd-gpt-auto", "systemd-hibernate-resume"),
+        *("systemd-integritysetup", "systemd-rc-local", "systemd-run", "systemd-ssh", "systemd-system-update", "systemd-tpm2", "systemd-veritysetup"),
+    )
+)
+"""Masked as well: they look for hardware, a kernel's command line, terminals and files that a machine does not have, at each daemon-reload anew."""
+
 _CREDENTIAL_KEY = "var/lib/systemd/credential.secret"
 """What encrypted credentials of a machine without TPM are made with (systemd-creds(1), `setup`)."""
 _CREDENTIAL_APP = bytes.fromhex("d3acecba0dad4cdfb8c9381528936c58")
@@ -100,7 +110,8 @@ def prepare(root: Path) -> None:
     for name in MASKED:
         _link(inside(root, "etc/systemd/system") / name, "/dev/null")
     _link(inside(root, "etc/systemd/system") / "default.target", "/usr/lib/systemd/system/multi-user.target")
-    _link(inside(root, "etc/systemd/system-generators") / "cloud-init-generator", "/dev/null")
+    for name in GENERATORS:
+        _link(inside(root, "etc/systemd/system-generators") / name, "/dev/null")
     # An uninitialised machine-id means "first boot", which enables whatever the presets say (man 5 machine-id).
     machine_id = uuid.uuid4()
     write(inside(root, "etc") / "machine-id", machine_id.hex + "\n")
