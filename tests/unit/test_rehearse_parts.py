@@ -83,7 +83,7 @@ def test_a_missing_tool_is_named_with_its_package(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_the_mirror_is_the_one_apt_uses(targets: str, expected: str) -> None:
-    assert tree.mirror(targets) == expected
+    assert tree.mirror_of(targets) == expected
 
 
 def test_a_tree_is_built_once_and_again_when_other_packages_are_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,12 +26,15 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 TOOLS = ("qemu-system-x86_64", "qemu-img", "mmdebstrap", "mke2fs", "ssh", "ssh-keygen")
 CHECKOUT = "/srv/checkout"
+TIMEOUT = 7200
+"""Seconds, for a test that hangs; ten power cuts take an hour where the processor cannot help."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.vm)
+            item.add_marker(pytest.mark.timeout(TIMEOUT))
             if lacking := _lacking():
                 item.add_marker(pytest.mark.skip(reason=lacking))
 

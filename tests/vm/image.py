@@ -5,17 +5,15 @@ It is built once, see `build`, and never written to again: machines see it throu
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from nanod.host import process
-from nanod.rehearse.tree import mirror
+from nanod.rehearse.tree import keep, mirror
 
 CACHE = Path("/var/cache/nanod-vm")
 """NANOD_VM_CACHE in the environment names another."""
@@ -60,24 +58,10 @@ class Image:
 
 
 def build(package: Path) -> Image:
-    """The image for this .deb, built unless there is one with these packages. Root alone can build. A second builder waits for the first."""
+    """The image for this .deb, built unless there is one with these packages. Root alone can build."""
     wanted = "\n".join([*PACKAGES, *dependencies(package)])
     cache = Path(os.environ.get("NANOD_VM_CACHE", CACHE))
-    cache.mkdir(parents=True, exist_ok=True)
-    built, stamp = cache / SUITE, cache / f"{SUITE}.packages"
-    lock = os.open(cache, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (built.is_dir() and stamp.is_file() and stamp.read_text() == wanted):
-            stamp.unlink(missing_ok=True)
-            shutil.rmtree(built, ignore_errors=True)
-            with tempfile.TemporaryDirectory(prefix=f".{SUITE}-", dir=cache) as scratch:
-                _build(Path(scratch), wanted.split())
-                (Path(scratch) / "made").rename(built)
-            stamp.write_text(wanted)
-    finally:
-        os.close(lock)
-    return Image(built)
+    return Image(keep(cache / SUITE, wanted, lambda made: _build(made, wanted.split())))
 
 
 def dependencies(package: Path) -> list[str]:
@@ -94,12 +78,11 @@ def overlay(disk: Path, over: Path) -> Path:
     return disk
 
 
-def _build(scratch: Path, packages: list[str]) -> None:
-    tree, made = scratch / "tree", scratch / "made"
+def _build(made: Path, packages: list[str]) -> None:
     made.mkdir()
+    tree = made.with_name("tree")
     _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "tests", "-f", str(made / "key"))
-    asked = _run("apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)", "Created-By: Packages")
-    _run("mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(packages)}", SUITE, str(tree), mirror(asked))
+    _run("mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(packages)}", SUITE, str(tree), mirror())
     _configure(tree, (made / "key.pub").read_text())
     for name in ("vmlinuz", "initrd.img"):
         shutil.copy(next((tree / "boot").glob(f"{name}-*")), made / name)
