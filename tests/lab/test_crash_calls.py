@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nanod.host.atomic import TEMPORARY
 from tests.lab.crashes import ALL, KILLED, STATE, UNITS, Seen, quiet, seen
 from tests.lab.steps import App
 from tests.unit.crashing import require_order
@@ -36,6 +37,7 @@ SHIFTS = 8
 """By how much the number of a call may be another one in the next run of the same command."""
 _LINE = re.compile(r"(\w+)\((.*)\) += 0|(openat|write|pwrite64)\((.*)\) += \d+")
 _OURS = re.compile(rf"<(?:{STATE}|{UNITS}|/srv|/run/nanod)")
+_OTHER_EACH_TIME = re.compile(rf"/(?:\d+|{re.escape(TEMPORARY)}[^/]*)")
 _PATH = re.compile(r'(?:\d+|AT_FDCWD)<([^>]*)>(?:, "([^"]*)")?')
 
 
@@ -134,8 +136,9 @@ def has_failed(app: App, call: Call) -> bool:
 
 
 def _folders(words: str) -> list[str]:
-    """Of the files of a call, whose own names are others each time, as the numbers of generations are."""
-    return [re.sub(r"/\d+", "/N", os.path.dirname(folder) if not name else folder) for folder, name in _PATH.findall(words)]  # noqa: PTH120
+    """Of the files of a call, whose own names are others each time, as the numbers of generations and temporary names are."""
+    folders = [folder if name else os.path.dirname(folder) for folder, name in _PATH.findall(words)]  # noqa: PTH120
+    return [_OTHER_EACH_TIME.sub("/_", folder) for folder in folders]
 
 
 @pytest.mark.row("FAULTS-17", "FAULTS-34", "BX-2")
