@@ -226,13 +226,8 @@ class Settling:
             # 257: no job although one is due; a unit that it requires failed, and nothing will try again (tried).
             self._down(watch, states, state)
             return
-        if self._is_blocked(watch) or self._count(watch):
-            return
-        for name in watch.service.requires:
-            other = states.get(self._unit(name), _NOTHING)
-            if name not in self.watches and not other.is_up and not other.job and other.active != "activating":
-                self._end(watch, Status.BLOCKED, blocked_by=name, blocker=other)
-                return
+        if not self._is_blocked(watch) and not self._lacks(watch, states):
+            self._count(watch)
 
     def _count(self, watch: Watch) -> bool:
         """Whether its tries are used up. Tries that a dependency made it lose do not count, as long as that one may still come up."""
@@ -259,12 +254,23 @@ class Settling:
                 return True
         return False
 
+    def _lacks(self, watch: Watch, states: Mapping[str, UnitState]) -> bool:
+        """Whether what it requires beside these services is down, and nothing brings that up. It is the cause, also of a last try."""
+        for name in watch.service.requires:
+            other = states.get(self._unit(name), _NOTHING)
+            if name not in self.watches and not other.is_up and not other.job and other.active != "activating":
+                self._end(watch, Status.BLOCKED, blocked_by=name, blocker=other)
+                return True
+        return False
+
     def _down(self, watch: Watch, states: Mapping[str, UnitState], state: UnitState) -> None:
         service = watch.service
         for name in service.before:
             if states.get(name, _NOTHING).active == "failed":
                 self._end(watch, Status.FAILED, unit=name)
                 return
+        if state.active == "failed" and watch.crashed_after is None and self._lacks(watch, states):
+            return
         if state.active == "failed":
             detail = self.systemd.detail(service.main)
             has_given_up = detail.restarts - watch.forgiven >= service.restart_limit

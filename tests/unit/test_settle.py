@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from nanod.diagnostics import Mark
 from nanod.settle import Settling
 from nanod.state import UnitDetail
@@ -38,3 +42,18 @@ def test_a_task_that_is_still_there_from_before_is_not_the_one_that_follows_the_
     settling.run()
     assert [ending.status for ending in settling.endings()] == [Status.HEALTHY, Status.HEALTHY]
     assert clock.now() >= begin + 1.5
+
+
+@pytest.mark.parametrize(("active", "sub"), [("activating", "auto-restart"), ("failed", "failed")])
+def test_whoever_used_up_all_tries_waiting_for_another_app_or_the_host_is_blocked_by_it(active: str, sub: str) -> None:
+    """Whether it is looked at before the last try or after it."""
+    clock = FakeClock()
+    systemd = FakeSystemd(clock)
+    web = replace(_member("web", Role.MAIN), requires=("away.service",), restart_limit=2)
+    systemd.given("away.service", "failed", "failed")
+    systemd.given(web.main, active, sub, restarts=2)
+    settling = Settling(systemd=systemd, clock=clock, tell=lambda _: None, begin=clock.now())
+    settling.watch(web, touched=True, started=True, span=0.0, base=UnitDetail(name=web.main))
+    settling.run()
+    (ending,) = settling.endings()
+    assert (ending.status, ending.blocked_by) == (Status.BLOCKED, "away.service")
