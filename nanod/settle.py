@@ -58,6 +58,8 @@ class Watch:
     """Failed starts that it owes to a dependency which had not settled yet."""
     last: UnitDetail | None = None
     """How its last failed start ended. The next one may be under way when it is given up, and says nothing yet."""
+    doubted: bool = False
+    """Its tries are used up, and what it requires was on its way: the next look tells who failed."""
     said: str = ""
     ending: Ending | None = None
 
@@ -168,7 +170,7 @@ class Settling:
         elif state.sub.startswith("auto-restart") and (not state.job or state.sub == "auto-restart"):
             self._between_restarts(watch, states, state)
         elif state.job or state.active in ("activating", "deactivating", "reloading"):
-            self._not_yet(watch)
+            self._not_yet(watch, states)
         else:
             self._down(watch, states, state)
 
@@ -212,13 +214,13 @@ class Settling:
             watch.crash, watch.crashed_after = detail or self.systemd.detail(watch.service.main), after
         watch.up_at = None
 
-    def _not_yet(self, watch: Watch) -> None:
+    def _not_yet(self, watch: Watch, states: Mapping[str, UnitState]) -> None:
         if self._is_blocked(watch):
             return
         now = self.clock.now()
         if watch.touched and now - watch.looked >= _SECOND_LOOK:
             watch.looked = now
-            self._count(watch)
+            self._count(watch, states)
 
     def _between_restarts(self, watch: Watch, states: Mapping[str, UnitState], state: UnitState) -> None:
         """It failed at least once, and systemd will start it again."""
@@ -227,10 +229,10 @@ class Settling:
             self._down(watch, states, state)
             return
         if not self._is_blocked(watch) and not self._lacks(watch, states):
-            self._count(watch)
+            self._count(watch, states)
 
-    def _count(self, watch: Watch) -> bool:
-        """Whether its tries are used up. Tries that a dependency made it lose do not count, as long as that one may still come up."""
+    def _count(self, watch: Watch, states: Mapping[str, UnitState]) -> None:
+        """End it when its tries are used up. Tries that a dependency made it lose do not count, as long as that one may still come up."""
         detail = self.systemd.detail(watch.service.main)
         # It may have come up, or begun again, since the look that brought us here.
         state = self.systemd.states([watch.service.main])[watch.service.main]
@@ -242,9 +244,10 @@ class Settling:
         tries, limit = detail.restarts - watch.forgiven, watch.service.tries
         if any(name in self.watches and self.watches[name].ending is None for name in watch.service.requires):
             watch.forgiven = detail.restarts
-        elif tries > limit or (tries == limit and watch.last):
-            self._end(watch, Status.FAILED, detail=watch.last or detail, tries=limit)
-        return watch.ending is not None
+        elif (tries > limit or (tries == limit and watch.last)) and not self._lacks(watch, states):
+            if watch.doubted or not self._awaits(watch, states):
+                self._end(watch, Status.FAILED, detail=watch.last or detail, tries=limit)
+            watch.doubted = True
 
     def _is_blocked(self, watch: Watch) -> bool:
         for name in watch.service.requires:
@@ -262,6 +265,11 @@ class Settling:
                 self._end(watch, Status.BLOCKED, blocked_by=name, blocker=other)
                 return True
         return False
+
+    def _awaits(self, watch: Watch, states: Mapping[str, UnitState]) -> bool:
+        """Whether what it requires beside these services is on its way: its last try has asked for that once more."""
+        others = [states.get(self._unit(name), _NOTHING) for name in watch.service.requires if name not in self.watches]
+        return any(not other.is_up and (other.job or other.active == "activating") for other in others)
 
     def _down(self, watch: Watch, states: Mapping[str, UnitState], state: UnitState) -> None:
         service = watch.service

@@ -57,3 +57,18 @@ def test_whoever_used_up_all_tries_waiting_for_another_app_or_the_host_is_blocke
     settling.run()
     (ending,) = settling.endings()
     assert (ending.status, ending.blocked_by) == (Status.BLOCKED, "away.service")
+
+
+def test_the_last_try_asks_once_more_for_what_failed_and_is_judged_when_that_has_failed_again() -> None:
+    clock = FakeClock()
+    systemd = FakeSystemd(clock)
+    web = replace(_member("web", Role.MAIN), requires=("away.service",), restart_limit=2)
+    begin = clock.now()
+    systemd.given("away.service", "activating", "start")
+    systemd._units["away.service"].timeline.append((begin + 1.5, Phase(0.0, "failed", "failed")))
+    systemd.given(web.main, "activating", "start-pre", restarts=3)
+    settling = Settling(systemd=systemd, clock=clock, tell=lambda _: None, begin=begin)
+    settling.watch(web, touched=True, started=True, span=0.0, base=UnitDetail(name=web.main))
+    settling.run()
+    (ending,) = settling.endings()
+    assert (ending.status, ending.blocked_by) == (Status.BLOCKED, "away.service")
