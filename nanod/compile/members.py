@@ -156,9 +156,11 @@ class _Group:
         mains = {number: self._mains(number) for number in numbers}
         every = [item for number in numbers for item in mains[number]]
         around = self._around(shared, 0, every) if shared else []
+        once = [item for item in around if item.role is Role.PRESTART_TASK]
         found = [*around]
         for number in numbers:
             mine = self._around(own, number, mains[number]) if own or whole.processes else []
+            mine = [_behind(item, once) if item.role is Role.PRESTART_TASK else item for item in mine]
             found += [*mine, *(self._among(main, [*around, *mine]) for main in mains[number])]
         if has_all(whole):
             found.append(self._all(every))
@@ -259,6 +261,11 @@ class _Group:
             row=self.whole.name, role=Role.ALL, service=whole, whole=self.whole, names=self.app.names.member(self.whole.name), is_grouped=True
         )
         return replace(own, wants=names, mains=names, needs=tuple(main.row for main in mains))
+
+
+def _behind(task: Member, once: Sequence[Member]) -> Member:
+    """A task of one instance after those that are done once for all instances."""
+    return replace(task, after=(*task.after, *_units(once)), needs=(*task.needs, *_rows(once)))
 
 
 def _units(members: Sequence[Member]) -> tuple[str, ...]:

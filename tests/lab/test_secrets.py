@@ -77,7 +77,8 @@ def test_who_sees_them(app: App) -> None:
         app.write({"web": service(hooks={phase: TELL})})
         assert f"a {phase} hook cannot read credentials" in app.nanod("check", app.spec, status=2).err
     # Without a sandbox they are there to the end.
-    app.apply({"web": service(hooks=dict.fromkeys(("prestart", *late), TELL), sandbox="off")})
+    told = {"command": f"{TELL}; touch $NANOD_RUN_DIR/told; exec sleep 3600", "runtime_dir": True, "health": {"file": f"/run/{app.name}/web/told"}}
+    app.apply({"web": service(hooks=dict.fromkeys(("prestart", *late), TELL), sandbox="off", **told)})
     app.systemctl("reload", app.unit("web"))
     app.systemctl("stop", app.unit("web"))
     assert app.steps() == [f"{word} {BOTH}" for word in ("prestart", "", *late)]
