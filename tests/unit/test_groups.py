@@ -102,6 +102,14 @@ def test_what_comes_and_goes_with_a_main() -> None:
     assert groups.led_by(services["web/once"], mains) == {"web@1", "web@2"}
 
 
+def test_what_is_done_once_for_all_instances_is_done_before_any_of_them_begins() -> None:
+    _, units = compiled(_REPLICAS)
+    found = {unit.name: unit for unit in units.units}
+    for number in (1, 2):
+        after = found[f"shop-web-init@{number}.service"].values("Unit", "After")
+        assert "shop-web-once.service" in " ".join(after).split()
+
+
 def test_instances_are_taken_in_turns() -> None:
     services = compiled(_REPLICAS)[1].services
     assert [{item.name for item in wave} for wave in groups.turns(services)] == [
