@@ -49,13 +49,21 @@ MASKED = (
 )
 """Slow at a first boot or in need of hardware; tmp.mount would hide the /tmp of the tree, where a spec may lie."""
 
-GENERATORS = tuple(
-    f"{name}-generator"
-    for name in (
-        "cloud-init",
-        *("systemd-cryptsetup", "systemd-debug", "systemd-fstab", "systemd-getty", "systemd-gpt-auto", "systemd-hibernate-resume"),
-        *("systemd-integritysetup", "systemd-rc-local", "systemd-run", "systemd-ssh", "systemd-system-update", "systemd-tpm2", "systemd-veritysetup"),
-    )
+GENERATORS = (
+    "cloud-init-generator",
+    "systemd-cryptsetup-generator",
+    "systemd-debug-generator",
+    "systemd-fstab-generator",
+    "systemd-getty-generator",
+    "systemd-gpt-auto-generator",
+    "systemd-hibernate-resume-generator",
+    "systemd-integritysetup-generator",
+    "systemd-rc-local-generator",
+    "systemd-run-generator",
+    "systemd-ssh-generator",
+    "systemd-system-update-generator",
+    "systemd-tpm2-generator",
+    "systemd-veritysetup-generator",
 )
 """Masked as well: they look for hardware, a kernel's command line, terminals and files that a machine does not have, at each daemon-reload anew."""
 
