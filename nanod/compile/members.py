@@ -159,8 +159,7 @@ class _Group:
         once = [item for item in around if item.role is Role.PRESTART_TASK]
         found = [*around]
         for number in numbers:
-            mine = self._around(own, number, mains[number]) if own or whole.processes else []
-            mine = [_behind(item, once) if item.role is Role.PRESTART_TASK else item for item in mine]
+            mine = self._around(own, number, mains[number], once) if own or whole.processes else []
             found += [*mine, *(self._among(main, [*around, *mine]) for main in mains[number])]
         if has_all(whole):
             found.append(self._all(every))
@@ -200,8 +199,8 @@ class _Group:
             part_of=(self.app.names.service(self.whole.name),) if has_all(self.whole) and role in (Role.MAIN, Role.GROUP) else (),
         )
 
-    def _around(self, tasks: Sequence[Task], number: int, mains: Sequence[Member]) -> list[Member]:
-        """The companion and the tasks of one scope: of the group, or of one instance."""
+    def _around(self, tasks: Sequence[Task], number: int, mains: Sequence[Member], once: Sequence[Member] = ()) -> list[Member]:
+        """The companion and the tasks of one scope: of the group, or of one instance, after what is done `once` for all instances."""
         top = self._member(Role.GROUP, self._keys(None, number), number, part=GROUP)
         companion, main_units = top.names.main, tuple(main.names.main for main in mains)
         flag = f"{self.app.scope.run}/{GROUPS}/{companion.removesuffix('.service')}"
@@ -220,7 +219,14 @@ class _Group:
             replace(item, wants=(companion, *_units(ends), *item.wants), part_of=(companion,), condition=flag) for item in made(Role.PRESTART_SIDECAR)
         ]
         first = [
-            replace(item, requires=(companion,), wants=_units([*ends, *sides]), awaits=(PARTS + companion,), needs=_rows([top, *sides]))
+            replace(
+                item,
+                requires=(companion,),
+                wants=_units([*ends, *sides]),
+                after=_units(once),
+                awaits=(PARTS + companion,),
+                needs=_rows([top, *sides, *once]),
+            )
             for item in made(Role.PRESTART_TASK)
         ]
         last = [
@@ -261,11 +267,6 @@ class _Group:
             row=self.whole.name, role=Role.ALL, service=whole, whole=self.whole, names=self.app.names.member(self.whole.name), is_grouped=True
         )
         return replace(own, wants=names, mains=names, needs=tuple(main.row for main in mains))
-
-
-def _behind(task: Member, once: Sequence[Member]) -> Member:
-    """A task of one instance after those that are done once for all instances."""
-    return replace(task, after=(*task.after, *_units(once)), needs=(*task.needs, *_rows(once)))
 
 
 def _units(members: Sequence[Member]) -> tuple[str, ...]:
