@@ -245,7 +245,7 @@ class Settling:
         if any(name in self.watches and self.watches[name].ending is None for name in watch.service.requires):
             watch.forgiven = detail.restarts
         elif (tries > limit or (tries == limit and watch.last)) and not self._lacks(watch, states):
-            if watch.doubted or not self._awaits(watch, states):
+            if watch.doubted or not self._missing(watch, states):
                 self._end(watch, Status.FAILED, detail=watch.last or detail, tries=limit)
             watch.doubted = True
 
@@ -259,17 +259,16 @@ class Settling:
 
     def _lacks(self, watch: Watch, states: Mapping[str, UnitState]) -> bool:
         """Whether what it requires beside these services is down, and nothing brings that up. It is the cause, also of a last try."""
-        for name in watch.service.requires:
-            other = states.get(self._unit(name), _NOTHING)
-            if name not in self.watches and not other.is_up and not other.job and other.active != "activating":
+        for name, other in self._missing(watch, states):
+            if not other.job and other.active != "activating":
                 self._end(watch, Status.BLOCKED, blocked_by=name, blocker=other)
                 return True
         return False
 
-    def _awaits(self, watch: Watch, states: Mapping[str, UnitState]) -> bool:
-        """Whether what it requires beside these services is on its way: its last try has asked for that once more."""
-        others = [states.get(self._unit(name), _NOTHING) for name in watch.service.requires if name not in self.watches]
-        return any(not other.is_up and (other.job or other.active == "activating") for other in others)
+    def _missing(self, watch: Watch, states: Mapping[str, UnitState]) -> list[tuple[str, UnitState]]:
+        """What it requires beside these services and is not up: down, or on its way, for its last try has asked for that once more."""
+        others = [(name, states.get(self._unit(name), _NOTHING)) for name in watch.service.requires if name not in self.watches]
+        return [(name, other) for name, other in others if not other.is_up]
 
     def _down(self, watch: Watch, states: Mapping[str, UnitState], state: UnitState) -> None:
         service = watch.service
