@@ -41,6 +41,34 @@ def test_a_hook_that_nothing_limits_says_when_it_runs_long() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.row("UP-8")
+def test_the_watch_over_a_hook_catches_no_signal(tmp_path: Path) -> None:
+    """Else what it forks could miss the SIGTERM that ends the unit, and hold that up until SIGKILL."""
+    # The hook's own shell, once it waits; its children are the watch and timeout(1).
+    script = f"until [ -e {tmp_path}/go ]; do sleep 0.02; done"
+    command = [str(LIB / "hook"), "fail", "0", "--warn-after", "5", "/bin/sh", "-c", script]
+    with subprocess.Popen(command, env=UNIT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as hook:
+        try:
+            children = Path(f"/proc/{hook.pid}/task/{hook.pid}/children")
+            deadline = time.monotonic() + 15
+            while not (watch := _watch(children.read_text().split())):
+                assert time.monotonic() < deadline, "the watch sleeps"
+            status = dict(line.split(":", 1) for line in Path(f"/proc/{watch}/status").read_text().splitlines())
+        finally:
+            (tmp_path / "go").touch()
+    terminate = 1 << (signal.SIGTERM - 1)
+    assert [int(status[mask], 16) & terminate for mask in ("SigCgt", "SigIgn", "SigBlk")] == [0, 0, 0]
+
+
+def _watch(pids: list[str]) -> str:
+    """The one of them that has sleep(1) for a child."""
+    for pid in pids:
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            if Path(f"/proc/{child}/cmdline").read_bytes() == b"/usr/bin/sleep\0005\0":
+                return pid
+    return ""
+
+
 @pytest.mark.row("NK-2", "NK-5", "BX-6")
 def test_fifty_starters_run_one_install(tmp_path: Path) -> None:
     with ThreadPoolExecutor(50) as pool:
