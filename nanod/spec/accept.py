@@ -64,10 +64,15 @@ class _Compiler:
                 return _SIMPLE[keyword](operand)
 
     def _reference(self, target: str) -> Check:
+        """Compiled when the first value comes to it: a spec uses few of the keys there are."""
         name = target.removeprefix("#/$defs/")
-        if name not in self._named:
-            self._named[name] = self.shape(self._root["$defs"][name])
-        return self._named[name]
+
+        def check(value: object) -> bool:
+            if name not in self._named:
+                self._named[name] = self.shape(self._root["$defs"][name])
+            return self._named[name](value)
+
+        return check
 
     def _members(self, schema: Mapping[str, Any]) -> Check:
         known = {key: self.shape(shape) for key, shape in schema.get("properties", {}).items()}
