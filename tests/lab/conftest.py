@@ -48,14 +48,23 @@ def debian13() -> Path:
     return tree.build()
 
 
-@pytest.fixture(scope="module")
-def machine257(debian13: Path) -> Iterator[Machine]:
-    """A machine over a pristine Debian 13 tree, with nanod's source in it.
+@pytest.fixture(scope="session")
+def source257(tmp_path_factory: pytest.TempPathFactory, debian13: Path) -> Path:
+    """nanod's source with what the Python of Debian 13 compiles of it: compiling takes longer than most commands, and each machine would do it anew."""
+    made = tmp_path_factory.mktemp("source257") / "nanod"
+    with Machine.boot(tree=debian13) as booted:
+        inside = booted.path("/nanod")
+        shutil.copytree(SOURCE / "nanod", inside, ignore=shutil.ignore_patterns("__pycache__"))
+        assert booted.run(["python3", "-m", "compileall", "-q", "-s/", f"-p{SOURCE}", "/nanod"]).status == 0
+        shutil.copytree(inside, made)
+    return made
 
-    As a copy: where Python cannot write, it compiles all of nanod again for each command, which takes as long as the command.
-    """
+
+@pytest.fixture(scope="module")
+def machine257(debian13: Path, source257: Path) -> Iterator[Machine]:
+    """A machine over a pristine Debian 13 tree, with a copy of nanod's source in it: where Python cannot write, it keeps nothing that it compiles."""
     with Machine.boot(tree=debian13, python="/usr/bin/python3") as booted:
-        shutil.copytree(SOURCE / "nanod", booted.path(SOURCE / "nanod"), ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(source257, booted.path(SOURCE / "nanod"))
         yield booted
 
 
