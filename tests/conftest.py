@@ -1,4 +1,4 @@
-"""Results by acceptance row, for `tools/rows`; and what the laboratory may leave on this machine: nothing.
+"""Which tests run, their results by acceptance row, for `tools/rows`; and what the laboratory may leave on this machine: nothing.
 
 With workers (pytest-xdist) each of them collects all tests and runs some; the process that was called, which has no tests of its own, hears the
 results of all of them.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+import zlib
+from collections import defaultdict
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +22,8 @@ from tests import rows
 HERE = Path(__file__).parent
 LAB = (HERE / "lab", HERE / "package")
 VM = HERE / "vm"
+SYSTEMDS = ("machine", "machine257")
+"""What `any_machine` of the lab is."""
 
 _COLLECTED = pytest.StashKey[dict[str, tuple[str, ...]]]()
 _RESULTS = pytest.StashKey[dict[str, str]]()
@@ -30,6 +34,12 @@ class _Worker(Protocol):
 
     config: pytest.Config
     workeroutput: dict[str, dict[str, tuple[str, ...]]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--thorough", action="store_true", help="also tests that show more of what others show: each on both systemds, grids of failures"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -48,12 +58,26 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if any(path.resolve().is_relative_to(VM) for path in named) else True
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if any(item.path.is_relative_to(place) for place in LAB):
             item.add_marker(pytest.mark.lab)
             if os.geteuid() != 0:
                 item.add_marker(pytest.mark.skip(reason="only root can boot a machine"))
+    if not config.getoption("--thorough"):
+        for item in {*_second_twins(items), *(item for item in items if item.get_closest_marker("thorough"))}:
+            # Skipped and not deselected: a row that nothing else proves is then not proved.
+            item.add_marker(pytest.mark.skip(reason="shows more of what others show: --thorough"))
+
+
+def _second_twins(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Of each two that differ in nothing but the systemd one; its name settles which, so that both systemds have about half of each module."""
+    twins = defaultdict(list)
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and (systemd := str(item.callspec.params.get("any_machine", ""))):
+            rest = item.callspec.id.replace(systemd, "")
+            twins[f"{item.path.name} {item.originalname} {rest}"].append(item)
+    return [both[zlib.crc32(name.encode()) % 2] for name, both in twins.items() if len(both) == len(SYSTEMDS)]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

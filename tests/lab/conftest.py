@@ -20,6 +20,7 @@ import pytest
 
 from nanod.rehearse import mounts, tree
 from nanod.rehearse.machine import SOURCE, Machine
+from tests.conftest import SYSTEMDS
 from tests.lab.daemons import Daemon, sleeping
 from tests.lab.groups import Group, making
 
@@ -50,7 +51,7 @@ def debian13() -> Path:
 
 @pytest.fixture(scope="session")
 def source257(tmp_path_factory: pytest.TempPathFactory, debian13: Path) -> Path:
-    """nanod's source with what the Python of Debian 13 compiles of it: compiling takes longer than most commands, and each machine would do it anew."""
+    """The source with what Debian 13's Python compiles of it: compiling takes longer than most commands, and each machine would do it anew."""
     made = tmp_path_factory.mktemp("source257") / "nanod"
     with Machine.boot(tree=debian13) as booted:
         inside = booted.path("/nanod")
@@ -68,7 +69,7 @@ def machine257(debian13: Path, source257: Path) -> Iterator[Machine]:
         yield booted
 
 
-@pytest.fixture(scope="module", params=["machine", "machine257"])
+@pytest.fixture(scope="module", params=SYSTEMDS)
 def any_machine(request: pytest.FixtureRequest) -> Machine:
     """One after the other."""
     found: Machine = request.getfixturevalue(request.param)

@@ -158,6 +158,7 @@ def ended_by_its_own(front: Front) -> None:
         assert re.fullmatch(r"(?:prestart-(\w+) poststop-\1 )*(?:prestart-\w+ )?", words), f"{unit}: {words}"
 
 
+@pytest.mark.thorough
 @pytest.mark.row("BX-10", "BX-2", "FAULTS-16")
 def test_killed_anywhere_in_a_switch(machine: Machine) -> None:
     """The old colour or the new one, whole; and all the while somebody answers."""

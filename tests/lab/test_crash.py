@@ -129,6 +129,7 @@ def test_a_change(machine: Machine) -> None:
     app.remove("--purge")
 
 
+@pytest.mark.thorough
 @pytest.mark.row("FAULTS-16", "BX-2")
 def test_a_rollback(machine: Machine) -> None:
     app = App.on(machine, "goback")
@@ -166,7 +167,7 @@ def test_the_first_apply(machine: Machine) -> None:
 
 
 @pytest.mark.row("FAULTS-16", "BX-2")
-@pytest.mark.parametrize("purge", [False, True])
+@pytest.mark.parametrize("purge", [False, pytest.param(True, marks=pytest.mark.thorough)])
 def test_a_removal(machine: Machine, *, purge: bool) -> None:
     """Undone until it has begun to delete what cannot be made again: its record, or with --purge its data."""
     app = App.on(machine, "purged" if purge else "removed")

@@ -22,7 +22,7 @@ def since(app: App, name: str) -> int:
 
 
 @pytest.mark.row("FAULTS-16", "BX-11")
-@pytest.mark.parametrize("stops_first", [False, True], ids=["restarts", "stops first"])
+@pytest.mark.parametrize("stops_first", [False, pytest.param(True, marks=pytest.mark.thorough)], ids=["restarts", "stops first"])
 def test_what_restarts_with_it_is_there_again(machine: Machine, *, stops_first: bool) -> None:
     """`shop/web` restarts with `mail/in`, of which only the environment changes, or also the hooks of its end: those of old are run first."""
     name = f"mail{int(stops_first)}"

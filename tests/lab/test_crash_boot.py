@@ -67,6 +67,7 @@ def clean(app: App) -> None:
     app.clear()
 
 
+@pytest.mark.thorough
 @pytest.mark.row("FAULTS-16", "FAULTS-18", "FAULTS-50", "BX-2")
 def test_an_apply(host: Machine) -> None:
     """Wherever it was cut off, the boot starts one version whole, and no hook of the other one runs."""

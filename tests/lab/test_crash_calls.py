@@ -168,6 +168,7 @@ def test_each_call_fails_once(change: Change) -> None:
             change.back()
 
 
+@pytest.mark.thorough
 @pytest.mark.row("FAULTS-16", "BX-2")
 def test_each_call_is_the_last(change: Change) -> None:
     """SIGKILL as the call is made: it is not carried out any more."""

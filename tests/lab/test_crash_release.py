@@ -103,6 +103,7 @@ def test_nanod_is_killed(host: Machine) -> None:
     leave(app)
 
 
+@pytest.mark.thorough
 @pytest.mark.row("FAULTS-16", "FAULTS-18", "BX-2", "BX-17")
 def test_the_machine_goes_down(host: Machine) -> None:
     switch = Switch.on(App.on(host, "power"))

@@ -94,6 +94,7 @@ def test_an_apply_that_is_killed_is_begun_again(daemon: Daemon) -> None:
     assert "apply killed: nanod-apply@web.service: killed by KILL; once more" in daemon.journal("--unit=nanod.service")
 
 
+@pytest.mark.thorough
 @pytest.mark.row("FAULTS-49")
 def test_a_job_that_is_cancelled_is_noticed(daemon: Daemon) -> None:
     """Nothing is ever run then, and so nothing says how it ended."""
@@ -144,6 +145,7 @@ def test_a_pid_1_that_is_slow_to_reload(daemon: Daemon) -> None:
     assert daemon.show("NRestarts") == "0"
 
 
+@pytest.mark.thorough
 @pytest.mark.row("FAULTS-49", "BX-28", "BX-4")
 def test_many_specs_of_which_one_is_edited_all_the_time(daemon: Daemon) -> None:
     """The last content is in force, each that was in force on the way was whole, and nobody else is touched."""

@@ -169,6 +169,7 @@ def test_a_storm_of_hangups_during_an_apply_is_one_reload_afterwards(daemon: Dae
     reload(daemon, 0)
 
 
+@pytest.mark.thorough
 @pytest.mark.row("FAULTS-46")
 def test_hangups_from_the_first_moment_on_kill_nothing(daemon: Daemon) -> None:
     """At 0, 5, … 150 ms after env has begun to ignore them, which is the first that anything of ours does; it is up with what the file says by then."""

@@ -43,7 +43,9 @@ def work(daemon: Daemon, verb: str, name: str, **told: str) -> dict[str, object]
 
 
 @pytest.mark.row("BX-28")
-@pytest.mark.parametrize("example", ["shop", "release", "backup", "group", "log-shipper", "report"])
+@pytest.mark.parametrize(
+    "example", ["shop", "release", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("backup", "group", "log-shipper", "report"))]
+)
 def test_an_example_is_applied_and_removed(daemon: Daemon, example: str) -> None:
     spec = f"{HERE}/{example}/{example}.yaml"
     answer = work(daemon, "apply", example, SPEC=spec, DIGEST="")

@@ -132,6 +132,11 @@ KINDS: dict[str, tuple[dict[str, Any], str]] = {
         r"cannot start ten-{at}: it exited with status 1, and something else answers at tcp 127\.0\.0\.1:7777",
     ),
 }
+GRID = [
+    pytest.param(kind, at, marks=() if at == POSITIONS[number % len(POSITIONS)] else pytest.mark.thorough)
+    for number, kind in enumerate(KINDS)
+    for at in POSITIONS
+]
 SLOW: dict[str, tuple[dict[str, Any], str]] = {
     "later": (
         {"command": f"{UP}; sleep 2; kill -ABRT $$", "settle": "10s", "restart": ONCE},
@@ -142,8 +147,7 @@ SLOW: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.row("FAULTS-24", "FAULTS-25", "FAULTS-27", "BX-4", "BX-7", "NK-12")
-@pytest.mark.parametrize("at", POSITIONS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "at"), GRID)
 def test_a_service_that_fails_takes_the_change_back(ten: App, kind: str, at: str) -> None:
     keys, line = KINDS[kind]
     before = look(ten)

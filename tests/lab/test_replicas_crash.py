@@ -34,6 +34,7 @@ def versions(fleet: Fleet, numbers: Sequence[int] = THREE) -> set[str]:
     return {fleet.answers(number).split(" ")[0] for number in numbers}
 
 
+@pytest.mark.thorough
 @pytest.mark.row("FAULTS-16", "BX-2", "BX-10")
 def test_killed_at_every_point(host: Machine) -> None:
     """The next command has it as before, in turns: a client is always answered. Once it is in force it stays."""

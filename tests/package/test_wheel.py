@@ -42,7 +42,7 @@ def test_the_readme_names_what_is_installed_here() -> None:
     assert sorted(set(named) - {"pip", "libsystemd0"}) == sorted(FOR_PIP)
 
 
-@pytest.mark.parametrize(("suite", "install"), [("bookworm", PIP), ("trixie", PIPX)])
+@pytest.mark.parametrize(("suite", "install"), [pytest.param("bookworm", PIP, marks=pytest.mark.thorough), ("trixie", PIPX)])
 def test_the_wheel_is_installed_and_applies(suite: str, install: list[str], wheel: Path) -> None:
     with Machine.boot(tree=tree.build(recipe(suite)), network="host") as machine:
         machine.path("/usr/local/bin/nanod").unlink()
