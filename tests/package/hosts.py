@@ -1,8 +1,10 @@
-"""A booted Debian without a network, on which apt installs nanod."""
+"""A booted Debian, without a network for apt to install nanod on, or with this machine's."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import ssl
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from tests.lab.steps import until
 from tests.package.trees import recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from nanod.host.process import Completed
 
@@ -112,3 +114,39 @@ class Host:
 
     def is_installed(self) -> bool:
         return self.run("dpkg-query", "--show", "--showformat=${db:Status-Status}", "nanod", status=None).out == "installed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Online:
+    """`environment` has this machine's settings of pip."""
+
+    machine: Machine
+    environment: Mapping[str, str]
+
+    def run(self, line: str) -> Completed:
+        """Run a line of shell, and fail the test when it fails."""
+        done = self.machine.run(["sh", "-ec", line], env=self.environment, timeout=1200)
+        assert done.status == 0, f"{line}\n{done.out}\n{done.err}"
+        return done
+
+
+@contextmanager
+def online(suite: str) -> Iterator[Online]:
+    """With this machine's network."""
+    with Machine.boot(tree=tree.build(recipe(suite)), network="host") as machine:
+        machine.path("/usr/local/bin/nanod").unlink()
+        machine.write("/etc/resolv.conf", Path("/etc/resolv.conf").read_text())
+        # Nobody waits for what comes of -O2.
+        yield Online(machine=machine, environment={"DEBIAN_FRONTEND": "noninteractive", "CFLAGS": "-O0", **_settings_of_pip(machine)})
+
+
+def _settings_of_pip(machine: Machine) -> dict[str, str]:
+    """And what it trusts."""
+    found = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    if Path("/etc/pip.conf").exists():
+        shutil.copy("/etc/pip.conf", machine.path("/etc"))
+    trusted = found.get("PIP_CERT") or ssl.get_default_verify_paths().cafile
+    if trusted:
+        shutil.copy(trusted, machine.path("/srv/trusted.crt"))
+        found["PIP_CERT"] = "/srv/trusted.crt"
+    return found

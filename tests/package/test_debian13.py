@@ -1,7 +1,38 @@
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nanod.rehearse.machine import SOURCE
+from tests.package.hosts import online
 from tests.package.life import Life
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class TestDebian13(Life):
     suite = "trixie"
+
+
+@pytest.mark.thorough
+def test_it_is_built_there_as_well(older: Path, tmp_path: Path) -> None:
+    """By that Debian's own tools, which the checkout's set-up has installed; the same files are in it, and apt installs it."""
+    with online("trixie") as host:
+        shutil.copytree(SOURCE, host.machine.path("/srv/nanod"), symlinks=True, ignore=shutil.ignore_patterns(".venv", ".*_cache", "__pycache__"))
+        host.run("chown -R root: /srv/nanod && cd /srv/nanod && tools/setup test && tools/package -o /srv/dist deb")
+        host.run("cd /srv/dist && lintian --allow-root --fail-on warning *.changes && apt-get --yes install ./*.deb")
+        host.run("systemctl is-active nanod.service && systemctl is-enabled nanod-recover.service")
+        [made] = host.machine.path("/srv/dist").glob("*.deb")
+        shutil.copy(made, tmp_path)
+    assert _files(tmp_path / made.name) == _files(older)
+
+
+def _files(package: Path) -> set[str]:
+    listed = subprocess.run(["dpkg-deb", "--contents", package], capture_output=True, text=True, check=True).stdout.splitlines()
+    # Where Debian 12 has units, /lib is a link to /usr/lib.
+    return {re.sub(r"^\./(usr/)?", "/usr/", line.split(maxsplit=5)[-1]) for line in listed if line.startswith("-")}
