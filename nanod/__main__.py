@@ -25,7 +25,7 @@ def main() -> int:
     try:
         return run(sys.argv[1:])
     finally:
-        # Python looks for garbage again as it exits, in all that was ever made: a quarter of the time of a short command. What is frozen it leaves alone.
+        # Python looks for garbage again as it exits, in all that was ever made: a quarter of a short command. What is frozen it leaves alone.
         gc.freeze()
 
 
