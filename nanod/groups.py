@@ -33,13 +33,18 @@ _LIFE = (
 
 def replica(row: str) -> int:
     """2 for `web@2/init`; 0 for what belongs to no instance."""
-    number = row.partition("/")[0].partition("@")[2]
+    number = instance(row).partition("@")[2]
     return int(number) if number.isdecimal() else 0
 
 
 def part(row: str) -> str:
     """`init` for `web@2/init`; "" for a service, or an instance of one."""
     return row.partition("/")[2]
+
+
+def instance(row: str) -> str:
+    """`web@2` for `web@2/init`, `web` for `web/init`: the rows that come up and go down together begin with it."""
+    return row.partition("/")[0]
 
 
 def life(role: Role) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from nanod.groups import instance
 from nanod.state import UnitDetail, UnitState
 from nanod.units.unitset import Role
 from nanod.verdict import Ending, Status
@@ -268,7 +269,9 @@ class Settling:
     def _missing(self, watch: Watch, states: Mapping[str, UnitState]) -> list[tuple[str, UnitState]]:
         """What it requires beside these services and is not up: down, or on its way, for its last try has asked for that once more."""
         others = [(name, states.get(self._unit(name), _NOTHING)) for name in watch.service.requires if name not in self.watches]
-        return [(name, other) for name, other in others if not other.is_up]
+        # A member of its own instance that has not failed itself is down because this one is.
+        own = instance(watch.service.name)
+        return [(name, other) for name, other in others if not other.is_up and (other.active == "failed" or instance(name) != own)]
 
     def _down(self, watch: Watch, states: Mapping[str, UnitState], state: UnitState) -> None:
         service = watch.service

@@ -72,3 +72,19 @@ def test_the_last_try_asks_once_more_for_what_failed_and_is_judged_when_that_has
     settling.run()
     (ending,) = settling.endings()
     assert (ending.status, ending.blocked_by) == (Status.BLOCKED, "away.service")
+
+
+@pytest.mark.parametrize(("active", "sub"), [("inactive", "dead"), ("deactivating", "stop-sigterm"), ("failed", "failed")])
+def test_an_instance_that_gave_up_takes_its_sidecar_along_and_is_not_blocked_by_it(active: str, sub: str) -> None:
+    """While an instance has its turn its members are not watched. One that failed itself is the cause, of course."""
+    clock = FakeClock()
+    systemd = FakeSystemd(clock)
+    web = replace(_member("web@3", Role.MAIN), requires=("web@3/side",), restart_limit=2)
+    side = "shop-web-side@3.service"
+    systemd.given(side, active, sub)
+    systemd.given(web.main, "failed", "failed", result="exit-code", exec_main_code=1, exec_main_status=3, restarts=1)
+    settling = Settling(systemd=systemd, clock=clock, tell=lambda _: None, begin=clock.now(), others={"web@3/side": side})
+    settling.watch(web, touched=True, started=True, span=0.0, base=UnitDetail(name=web.main))
+    settling.run()
+    (ending,) = settling.endings()
+    assert (ending.status, ending.blocked_by) == ((Status.BLOCKED, "web@3/side") if active == "failed" else (Status.FAILED, ""))
