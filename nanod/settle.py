@@ -269,8 +269,7 @@ class Settling:
     def _missing(self, watch: Watch, states: Mapping[str, UnitState]) -> list[tuple[str, UnitState]]:
         """What it requires beside these services and is not up: down, or on its way, for its last try has asked for that once more."""
         others = [(name, states.get(self._unit(name), _NOTHING)) for name in watch.service.requires if name not in self.watches]
-        # A member of its own instance that has not failed itself is down because this one is.
-        own = instance(watch.service.name)
+        own = instance(watch.service.name)  # what is of it and has not failed itself is down because this one is
         return [(name, other) for name, other in others if not other.is_up and (other.active == "failed" or instance(name) != own)]
 
     def _down(self, watch: Watch, states: Mapping[str, UnitState], state: UnitState) -> None:

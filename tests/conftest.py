@@ -75,9 +75,13 @@ def _second_twins(items: list[pytest.Item]) -> list[pytest.Item]:
     twins = defaultdict(list)
     for item in items:
         if isinstance(item, pytest.Function) and hasattr(item, "callspec") and (systemd := str(item.callspec.params.get("any_machine", ""))):
-            rest = item.callspec.id.replace(systemd, "")
-            twins[f"{item.path.name} {item.originalname} {rest}"].append(item)
-    return [both[zlib.crc32(name.encode()) % 2] for name, both in twins.items() if len(both) == len(SYSTEMDS)]
+            twins[item.path, item.originalname, item.callspec.id.replace(systemd, "")].append(item)
+    found: list[pytest.Item] = []
+    for both in twins.values():
+        if len(both) == len(SYSTEMDS):
+            name = both[0].path.name if both[0].get_closest_marker("chained") else both[0].nodeid
+            found.append(both[zlib.crc32(name.encode()) % 2])
+    return found
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -130,6 +130,7 @@ def test_a_hang_is_found_by_the_watchdog(daemon: Daemon) -> None:
     daemon.restart()
 
 
+@pytest.mark.thorough
 @pytest.mark.row("FAULTS-33")
 def test_a_pid_1_that_is_slow_to_reload(daemon: Daemon) -> None:
     """40 s in a generator: longer than any answer is waited for by default."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab.crashes import cut, seen
+from tests.lab.crashes import cut, rested, seen
 from tests.lab.fronts import Front
 from tests.lab.steps import DIRECTORY, PROGRAMS, STEP, App, until
 from tests.lab.test_crash_boot import with_recovery
@@ -62,7 +62,7 @@ def test_a_failure_is_a_warning(machine: Machine) -> None:
 def test_one_that_must_not_fail_brings_the_old_release_back(machine257: Machine) -> None:
     app = App.on(machine257, "strict")
     deployed(app)
-    before = seen(app)
+    before = rested(app)
     first = current(app)
     app.clear()
     source(app, "2")
@@ -160,7 +160,7 @@ def test_a_hook_that_its_dependency_keeps_from_beginning_has_not_run(machine: Ma
     db = app.service("db", restart=restart)
     service = web(app, requires=["db"], restart=restart, hooks={"deploy": IRREVERSIBLE})
     app.apply({"db": db, "web": service})
-    before = seen(app)
+    before = rested(app)
     app.clear()
     source(app, "2")
     changed = {"db": db | {"environment": {"A": "1"}}, "web": service}
@@ -229,7 +229,7 @@ def test_before_it_has_run_all_is_put_back(machine257: Machine) -> None:
     """What fails before it: a build, and another deploy-scoped hook."""
     app = App.on(machine257, "early")
     deployed(app)
-    before = seen(app)
+    before = rested(app)
     first = {"run": "exit 9", "scope": "deploy"}
     failed = app.apply({"web": web(app, hooks={"prestart": [first], "deploy": IRREVERSIBLE})}, status=4)
     assert "rolled back" in failed.out
@@ -280,7 +280,7 @@ def test_a_transaction_that_was_cut_off_after_it_goes_forward(any_machine: Machi
     source(app)
     old = {"web": web(app), "goes": app.service("goes")}
     app.apply(old)
-    before = seen(app)
+    before = rested(app)
     assert before.current == "1"
     source(app, "2")
     once = IRREVERSIBLE | ({"scope": "deploy"} if phase == "prestart" else {})

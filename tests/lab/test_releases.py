@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab.crashes import seen
+from tests.lab.crashes import rested, seen
 from tests.lab.steps import DIRECTORY, MAIN, STEP, App, until
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def test_a_build_that_fails_leaves_all_as_it_was(machine: Machine) -> None:
     app = App.on(machine, "broken")
     source(app)
     app.apply({"web": web(app, hooks={"build": "echo compiling; cat version >built; exit $(cat status || echo 0)"})})
-    before, releases = seen(app), names(app)
+    before, releases = rested(app), names(app)
     app.clear()
     source(app, "2", status="7")
     failed = app.apply(status=4)
@@ -333,7 +333,7 @@ def test_a_redeploy_without_changes_runs_post_deploy_alone(machine: Machine) -> 
     source(app)
     app.apply({"web": web(app)})
     app.until_step("post_deploy web")
-    before = seen(app)
+    before = rested(app)
     app.clear()
     assert "nothing to do" in app.apply().out
     assert app.nanod("plan", "--detailed-exitcode", app.spec).status == 0
@@ -438,7 +438,7 @@ def test_a_full_disk_is_reported_as_such(any_machine: Machine, *, while_building
     app = App.on(any_machine, "full")
     source(app)
     app.apply({"web": web(app, hooks={"build": "cat version >built; head -c $(cat size 2>/dev/null || echo 1) /dev/zero >out"})})
-    before, there = seen(app), names(app)
+    before, there = rested(app), names(app)
     assert any_machine.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", f"{RELEASES}/full"]).status == 0
     source(app, "2", **({"size": "1000000"} if while_building else {"big": "x" * 1_000_000}))
     failed = app.apply(status=4 if while_building else 1)

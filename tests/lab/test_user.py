@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from nanod.host.process import Completed
     from nanod.rehearse.machine import Machine
 
+pytestmark = pytest.mark.chained
+
 UID = 1500
 HOME = Path("/home/ann")
 LOG = HOME / "log"

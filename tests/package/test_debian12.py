@@ -3,6 +3,8 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.lab.steps import until
 from tests.package.life import Life
 
@@ -17,6 +19,7 @@ UNIT = "half-web.service"
 class TestDebian12(Life):
     suite = "bookworm"
 
+    @pytest.mark.thorough
     def test_nothing_is_removed_under_an_apply_that_does_not_end(self, host: Host) -> None:
         host.settled()
         host.machine.write(SPEC, TEXT % "first")
