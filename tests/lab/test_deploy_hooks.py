@@ -28,8 +28,10 @@ def left(app: App) -> list[str]:
 
 
 def deployed(app: App, version: str = "1", **keys: Any) -> None:
+    """And its post_deploy hook has run, for which no apply waits."""
     source(app, version)
     app.apply({"web": web(app, restart=QUICK, **keys)})
+    rested(app)
 
 
 def sick(app: App, **hooks: Any) -> dict[str, Any]:

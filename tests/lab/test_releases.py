@@ -533,6 +533,7 @@ def test_a_version_that_does_not_come_up_gives_way_to_the_old_release(machine257
     app = App.on(machine257, "back")
     source(app)
     app.apply({"web": web(app, restart={"delay": "100ms", "limit": 2, "window": "6s"})})
+    app.until_step("post_deploy web")
     first = current(app)
     app.clear()
     source(app, "2", status="1")
