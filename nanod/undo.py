@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 from nanod.errors import DegradedError, NanodError
 from nanod.execute import Execution, wave_of
 from nanod.faults import Point, reach
+from nanod.groups import around
 from nanod.recorded import service_units
 from nanod.restore import Now, differences, file_differences, held_units, is_same_run, restore_steps, return_steps, turns_of
 from nanod.settle import Progress, Settling
 from nanod.steps import DaemonReload, Reload, Roll, Start, UnitStep
+from nanod.units.unitset import Role
 from nanod.verdict import Status, judge, sentence
+from nanod.waiting import await_conditions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -84,6 +87,7 @@ class _Undoing:
             now = look(intent, host)
             steps = return_steps(intent, now, turns=turns, keeps_configuration=keeps_configuration, held=held)
             bases = {item.main: host.systemd.detail(item.main) for item in self.services if self._is_touched(item, now, steps)}
+            self._await_conditions(steps)
             refused = self._return(steps)
             verdict = self._settled(steps, {unit: base for unit, base in bases.items() if unit not in refused})
             told = {*refused, *(item.unit for item in (verdict.services if verdict else ()))}
@@ -121,6 +125,17 @@ class _Undoing:
             known, begin = set(self.intent.units), self.host.clock.now()
             services, roll = self.services, self._rolled
             Execution(host=self.host, steps=list(group), services=services, known=known, begin=begin, tell=self.tell, roll=roll).run()
+
+    def _await_conditions(self, steps: Sequence[AnyStep]) -> None:
+        """What comes after the mains of a group may still look at those that failed; their start, which comes now, is to bring it up once more."""
+        begun = {step.unit for step in steps if isinstance(step, Start)}
+        behind = [
+            item.main
+            for item in around([item for item in self.services if item.main in begun], self.services)
+            if item.role in (Role.POSTSTART_TASK, Role.POSTSTART_SIDECAR)
+        ]
+        if behind:
+            await_conditions(self.host.systemd, self.host.clock, behind)
 
     def _return(self, steps: Sequence[AnyStep]) -> dict[str, str]:
         """One after the other: what systemd refuses for one (somebody broke its file) keeps no other down. What it said, by unit."""

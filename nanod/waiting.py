@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 FIRST_WAIT, LONGEST_WAIT = 0.005, 0.1
 """Seconds between two looks; a look is one call for all units."""
+LONGEST_CONDITION = 20.0
+"""Seconds; what `lib/mains` takes at most."""
 
 
 def await_stopped(systemd: Systemd, clock: Clock, names: Sequence[str]) -> dict[str, UnitState]:
@@ -23,6 +25,19 @@ def await_stopped(systemd: Systemd, clock: Clock, names: Sequence[str]) -> dict[
 def await_run(systemd: Systemd, clock: Clock, names: Sequence[str], *, limit: float = math.inf) -> dict[str, UnitState]:
     """Until none of the oneshots has a job left or is at work; or for `limit` seconds."""
     return _await(systemd, clock, names, ("active", "inactive", "failed"), limit)
+
+
+def await_conditions(systemd: Systemd, clock: Clock, names: Sequence[str]) -> None:
+    """Until none of the units is asking whether its condition holds (ExecCondition=), or about to; at most LONGEST_CONDITION seconds.
+
+    systemd merges a start that comes meanwhile into the one under way (tried on 257), and both are over when the condition does not hold.
+    """
+    wait, until = FIRST_WAIT, clock.now() + LONGEST_CONDITION
+    while any(state.sub == "condition" or (state.job and state.active == "inactive") for state in systemd.states(names).values()):
+        if clock.now() > until:
+            return
+        clock.sleep(wait)
+        wait = min(LONGEST_WAIT, wait * 1.5)
 
 
 def _await(systemd: Systemd, clock: Clock, names: Sequence[str], rest: Container[str], limit: float = math.inf) -> dict[str, UnitState]:
