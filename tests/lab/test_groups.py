@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nanod.scope import SYSTEM
-from tests.lab.crashes import chosen, cut, listed, sample, seen
+from tests.lab.crashes import chosen, cut, listed, rested, sample, seen
 from tests.lab.groups import DOWN, UP, Group, ends, stays, web
 from tests.lab.steps import DIRECTORY, GIVES_UP, until
 
@@ -582,7 +582,7 @@ def test_a_failed_change_is_taken_back(on: Callable[[str], Group], key: str) -> 
     app = on(f"back-{key}")
     app.apply({"web": web()})
     app.until_steps(UP)
-    before, runs = seen(app), app.run_of(*MEMBERS)
+    before, runs = rested(app), app.run_of(*MEMBERS)
     fails = app.program("fails", "#!/bin/sh\nexit 9\n")
     settle = {"settle": "1s"} if key in ("side", "ship") else {}
     bad = NEW[key] | {"command": [fails]} | ({"on_failure": "fail"} if key == "hello" else {})
