@@ -30,7 +30,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def compiled(schema: Mapping[str, Any]) -> Check:
-    """Raises KeyError for a keyword that this module does not know."""
+    """Raises KeyError for a keyword that this module does not know; for one in a definition, when a value comes to it."""
     return _Compiler(schema).shape(schema)
 
 
@@ -68,9 +68,10 @@ class _Compiler:
         name = target.removeprefix("#/$defs/")
 
         def check(value: object) -> bool:
-            if name not in self._named:
-                self._named[name] = self.shape(self._root["$defs"][name])
-            return self._named[name](value)
+            found = self._named.get(name)
+            if found is None:
+                found = self._named[name] = self.shape(self._root["$defs"][name])
+            return found(value)
 
         return check
 

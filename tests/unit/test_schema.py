@@ -143,3 +143,16 @@ def test_what_is_left_after_cutting_is_accepted(data: st.DataObject) -> None:
 def test_an_unknown_keyword_is_our_bug() -> None:
     with pytest.raises(KeyError, match="uniqueItems"):
         accept.compiled({"type": "array", "uniqueItems": True})
+
+
+def test_one_in_a_definition_is_when_a_value_comes_to_it() -> None:
+    accepts = accept.compiled({"items": {"$ref": "#/$defs/set"}, "$defs": {"set": {"type": "array", "uniqueItems": True}}})
+    assert accepts([])
+    with pytest.raises(KeyError, match="uniqueItems"):
+        accepts([[1]])
+
+
+@pytest.mark.parametrize("name", SCHEMA["$defs"])
+def test_no_definition_has_a_keyword_that_the_acceptor_does_not_know(name: str) -> None:
+    """They are compiled when they are used, and no spec uses all."""
+    accept.compiled({**SCHEMA["$defs"][name], "$defs": SCHEMA["$defs"]})
