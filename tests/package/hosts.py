@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import ssl
+import subprocess
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,6 +140,12 @@ def online(suite: str) -> Iterator[Online]:
         machine.write("/etc/resolv.conf", Path("/etc/resolv.conf").read_text())
         # Nobody waits for what comes of -O2.
         yield Online(machine=machine, environment={"DEBIAN_FRONTEND": "noninteractive", "CFLAGS": "-O0", **_settings_of_pip(machine)})
+
+
+def files_of(package: Path) -> list[str]:
+    """Of a .deb, as a Debian with one /usr has them: on Debian 12 units are in /lib, which is a link to /usr/lib."""
+    listed = subprocess.run(["dpkg-deb", "--contents", package], capture_output=True, text=True, check=True).stdout.splitlines()
+    return [re.sub(r"^\.(/lib/)?", lambda found: "/usr/lib/" if found[1] else "", line.split()[-1]) for line in listed if line.startswith("-")]
 
 
 def _settings_of_pip(machine: Machine) -> dict[str, str]:

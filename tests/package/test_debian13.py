@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import re
 import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from nanod.rehearse.machine import SOURCE
-from tests.package.hosts import online
+from tests.package.hosts import files_of, online
 from tests.package.life import Life
 
 if TYPE_CHECKING:
@@ -29,12 +27,9 @@ def test_it_is_built_there_as_well(older: Path, tmp_path: Path) -> None:
         host.run("systemctl is-active nanod.service && systemctl is-enabled nanod-recover.service")
         [made] = host.machine.path("/srv/dist").glob("*.deb")
         shutil.copy(made, tmp_path)
-    assert _files(tmp_path / made.name) == _files(older)
+    assert _own(tmp_path / made.name) == _own(older)
 
 
-def _files(package: Path) -> set[str]:
-    listed = subprocess.run(["dpkg-deb", "--contents", package], capture_output=True, text=True, check=True).stdout.splitlines()
-    # Where Debian 12 has units, /lib is a link to /usr/lib.
-    files = {re.sub(r"^\./(usr/)?", "/usr/", line.split(maxsplit=5)[-1]) for line in listed if line.startswith("-")}
-    # What pip writes down of an installation is another thing on each.
-    return {file for file in files if ".dist-info/" not in file}
+def _own(package: Path) -> set[str]:
+    """What pip writes down of an installation is another thing on each."""
+    return {file for file in files_of(package) if ".dist-info/" not in file}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from nanod import __version__
 from nanod.rehearse.machine import SOURCE, Machine
 from tests.lab.steps import until
-from tests.package.hosts import SPEC, TICK
+from tests.package.hosts import SPEC, TICK, files_of
 from tests.pages import LINK, PAGES
 
 DOC = Path("/usr/share/doc/nanod")
@@ -35,9 +34,7 @@ def test_rpmlint_is_content(dist: Path) -> None:
 
 def test_both_packages_have_the_same_files(dist: Path) -> None:
     [deb], [rpm] = dist.glob("*.deb"), dist.glob("*.rpm")
-    listed = [line.split()[-1] for line in _run("dpkg-deb", "--contents", deb).splitlines() if line.startswith("-")]
-    # Where Debian 12 has units, /lib is a link to /usr/lib.
-    of_deb = [re.sub(r"^\.(/lib/)?", lambda found: "/usr/lib/" if found[1] else "", file) for file in listed]
+    of_deb = files_of(deb)
     form = r"[%{FILEMODES:perms} %{FILENAMES}\n]"
     of_rpm = [line.split()[-1] for line in _run("rpm", "-qp", "--qf", form, rpm).splitlines() if line.startswith("-")]
     for part, in_deb, in_rpm in (
