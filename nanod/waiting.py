@@ -30,7 +30,7 @@ def await_run(systemd: Systemd, clock: Clock, names: Sequence[str], *, limit: fl
 def await_conditions(systemd: Systemd, clock: Clock, names: Sequence[str]) -> None:
     """Until none of the units is asking whether its condition holds (ExecCondition=), or about to; at most LONGEST_CONDITION seconds.
 
-    systemd merges a start that comes meanwhile into the one under way (tried on 257), and both are over when the condition does not hold.
+    systemd merges a start that comes meanwhile into the one under way; when the condition does not hold, nothing starts it again (seen on 257).
     """
     wait, until = FIRST_WAIT, clock.now() + LONGEST_CONDITION
     while any(state.sub == "condition" or (state.job and state.active == "inactive") for state in systemd.states(names).values()):
